@@ -1,0 +1,1 @@
+"""Anything that can answer: the protocol, the HTTP client of other servers, and the scripted fake."""

@@ -1,0 +1,1 @@
+"""The SDK: how Python programs talk to a LocalModels server."""

@@ -1,0 +1,294 @@
+"""What is asked of a model and what comes back, free of any wire format.
+
+One request value per kind of question, and one stream of events for every answer: any number of :class:`Chunk`, then
+exactly one :class:`Done`. A stream that ends without ``Done`` was cut; nobody may pretend otherwise. The answer in one
+piece is a fold of the same stream (:func:`fold`), so there is a single path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from localmodels.core.errors import StreamCut
+from localmodels.core.options import NO_OPTIONS, Options
+
+Role = Literal["system", "user", "assistant", "tool"]
+ThinkLevel = Literal["low", "medium", "high", "max"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class Text(Struct, frozen=True, tag="text"):
+    """A piece of text in a message."""
+
+    text: str
+
+
+class Image(Struct, frozen=True, tag="image"):
+    """A picture in a message. ``media_type`` is empty where the dialect does not carry one."""
+
+    data: bytes
+    media_type: str = ""
+
+
+Part = Text | Image
+
+
+class ToolCall(Struct, frozen=True):
+    """A call that the model made. ``arguments`` is JSON text, kept as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(Struct, frozen=True):
+    """One turn. A ``tool`` message answers the call ``tool_call_id`` (in Ollama's dialect: the tool ``tool_name``)."""
+
+    role: Role
+    parts: tuple[Part, ...] = ()
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    tool_name: str = ""
+
+    @property
+    def text(self) -> str:
+        """All text parts, joined."""
+        return "".join(part.text for part in self.parts if isinstance(part, Text))
+
+
+class Tool(Struct, frozen=True):
+    """A function that the model may call. ``parameters`` is a JSON schema."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = {}
+
+
+class ToolChoice(Struct, frozen=True):
+    """``auto``, ``none``, ``required`` (any tool), or ``function`` with the ``name`` of the one tool to call."""
+
+    mode: Literal["auto", "none", "required", "function"] = "auto"
+    name: str = ""
+
+
+class Format(Struct, frozen=True):
+    """The answer must be JSON; with a schema, JSON of that shape."""
+
+    schema: dict[str, Any] | None = None
+    name: str = ""
+
+
+class ChatRequest(Struct, frozen=True):
+    """A conversation to go on with.
+
+    Attributes:
+        model: the name as the caller wrote it.
+        think: False switches thinking off, True or a level on; None leaves it to the model.
+        keep_alive: seconds that the model stays loaded after this request; negative is for ever; None is the default.
+        truncate: may old turns be dropped when the conversation does not fit?
+        shift: may the context shift when the answer reaches its end?
+        logprobs: report the log-probability of each token, with ``top_logprobs`` alternatives.
+        include_usage: the asking dialect wants usage in the stream.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool | None = None
+    format: Format | None = None
+    think: bool | ThinkLevel | None = None
+    options: Options = NO_OPTIONS
+    stream: bool = True
+    keep_alive: float | None = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    top_logprobs: int = 0
+    include_usage: bool = True
+
+
+class GenerateRequest(Struct, frozen=True):
+    """A text to go on with.
+
+    ``raw`` sends ``prompt`` to the model as it stands; otherwise it is one user message under the model's template,
+    with ``system`` before it. ``prompt`` as token ids is always raw. ``suffix`` asks to fill the middle.
+    """
+
+    model: str
+    prompt: str | tuple[int, ...] = ""
+    suffix: str = ""
+    system: str | None = None
+    images: tuple[Image, ...] = ()
+    raw: bool = False
+    context: tuple[int, ...] = ()
+    echo: bool = False
+    format: Format | None = None
+    think: bool | ThinkLevel | None = None
+    options: Options = NO_OPTIONS
+    stream: bool = True
+    keep_alive: float | None = None
+    truncate: bool = True
+    shift: bool = True
+    logprobs: bool = False
+    top_logprobs: int = 0
+    include_usage: bool = True
+
+
+class EmbedRequest(Struct, frozen=True):
+    """Texts (or token ids) to turn into vectors. ``single`` is set when the caller sent one input outside a list."""
+
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    single: bool = False
+    dimensions: int | None = None
+    encoding: Literal["float", "base64"] = "float"
+    truncate: bool = True
+    options: Options = NO_OPTIONS
+    keep_alive: float | None = None
+
+
+class TopLogprob(Struct, frozen=True):
+    """A token that could have stood here, with its natural-log probability."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] = ()
+
+
+class TokenLogprob(Struct, frozen=True):
+    """A token that stands here, with its natural-log probability and the likeliest alternatives."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] = ()
+    top: tuple[TopLogprob, ...] = ()
+
+
+class ToolCallDelta(Struct, frozen=True):
+    """A piece of the tool call number ``index``: ``id`` and ``name`` come first, ``arguments`` grow."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+class Chunk(Struct, frozen=True):
+    """What arrived since the last chunk."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Usage(Struct, frozen=True):
+    """Tokens, as the model's tokenizer counts. ``cached`` of the prompt's tokens were not computed again."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Timings(Struct, frozen=True):
+    """Durations in nanoseconds: waiting and loading, reading the prompt, generating, and everything."""
+
+    total: int = 0
+    load: int = 0
+    prompt_eval: int = 0
+    eval: int = 0
+
+
+class Done(Struct, frozen=True):
+    """The model ended its answer. ``truncated_messages`` old messages were left out to make it fit."""
+
+    reason: FinishReason = "stop"
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+    truncated_messages: int = 0
+    context: tuple[int, ...] = ()
+
+
+Event = Chunk | Done
+
+
+class Answer(Struct, frozen=True):
+    """A whole answer in one piece."""
+
+    done: Done
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Embeddings(Struct, frozen=True):
+    """One vector an input, in the order asked."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    prompt_tokens: int = 0
+    timings: Timings = Timings()
+
+
+class Fold:
+    """Gathers events into an :class:`Answer`."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._calls: dict[int, ToolCall] = {}
+        self._logprobs: list[TokenLogprob] = []
+        self._done: Done | None = None
+
+    def add(self, event: Event) -> None:
+        """Takes the next event."""
+        if isinstance(event, Done):
+            self._done = event
+            return
+        self._text.append(event.text)
+        self._thinking.append(event.thinking)
+        self._logprobs.extend(event.logprobs)
+        for delta in event.tool_calls:
+            known = self._calls.get(delta.index)
+            self._calls[delta.index] = ToolCall(
+                id=(known.id if known else "") or delta.id,
+                name=(known.name if known else "") + delta.name,
+                arguments=(known.arguments if known else "") + delta.arguments,
+            )
+
+    def answer(self) -> Answer:
+        """The whole.
+
+        Raises:
+            StreamCut: no ``Done`` came.
+        """
+        if self._done is None:
+            raise StreamCut("the answer ended before its end was said")
+        return Answer(
+            done=self._done,
+            text="".join(self._text),
+            thinking="".join(self._thinking),
+            tool_calls=tuple(call for _, call in sorted(self._calls.items())),
+            logprobs=tuple(self._logprobs),
+        )
+
+
+async def fold(events: AsyncIterator[Event]) -> Answer:
+    """The answer in one piece; raises what the stream raises, or ``StreamCut`` when it just stops."""
+    folded = Fold()
+    async for event in events:
+        folded.add(event)
+    return folded.answer()
+
+
+def unfold(answer: Answer) -> Iterable[Event]:
+    """The answer as the shortest stream that folds back to it."""
+    calls = tuple(ToolCallDelta(i, call.id, call.name, call.arguments) for i, call in enumerate(answer.tool_calls))
+    if answer.text or answer.thinking or calls or answer.logprobs:
+        yield Chunk(answer.text, answer.thinking, calls, answer.logprobs)
+    yield answer.done

@@ -1,0 +1,268 @@
+"""Every error this program raises on purpose, as one tree.
+
+The class says whose fault it is; the attributes say what a dialect needs to write it. An error is mapped to bytes
+exactly once, by the dialect that was asked (``dialects.*.write_error``).
+
+::
+
+    LocalModelsError
+    ├── CallerError                      the request is at fault; repeating it unchanged cannot help
+    │   ├── InvalidRequest          400  not JSON, a field missing, fields that exclude each other
+    │   │   ├── ContextLengthExceeded    the prompt does not fit and may not be shortened
+    │   │   └── Unsupported              the model cannot do what was asked (images, tools, embeddings …)
+    │   ├── InvalidValue            422  a field has the wrong type or lies outside its range
+    │   ├── Unauthenticated         401
+    │   ├── Forbidden               403
+    │   ├── NotFound                404
+    │   │   └── ModelNotFound
+    │   ├── MethodNotAllowed        405
+    │   ├── Conflict                409
+    │   ├── TooLarge                413
+    │   ├── UnsupportedMedia        415
+    │   └── Misdirected             421  the Host header names somebody else
+    ├── Unavailable                 503  not now; ``retry_after`` says when to come back
+    │   ├── OutOfMemory                  the model does not fit beside what is busy
+    │   ├── QueueFull
+    │   └── ShuttingDown
+    ├── EngineError                 500  our own engine is at fault
+    │   ├── ModelDamaged                 a model file that cannot be read or loaded; names the file
+    │   ├── LoadFailed                   the runner did not become ready
+    │   └── RunnerDied                   the runner ended while it answered
+    └── BackendError                502  what answers for us is at fault
+        ├── Unreachable                  no connection, or none in time
+        ├── BackendTimeout          504  connected, then silent for longer than allowed
+        ├── StreamCut                    the answer ended before its end was said
+        └── Garbled                      the answer is not in the dialect it should be in
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LocalModelsError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        status: HTTP status for an answer that has not begun.
+        code: stable machine-readable word, the same in every dialect that has room for one.
+        param: the request field at fault, or None.
+        retry_after: seconds after which asking again makes sense, or None.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CallerError(LocalModelsError):
+    """The request is at fault."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class InvalidRequest(CallerError):
+    """Not JSON, a required field missing, or fields that exclude each other."""
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt does not fit the context and may not be shortened.
+
+    Attributes:
+        prompt_tokens: length of the prompt in tokens, as the model's own tokenizer counts.
+        context_tokens: tokens that fit.
+    """
+
+    code = "context_length_exceeded"
+
+    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            f"This model's maximum context length is {context_tokens} tokens, but the prompt has "
+            f"{prompt_tokens} tokens. Shorten the messages or raise num_ctx.",
+            param="messages",
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class Unsupported(InvalidRequest):
+    """The model cannot do what was asked."""
+
+    code = "unsupported"
+
+
+class InvalidValue(CallerError):
+    """A field has the wrong type or lies outside its range."""
+
+    status = 422
+    code = "invalid_value"
+
+
+class Unauthenticated(CallerError):
+    """No key, or a wrong one."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class Forbidden(CallerError):
+    """The key, origin or content type does not allow this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFound(CallerError):
+    """Nothing at this address."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No model of this name."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"model '{name}' not found", param="model")
+        self.name = name
+
+
+class MethodNotAllowed(CallerError):
+    """The address exists, the method does not."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class Conflict(CallerError):
+    """The state of things forbids it: taken, or in use."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(CallerError):
+    """The body is larger than this route takes."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class UnsupportedMedia(CallerError):
+    """The content type or encoding is not one this route reads."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class Misdirected(CallerError):
+    """The Host header names a host that is not us (DNS rebinding)."""
+
+    status = 421
+    code = "misdirected_request"
+
+
+class Unavailable(LocalModelsError):
+    """Not now."""
+
+    status = 503
+    code = "unavailable"
+
+
+class OutOfMemory(Unavailable):
+    """The model needs more memory than there is.
+
+    Attributes:
+        required: bytes that the model needs.
+        available: bytes that could be had.
+    """
+
+    code = "out_of_memory"
+
+    def __init__(self, required: int, available: int, *, retry_after: float | None = None) -> None:
+        super().__init__(
+            f"Model requires more system memory ({required / 2**30:.1f} GiB) "
+            f"than is available ({available / 2**30:.1f} GiB)",
+            retry_after=retry_after,
+        )
+        self.required = required
+        self.available = available
+
+
+class QueueFull(Unavailable):
+    """More requests wait than the queue holds."""
+
+    code = "queue_full"
+
+
+class ShuttingDown(Unavailable):
+    """The server is on its way out."""
+
+    code = "shutting_down"
+
+
+class EngineError(LocalModelsError):
+    """Our own engine is at fault."""
+
+    code = "engine_error"
+
+
+class ModelDamaged(EngineError):
+    """A model file that cannot be read or loaded. The message names the file, never its directory."""
+
+    code = "model_damaged"
+
+
+class LoadFailed(EngineError):
+    """The runner did not become ready; the message ends with the engine's own reason."""
+
+    code = "load_failed"
+
+
+class RunnerDied(EngineError):
+    """The runner ended while it answered."""
+
+    code = "runner_died"
+
+
+class BackendError(LocalModelsError):
+    """What answers for us is at fault."""
+
+    status = 502
+    code = "backend_error"
+
+
+class Unreachable(BackendError):
+    """No connection, or none in time."""
+
+    code = "backend_unreachable"
+
+
+class BackendTimeout(BackendError):
+    """Connected, then silent for longer than allowed."""
+
+    status = 504
+    code = "backend_timeout"
+
+
+class StreamCut(BackendError):
+    """The answer ended before its end was said."""
+
+    code = "stream_cut"
+
+
+class Garbled(BackendError):
+    """The answer is not in the dialect it should be in."""
+
+    code = "backend_garbled"

@@ -1,0 +1,1 @@
+"""Codecs between values and bytes: no I/O, both roles, one table."""

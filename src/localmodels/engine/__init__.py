@@ -1,0 +1,1 @@
+"""Our llama.cpp runners: what to start, when, with what, and one loop that does it."""
