@@ -1,0 +1,47 @@
+# The few verbs of this project. `make serve` and `make test` are all that a newcomer needs.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check bench docs lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.serve ## the environment, with what serving needs
+
+serve: setup ## a server with the built-in model; prints its addresses
+	@$(BIN)/localmodels serve $(ARGS)
+
+test: $(VENV)/.test ## everything: style, types, layers, unit, contract, acceptance, docs
+	@PYTHON=$(BIN)/python tools/test $(ARGS)
+
+check: $(VENV)/.test ## style, types, layers
+	@PYTHON=$(BIN)/python tools/check
+
+bench: $(VENV)/.test ## ratios against the bare engine, in one interleaved run
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.test ## writes the generated pages anew
+	@$(BIN)/python tools/reference.py
+
+lock: ## resolves the requirements anew (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
+	  pyproject.toml requirements/build.in -o requirements/serve.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
+	  pyproject.toml requirements/build.in --group check --group test -c requirements/serve.txt -o requirements/test.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
+	  requirements/litellm.in -o requirements/litellm.txt
+
+clean: ## removes the environment
+	rm -rf $(VENV)
+
+$(VENV)/.serve: requirements/serve.txt pyproject.toml
+	@PYTHON=$(PYTHON) VENV=$(VENV) tools/setup requirements/serve.txt
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.serve
+	@PYTHON=$(PYTHON) VENV=$(VENV) tools/setup requirements/test.txt
+	@touch $@
