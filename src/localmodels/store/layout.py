@@ -1,0 +1,206 @@
+"""Where a store keeps its files: the only place that makes store paths and opens them.
+
+::
+
+    ROOT/                                  may be reached through a symbolic link; nothing below it may
+    ├── blobs/
+    │   └── sha256-<64 hex digits>         one file a content: weights, templates, parameters, licences, configs
+    └── manifests/
+        └── HOST/NAMESPACE/NAME/TAG        one JSON file a model name: which blobs it is made of
+
+This is Ollama's own layout, so one store serves both programs. Its rule keeps every access inside ROOT (threats V-01,
+V-02 and V-04): only a parsed :class:`Digest` or :class:`ModelName` becomes part of a path, and each step down is opened
+relative to the directory above it, following no link. What breaks the rule is :class:`ModelDamaged`, and reported.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from localmodels.core.catalog import Digest, ModelName
+from localmodels.core.errors import InvalidValue, ModelDamaged
+
+BLOBS = "blobs"
+MANIFESTS = "manifests"
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Without O_NONBLOCK a planted fifo would hang the reader for ever.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NAME_DEPTH = 4
+
+STRAY = "a link, or not what should lie here"
+# What the system says of a link that it was told not to follow is a riddle ("too many levels of symbolic links").
+_REASONS = {errno.ENOENT: "missing", errno.ELOOP: STRAY, errno.EMLINK: STRAY, errno.ENOTDIR: STRAY, errno.ENXIO: STRAY}
+
+
+class Layout:
+    """One store on disk, read only."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def blob(self, digest: Digest) -> Path:
+        """The path of a blob, whether or not it is there."""
+        return self.root / BLOBS / _blob_name(digest)
+
+    def manifest(self, name: ModelName) -> Path:
+        """The path of a manifest, whether or not it is there."""
+        return self.root.joinpath(MANIFESTS, *_parts(name))
+
+    def blob_status(self, digests: Iterable[Digest]) -> dict[Digest, os.stat_result]:
+        """What the file system says about blobs, their contents unread.
+
+        Raises:
+            ModelDamaged: one is missing, or is not a plain file.
+        """
+        with self._directory((BLOBS,)) as blobs:
+            return {digest: _status(_blob_name(digest), blobs) for digest in digests}
+
+    def read_blob(self, digest: Digest, limit: int) -> bytes:
+        """A whole blob of at most ``limit`` bytes.
+
+        Raises:
+            ModelDamaged: it is missing, longer, or not a plain file.
+        """
+        with self._directory((BLOBS,)) as blobs:
+            return _read(_blob_name(digest), blobs, limit)[0]
+
+    def read_manifest(self, name: ModelName, limit: int) -> tuple[bytes, os.stat_result]:
+        """A whole manifest of at most ``limit`` bytes, and what the file system says about it.
+
+        Raises:
+            ModelDamaged: it is missing, longer, or not a plain file.
+        """
+        *directories, tag = _parts(name)
+        with self._directory((MANIFESTS, *directories)) as directory:
+            return _read(tag, directory, limit)
+
+    def has(self, name: ModelName) -> bool:
+        """Does something lie in this name's place?
+
+        The spelling must be the one that the directories list: a file system that ignores case would otherwise give
+        one file to two names.
+        """
+        above: tuple[str, ...] = (MANIFESTS,)
+        for part in _parts(name):
+            try:
+                with self._directory(above) as directory:
+                    if part not in _listed(directory):
+                        return False
+            except ModelDamaged:
+                return False
+            above = (*above, part)
+        return True
+
+    def names(self) -> Iterator[ModelName | tuple[str, str]]:
+        """Every name under ``manifests``, sorted; for what lies there and is none, its path and what is wrong."""
+        try:
+            with self._directory((MANIFESTS,)) as manifests:
+                yield from _walk(manifests, ())
+        except ModelDamaged as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                yield MANIFESTS, error.message
+
+    @contextmanager
+    def _directory(self, parts: tuple[str, ...]) -> Iterator[int]:
+        """A descriptor of ``ROOT/parts``, reached without following a link below ROOT."""
+        descriptor = _open(str(self.root), _DIRECTORY)
+        try:
+            for part in parts:
+                below = _open(part, _DIRECTORY | os.O_NOFOLLOW, descriptor)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _blob_name(digest: Digest) -> str:
+    return f"sha256-{digest.hex}"
+
+
+def _parts(name: ModelName) -> tuple[str, str, str, str]:
+    return name.host, name.namespace, name.name, name.tag
+
+
+def _listed(directory: int) -> set[str]:
+    with os.scandir(directory) as listing:
+        return {item.name for item in listing}
+
+
+def _open(path: str, flags: int, above: int | None = None) -> int:
+    try:
+        return os.open(path, flags, dir_fd=above)
+    except OSError as error:
+        raise _damage(path, error) from error
+
+
+def _damage(path: str, error: OSError) -> ModelDamaged:
+    """Which file, without its directory, and what the system's reason means here."""
+    why = _REASONS.get(error.errno or 0) or error.strerror or "cannot be opened"
+    return ModelDamaged(f"{Path(path).name}: {why}")
+
+
+def _status(file: str, above: int) -> os.stat_result:
+    try:
+        return _plain(file, os.stat(file, dir_fd=above, follow_symlinks=False))
+    except OSError as error:
+        raise _damage(file, error) from error
+
+
+def _plain(file: str, status: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelDamaged(f"{file}: not a plain file")
+    return status
+
+
+def _read(file: str, above: int, limit: int) -> tuple[bytes, os.stat_result]:
+    descriptor = _open(file, _FILE, above)
+    try:
+        status = _plain(file, os.fstat(descriptor))
+        # A plain file is read in one go; one byte more than the limit shows that there is more.
+        data = os.read(descriptor, min(status.st_size, limit) + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise ModelDamaged(f"{file}: longer than {limit} bytes")
+    return data, status
+
+
+def _walk(directory: int, above: tuple[str, ...]) -> Iterator[ModelName | tuple[str, str]]:
+    with os.scandir(directory) as listing:
+        # No name begins with a dot; what does are the desktop's own files (.DS_Store).
+        items = sorted((item.name, item.is_dir(follow_symlinks=False)) for item in listing if item.name[0] != ".")
+    for item, is_directory in items:
+        parts = (*above, item)
+        if len(parts) == _NAME_DEPTH:
+            yield _name(parts)
+        elif is_directory:
+            yield from _walk_below(directory, parts)
+        else:
+            yield "/".join(parts), STRAY
+
+
+def _walk_below(directory: int, parts: tuple[str, ...]) -> Iterator[ModelName | tuple[str, str]]:
+    try:
+        below = _open(parts[-1], _DIRECTORY | os.O_NOFOLLOW, directory)
+    except ModelDamaged as error:
+        yield "/".join(parts), error.message
+        return
+    try:
+        yield from _walk(below, parts)
+    finally:
+        os.close(below)
+
+
+def _name(parts: tuple[str, ...]) -> ModelName | tuple[str, str]:
+    host, namespace, name, tag = parts
+    try:
+        return ModelName.parse(f"{host}/{namespace}/{name}:{tag}")
+    except InvalidValue:
+        return "/".join(parts), "not a model name"

@@ -1,0 +1,150 @@
+"""The shelf that is a store in Ollama's layout: our own home's, or Ollama's.
+
+The rule: a listing looks at the state of every file that a model is made of, each time, and takes from memory only what
+that state still vouches for. So nothing that was deleted or cut short is served from a cache, and a listing of two
+hundred models costs two thousand looks at the file system and no reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from msgspec import Struct
+
+from localmodels.artifacts.gguf_header import Header
+from localmodels.core.catalog import Details, ModelName
+from localmodels.core.errors import ModelDamaged
+from localmodels.store import manifests
+from localmodels.store.entries import Damaged, Entry, Source, details_of, model_only, rfc3339
+from localmodels.store.headers import Headers
+from localmodels.store.layout import Layout
+from localmodels.store.manifests import Config, Layer, Manifest
+
+REMEMBERED = 512
+
+
+def ollama_roots(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    """Where Ollama's models may be: ``OLLAMA_MODELS`` alone if it is set, else its default places.
+
+    These are the user's own directory and the home of the service user that Ollama's installer makes on Linux, under
+    both paths that distributions give it. Most of them are not there; such a shelf is empty.
+    """
+    if environ.get("OLLAMA_MODELS"):
+        return (Path(environ["OLLAMA_MODELS"]),)
+    return (home / ".ollama/models", Path("/usr/share/ollama/.ollama/models"), Path("/var/lib/ollama/.ollama/models"))
+
+
+class OllamaShelf:
+    """A store in Ollama's layout, read only."""
+
+    def __init__(self, root: Path, *, source: Source = "ollama", headers: Headers | None = None) -> None:
+        self._layout = Layout(root)
+        self._source: Source = source
+        self._headers = headers or Headers()
+        # Both depend on nothing but their arguments.
+        self._parse = lru_cache(maxsize=REMEMBERED)(manifests.parse_manifest)
+        self._assemble = lru_cache(maxsize=REMEMBERED)(self._assembled)
+
+    def list(self) -> tuple[Entry | Damaged, ...]:
+        return tuple(self._listed(found) for found in self._layout.names())
+
+    def find(self, name: ModelName) -> Entry | None:
+        return self._entry(name) if self._layout.has(name) else None
+
+    def _listed(self, found: ModelName | tuple[str, str]) -> Entry | Damaged:
+        if isinstance(found, tuple):
+            return Damaged(*found, self._source)
+        try:
+            return self._entry(found)
+        except ModelDamaged as error:
+            return Damaged(str(found), error.message, self._source)
+
+    def _entry(self, name: ModelName) -> Entry:
+        data, written = self._layout.read_manifest(name, manifests.MANIFEST_BYTES)
+        return self._assemble(name, data, written.st_mtime_ns, self._check(self._parse(data)))
+
+    def _check(self, manifest: Manifest) -> tuple[int, ...]:
+        """When each blob was last changed, after seeing that all are there and of the right size."""
+        status = self._layout.blob_status(layer.digest for layer in manifest.blobs)
+        for layer in manifest.blobs:
+            size = status[layer.digest].st_size
+            if size != layer.size:
+                raise ModelDamaged(f"sha256-{layer.digest.hex}: {size} bytes long, not {layer.size}")
+        return tuple(status[layer.digest].st_mtime_ns for layer in manifest.blobs)
+
+    def _assembled(self, name: ModelName, data: bytes, written: int, changed: tuple[int, ...]) -> Entry:
+        manifest = self._parse(data)
+        blobs = _Blobs(self._layout, manifest, dict(zip(manifest.blobs, changed, strict=True)))
+        config = manifests.parse_config(blobs.read(manifest.config))
+        model = blobs.only("model")
+        if model is None:
+            raise ModelDamaged(_no_model(config))
+        header = model_only(blobs.header(model, self._headers))
+        projector = blobs.only("projector")
+        parameters = manifests.parse_parameters(blobs.last("params") or b"{}")
+        return Entry(
+            name=name,
+            source=self._source,
+            model_path=blobs.path(model),
+            parts=(blobs.path(model),),
+            header=header,
+            size=manifest.size,
+            digest=manifest.digest,
+            modified_at=rfc3339(written),
+            details=_details(config, details_of(header)),
+            projector_path=blobs.path(projector) if projector else "",
+            projector=blobs.header(projector, self._headers) if projector else None,
+            adapter_paths=tuple(map(blobs.path, manifest.of("adapter"))),
+            template=manifests.parse_text(blobs.last("template", "prompt")),
+            system=manifests.parse_text(blobs.last("system")),
+            options=parameters.options,
+            other_options=parameters.others,
+            messages=manifests.parse_messages(blobs.last("messages") or b"[]"),
+            license=tuple(map(manifests.parse_text, blobs.each("license"))),
+        )
+
+
+class _Blobs(Struct, frozen=True):
+    """The blobs of one manifest, and when each was last changed."""
+
+    layout: Layout
+    manifest: Manifest
+    changed: Mapping[Layer, int]
+
+    def path(self, layer: Layer) -> str:
+        return str(self.layout.blob(layer.digest))
+
+    def header(self, layer: Layer, headers: Headers) -> Header:
+        return headers.of(self.path(layer), self.changed[layer], layer.size)
+
+    def read(self, layer: Layer) -> bytes:
+        return self.layout.read_blob(layer.digest, manifests.TEXT_BYTES)
+
+    def each(self, *kinds: str) -> Iterator[bytes]:
+        return map(self.read, self.manifest.of(*kinds))
+
+    def last(self, *kinds: str) -> bytes:
+        """Of several layers of a kind the last counts, as in Ollama; empty if there is none."""
+        return b"".join(map(self.read, self.manifest.of(*kinds)[-1:]))
+
+    def only(self, kind: str) -> Layer | None:
+        return next(iter(self.manifest.of(kind)), None)
+
+
+def _details(config: Config, own: Details) -> Details:
+    """The manifest's own words where it has them, since Ollama's users compare; else what the file says."""
+    family = config.model_family or own.family
+    return Details(
+        family=family,
+        families=config.model_families or (family,),
+        parameter_size=config.model_type or own.parameter_size,
+        quantization_level=config.file_type or own.quantization_level,
+    )
+
+
+def _no_model(config: Config) -> str:
+    if config.remote_model:
+        return "runs on somebody else's server, not here"
+    return f"has no GGUF file (its format is {config.model_format[:40]!r})"

@@ -1,0 +1,151 @@
+"""Places where models stand, and the two that hold single files: those that were named, and the built-in one.
+
+A shelf is two methods. The rule: a shelf is only read, and one bad model never hides the others; it is listed as
+:class:`Damaged`, with the reason. Shelves touch the disk, so an event loop calls them in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+from msgspec import Struct
+
+from localmodels.artifacts.gguf import parts
+from localmodels.core.catalog import ModelName
+from localmodels.core.errors import InvalidValue, ModelDamaged
+from localmodels.store.entries import Damaged, Entry, Source, details_of, model_only, rfc3339
+from localmodels.store.headers import Headers
+
+BUILTIN = ModelName.parse("localmodels")
+
+_IDENTITY_BYTES = 64 * 1024
+
+
+class Shelf(Protocol):
+    """A place where models stand."""
+
+    def list(self) -> tuple[Entry | Damaged, ...]:
+        """Everything on the shelf, in no particular order."""
+        ...
+
+    def find(self, name: ModelName) -> Entry | None:
+        """The model of exactly this name; None if the shelf has none.
+
+        Raises:
+            ModelDamaged: it is there and cannot be used.
+        """
+        ...
+
+
+class ModelFiles(Struct, frozen=True):
+    """A model that is run where it lies: its GGUF file (of a split model the first), and a vision projector or none."""
+
+    model: Path
+    projector: Path | None = None
+
+
+def parse_model_flag(text: str) -> tuple[ModelName, ModelFiles]:
+    """Reads ``NAME=FILE.gguf`` or ``NAME=FILE.gguf,MMPROJ.gguf``.
+
+    Raises:
+        InvalidValue: the text has another form, or the name is none.
+    """
+    name, equals, rest = text.partition("=")
+    if not equals or not rest:
+        raise InvalidValue(f"--model takes NAME=FILE.gguf, not {text[:120]!r}", param="model")
+    model, comma, projector = rest.rpartition(",")
+    if comma and model.endswith(".gguf") and projector:
+        return ModelName.parse(name), ModelFiles(Path(model), Path(projector))
+    return ModelName.parse(name), ModelFiles(Path(rest))
+
+
+class FileShelf:
+    """Files that were named one by one (``--model``). Links are followed: the owner named them himself."""
+
+    def __init__(
+        self, models: Mapping[ModelName, ModelFiles], *, source: Source = "file", headers: Headers | None = None
+    ) -> None:
+        self._models = dict(models)
+        self._source: Source = source
+        self._headers = headers or Headers()
+
+    def list(self) -> tuple[Entry | Damaged, ...]:
+        return tuple(self._listed(name) for name in self._models)
+
+    def find(self, name: ModelName) -> Entry | None:
+        return self._entry(name, self._models[name]) if name in self._models else None
+
+    def _listed(self, name: ModelName) -> Entry | Damaged:
+        try:
+            return self._entry(name, self._models[name])
+        except ModelDamaged as error:
+            return Damaged(str(name), error.message, self._source)
+
+    def _entry(self, name: ModelName, at: ModelFiles) -> Entry:
+        pieces = parts(at.model.absolute())
+        projector = at.projector.absolute() if at.projector else None
+        status = {path: _file_status(path) for path in (*pieces, *filter(None, (projector,)))}
+        changed = max(one.st_mtime_ns for one in status.values())
+        size = sum(one.st_size for one in status.values())
+        # Time and size of all files stand for each of them: a header tells about every part of a split model.
+        header = model_only(self._headers.of(str(pieces[0]), changed, size))
+        return Entry(
+            name=name,
+            source=self._source,
+            model_path=str(pieces[0]),
+            parts=tuple(map(str, pieces)),
+            header=header,
+            size=size,
+            digest=identity(status),
+            modified_at=rfc3339(changed),
+            details=details_of(header),
+            projector_path=str(projector or ""),
+            projector=self._headers.of(str(projector), changed, size) if projector else None,
+        )
+
+
+class BuiltinShelf:
+    """The model that ships with the package; an empty shelf in a checkout where it has not been trained yet."""
+
+    def __init__(self, path: Path | None = None, *, headers: Headers | None = None) -> None:
+        self._path = path or builtin_path()
+        self._files = FileShelf({BUILTIN: ModelFiles(self._path)}, source="builtin", headers=headers)
+
+    def list(self) -> tuple[Entry | Damaged, ...]:
+        return self._files.list() if self._path.exists() else ()
+
+    def find(self, name: ModelName) -> Entry | None:
+        return self._files.find(name) if self._path.exists() else None
+
+
+def builtin_path() -> Path:
+    """Where the package keeps the built-in model."""
+    return Path(str(files("localmodels.engine") / "builtin.gguf"))
+
+
+def identity(status: Mapping[Path, os.stat_result]) -> str:
+    """A stand-in for the digest of files that have no manifest: 64 hexadecimal digits.
+
+    It changes whenever a file's size, time of change or first 64 KiB do. A true digest of a 40 GB file would cost half
+    a minute of reading at every listing, and nobody compares it with anything but itself.
+    """
+    total = hashlib.sha256()
+    for path, one in status.items():
+        with path.open("rb") as stream:
+            total.update(f"{one.st_size} {one.st_mtime_ns} ".encode() + stream.read(_IDENTITY_BYTES))
+    return total.hexdigest()
+
+
+def _file_status(path: Path) -> os.stat_result:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelDamaged(f"{path.name}: {error.strerror}") from error
+    if not path.is_file():
+        raise ModelDamaged(f"{path.name}: not a file")
+    return status
