@@ -40,8 +40,8 @@ DEFAULT_ALIGNMENT = 32
 # vocabularies have 262,144 tokens and 514,906 merges, the largest heads 40 MB, the most tensors some thousands.
 LONGEST_STRING = 16 * 2**20  # Ollama
 MOST_ITEMS = 64 * 2**20  # Ollama; numbers, stepped over at once
-MOST_STRINGS = 4 * 2**20  # each has to be walked: half a second
-MOST_TOKENS = 2**20
+MOST_STRINGS = 2 * 2**20  # each has to be walked: a second on a slow machine
+MOST_TOKENS = 2**19
 MOST_PAIRS = 2**16
 MOST_TENSORS = 2**16
 LONGEST_NAME = 63  # of a tensor: GGML_MAX_NAME - 1

@@ -1,13 +1,13 @@
 """The seam that everything which answers stands behind: our runner, another server, the fake.
 
-The rule of every method: it either raises an error of ``core.errors`` or keeps its promise. A stream yields events and
-ends after ``Done``; a stream that breaks raises. Closing the iterator (``aclose``) drops the connection, which is how a
+The rule of every method: it either raises an error of ``core.errors`` or keeps its promise. A stream yields lists of
+events that arrived together and ends after ``Done``; a stream that breaks raises. Closing the iterator (``aclose``) drops the connection, which is how a
 client that left frees its slot.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from msgspec import Struct
@@ -25,11 +25,11 @@ class Health(Struct, frozen=True):
 class Backend(Protocol):
     """Answers requests."""
 
-    def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
+    def chat(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         """Goes on with a conversation."""
         ...
 
-    def generate(self, request: GenerateRequest) -> AsyncIterator[Event]:
+    def generate(self, request: GenerateRequest) -> AsyncGenerator[list[Event], None]:
         """Goes on with a text."""
         ...
 

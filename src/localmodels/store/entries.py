@@ -20,6 +20,7 @@ from localmodels.core.errors import ModelDamaged
 from localmodels.core.options import NO_OPTIONS, OPTIONS, Options
 
 Source = Literal["home", "ollama", "file", "builtin"]
+Kind = Literal["model", "projector", "adapter"]
 
 # Ollama leaves these two out of `model_info`: the one is the name again, the other stands in `template`.
 _NOT_TOLD = frozenset({"general.name", "tokenizer.chat_template"})
@@ -74,14 +75,15 @@ def rfc3339(nanoseconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
 
 
-def model_only(header: Header) -> Header:
-    """The header, if it is a model's.
+def expect(kind: Kind, header: Header) -> Header:
+    """The header, if it is of a file of this kind.
 
     Raises:
-        ModelDamaged: the file is an adapter or a projector, which goes with a model and is none.
+        ModelDamaged: the engine would be given one kind of file for another.
     """
-    if header.is_adapter or header.is_projector:
-        raise ModelDamaged(f"{header.name}: goes with a model and is none")
+    found: Kind = "adapter" if header.is_adapter else "projector" if header.is_projector else "model"
+    if found != kind:
+        raise ModelDamaged(f"{header.name}: the file is of the kind {found!r}, not {kind!r}")
     return header
 
 

@@ -183,14 +183,14 @@ def _walk(directory: int, above: tuple[str, ...]) -> Iterator[ModelName | tuple[
         elif is_directory:
             yield from _walk_below(directory, parts)
         else:
-            yield "/".join(parts), STRAY
+            yield _shown(parts), STRAY
 
 
 def _walk_below(directory: int, parts: tuple[str, ...]) -> Iterator[ModelName | tuple[str, str]]:
     try:
         below = _open(parts[-1], _DIRECTORY | os.O_NOFOLLOW, directory)
     except ModelDamaged as error:
-        yield "/".join(parts), error.message
+        yield _shown(parts), error.message
         return
     try:
         yield from _walk(below, parts)
@@ -203,4 +203,9 @@ def _name(parts: tuple[str, ...]) -> ModelName | tuple[str, str]:
     try:
         return ModelName.parse(f"{host}/{namespace}/{name}:{tag}")
     except InvalidValue:
-        return "/".join(parts), "not a model name"
+        return _shown(parts), "not a model name"
+
+
+def _shown(parts: tuple[str, ...]) -> str:
+    """A path for people to read; a file name that is not UTF-8 must not break whoever writes it down."""
+    return "/".join(parts).encode(errors="replace").decode()

@@ -17,23 +17,31 @@ from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import Details, ModelName
 from localmodels.core.errors import ModelDamaged
 from localmodels.store import manifests
-from localmodels.store.entries import Damaged, Entry, Source, details_of, model_only, rfc3339
+from localmodels.store.entries import Damaged, Entry, Kind, Source, details_of, expect, rfc3339
 from localmodels.store.headers import Headers
 from localmodels.store.layout import Layout
 from localmodels.store.manifests import Config, Layer, Manifest
 
 REMEMBERED = 512
+REMEMBERED_BYTES = 64 * 1024  # Ollama's own manifests have about 1 KiB
+
+# Where Ollama keeps models when it runs as a service: by its own installer, then by the packages of distributions.
+SERVICE_ROOTS = (
+    Path("/usr/share/ollama/.ollama/models"),
+    Path("/var/lib/ollama/.ollama/models"),
+    Path("/var/lib/ollama/models"),
+    Path("/var/lib/ollama"),
+)
 
 
 def ollama_roots(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     """Where Ollama's models may be: ``OLLAMA_MODELS`` alone if it is set, else its default places.
 
-    These are the user's own directory and the home of the service user that Ollama's installer makes on Linux, under
-    both paths that distributions give it. Most of them are not there; such a shelf is empty.
+    Most of them are not there; such a shelf is empty.
     """
     if environ.get("OLLAMA_MODELS"):
         return (Path(environ["OLLAMA_MODELS"]),)
-    return (home / ".ollama/models", Path("/usr/share/ollama/.ollama/models"), Path("/var/lib/ollama/.ollama/models"))
+    return (home / ".ollama/models", *SERVICE_ROOTS)
 
 
 class OllamaShelf:
@@ -63,7 +71,9 @@ class OllamaShelf:
 
     def _entry(self, name: ModelName) -> Entry:
         data, written = self._layout.read_manifest(name, manifests.MANIFEST_BYTES)
-        return self._assemble(name, data, written.st_mtime_ns, self._check(self._parse(data)))
+        # What is usual is remembered; a manifest that was blown up to 4 MiB is not worth the room.
+        manifest = self._parse(data) if len(data) <= REMEMBERED_BYTES else manifests.parse_manifest(data)
+        return self._assemble(name, manifest, written.st_mtime_ns, self._check(manifest))
 
     def _check(self, manifest: Manifest) -> tuple[int, ...]:
         """When each blob was last changed, after seeing that all are there and of the right size."""
@@ -74,29 +84,27 @@ class OllamaShelf:
                 raise ModelDamaged(f"sha256-{layer.digest.hex}: {size} bytes long, not {layer.size}")
         return tuple(status[layer.digest].st_mtime_ns for layer in manifest.blobs)
 
-    def _assembled(self, name: ModelName, data: bytes, written: int, changed: tuple[int, ...]) -> Entry:
-        manifest = self._parse(data)
-        blobs = _Blobs(self._layout, manifest, dict(zip(manifest.blobs, changed, strict=True)))
+    def _assembled(self, name: ModelName, manifest: Manifest, written: int, changed: tuple[int, ...]) -> Entry:
+        blobs = _Blobs(self._layout, self._headers, manifest, dict(zip(manifest.blobs, changed, strict=True)))
         config = manifests.parse_config(blobs.read(manifest.config))
-        model = blobs.only("model")
-        if model is None:
+        if not manifest.of("model"):
             raise ModelDamaged(_no_model(config))
-        header = model_only(blobs.header(model, self._headers))
-        projector = blobs.only("projector")
+        [(path, header)] = blobs.files("model")
+        projector_path, projector = next(blobs.files("projector"), ("", None))
         parameters = manifests.parse_parameters(blobs.last("params") or b"{}")
         return Entry(
             name=name,
             source=self._source,
-            model_path=blobs.path(model),
-            parts=(blobs.path(model),),
+            model_path=path,
+            parts=(path,),
             header=header,
             size=manifest.size,
             digest=manifest.digest,
             modified_at=rfc3339(written),
             details=_details(config, details_of(header)),
-            projector_path=blobs.path(projector) if projector else "",
-            projector=blobs.header(projector, self._headers) if projector else None,
-            adapter_paths=tuple(map(blobs.path, manifest.of("adapter"))),
+            projector_path=projector_path,
+            projector=projector,
+            adapter_paths=tuple(path for path, _ in blobs.files("adapter")),
             template=manifests.parse_text(blobs.last("template", "prompt")),
             system=manifests.parse_text(blobs.last("system")),
             options=parameters.options,
@@ -110,27 +118,28 @@ class _Blobs(Struct, frozen=True):
     """The blobs of one manifest, and when each was last changed."""
 
     layout: Layout
+    headers: Headers
     manifest: Manifest
     changed: Mapping[Layer, int]
 
-    def path(self, layer: Layer) -> str:
-        return str(self.layout.blob(layer.digest))
-
-    def header(self, layer: Layer, headers: Headers) -> Header:
-        return headers.of(self.path(layer), self.changed[layer], layer.size)
+    def files(self, kind: Kind) -> Iterator[tuple[str, Header]]:
+        """Path and header of each GGUF file of a kind. The engine gets no file that was not read here (V-15)."""
+        for layer in self.manifest.of(kind):
+            path = str(self.layout.blob(layer.digest))
+            yield path, expect(kind, self.headers.of(path, self.changed[layer], layer.size))
 
     def read(self, layer: Layer) -> bytes:
         return self.layout.read_blob(layer.digest, manifests.TEXT_BYTES)
 
-    def each(self, *kinds: str) -> Iterator[bytes]:
-        return map(self.read, self.manifest.of(*kinds))
+    def each(self, kind: str) -> Iterator[bytes]:
+        layers = self.manifest.of(kind)
+        if sum(layer.size for layer in layers) > manifests.TEXT_BYTES:
+            raise ModelDamaged(f"more than {manifests.TEXT_BYTES} bytes of {kind}")
+        return map(self.read, layers)
 
     def last(self, *kinds: str) -> bytes:
         """Of several layers of a kind the last counts, as in Ollama; empty if there is none."""
         return b"".join(map(self.read, self.manifest.of(*kinds)[-1:]))
-
-    def only(self, kind: str) -> Layer | None:
-        return next(iter(self.manifest.of(kind)), None)
 
 
 def _details(config: Config, own: Details) -> Details:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from localmodels.artifacts.gguf import parts
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import InvalidValue, ModelDamaged
-from localmodels.store.entries import Damaged, Entry, Source, details_of, model_only, rfc3339
+from localmodels.store.entries import Damaged, Entry, Source, details_of, expect, rfc3339
 from localmodels.store.headers import Headers
 
 BUILTIN = ModelName.parse("localmodels")
@@ -87,13 +87,19 @@ class FileShelf:
             return Damaged(str(name), error.message, self._source)
 
     def _entry(self, name: ModelName, at: ModelFiles) -> Entry:
+        try:
+            return self._read(name, at)
+        except OSError as error:
+            raise ModelDamaged(f"{Path(error.filename or at.model).name}: {error.strerror}") from error
+
+    def _read(self, name: ModelName, at: ModelFiles) -> Entry:
         pieces = parts(at.model.absolute())
         projector = at.projector.absolute() if at.projector else None
-        status = {path: _file_status(path) for path in (*pieces, *filter(None, (projector,)))}
+        status = {path: path.stat() for path in (*pieces, *filter(None, (projector,)))}
         changed = max(one.st_mtime_ns for one in status.values())
         size = sum(one.st_size for one in status.values())
         # Time and size of all files stand for each of them: a header tells about every part of a split model.
-        header = model_only(self._headers.of(str(pieces[0]), changed, size))
+        header = expect("model", self._headers.of(str(pieces[0]), changed, size))
         return Entry(
             name=name,
             source=self._source,
@@ -105,7 +111,7 @@ class FileShelf:
             modified_at=rfc3339(changed),
             details=details_of(header),
             projector_path=str(projector or ""),
-            projector=self._headers.of(str(projector), changed, size) if projector else None,
+            projector=expect("projector", self._headers.of(str(projector), changed, size)) if projector else None,
         )
 
 
@@ -139,13 +145,3 @@ def identity(status: Mapping[Path, os.stat_result]) -> str:
         with path.open("rb") as stream:
             total.update(f"{one.st_size} {one.st_mtime_ns} ".encode() + stream.read(_IDENTITY_BYTES))
     return total.hexdigest()
-
-
-def _file_status(path: Path) -> os.stat_result:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ModelDamaged(f"{path.name}: {error.strerror}") from error
-    if not path.is_file():
-        raise ModelDamaged(f"{path.name}: not a file")
-    return status

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.unit.store.ollama_store import OllamaStore, write_gguf, write_projector
+from tests.unit.store.ollama_store import OllamaStore, write_adapter, write_gguf, write_projector
 
 
 @pytest.fixture
@@ -21,3 +21,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture(scope="session")
 def projector(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return write_projector(tmp_path_factory.mktemp("gguf") / "mmproj.gguf").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_adapter(tmp_path_factory.mktemp("gguf") / "lora.gguf").read_bytes()

@@ -58,6 +58,15 @@ def write_projector(path: Path) -> Path:
     return _written(writer, path)
 
 
+def write_adapter(path: Path) -> Path:
+    """A sound LoRA adapter."""
+    writer = GGUFWriter(path, "llama")
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_tensor("blk.0.attn_q.weight.lora_a", np.zeros((2, 8), dtype=np.float32))
+    return _written(writer, path)
+
+
 def _written(writer: GGUFWriter, path: Path) -> Path:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

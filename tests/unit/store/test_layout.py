@@ -163,6 +163,17 @@ def test_odd_file_names_are_reported_and_hide_nothing(store: OllamaStore, odd: s
     assert ("/".join(parts), "not a model name") in listed
 
 
+def test_a_file_name_that_is_not_utf8_is_told_in_utf8(store: OllamaStore) -> None:
+    try:
+        os.mkdir(os.fsencode(store.manifests) + b"/h\xff")  # noqa: PTH102 - a name that no Path has
+        os.mkdir(os.fsencode(store.manifests) + b"/h\xff/n")  # noqa: PTH102
+        (store.manifests / os.fsdecode(b"h\xff/n/m")).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (found,) = Layout(store.root).names()
+    assert found == ("h?/n/m", STRAY)
+
+
 def open_descriptors() -> int:
     return len(list(Path("/dev/fd").iterdir()))
 

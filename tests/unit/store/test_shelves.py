@@ -21,7 +21,7 @@ from localmodels.core.errors import InvalidValue, ModelDamaged
 from localmodels.core.options import Options
 from localmodels.store.entries import Damaged, Entry, capabilities, rfc3339
 from localmodels.store.headers import Headers
-from localmodels.store.ollama import OllamaShelf, ollama_roots
+from localmodels.store.ollama import SERVICE_ROOTS, OllamaShelf, ollama_roots
 from localmodels.store.shelves import (
     BuiltinShelf,
     FileShelf,
@@ -44,7 +44,9 @@ def only(shelf: Shelf) -> Entry:
 # Ollama's store
 
 
-def test_a_model_is_told_with_all_that_its_maker_set(store: OllamaStore, weights: bytes, projector: bytes) -> None:
+def test_a_model_is_told_with_all_that_its_maker_set(
+    store: OllamaStore, weights: bytes, projector: bytes, adapter: bytes
+) -> None:
     manifest = store.add(
         "tiny:q4",
         weights,
@@ -54,7 +56,7 @@ def test_a_model_is_told_with_all_that_its_maker_set(store: OllamaStore, weights
         ("messages", b'[{"role": "user", "content": "hi"}]'),
         ("license", b"MIT"),
         ("license", b"and more"),
-        ("adapter", b"lora"),
+        ("adapter", adapter),
         ("projector", projector),
         mtime_ns=1_750_000_000_123_456_789,
     )
@@ -63,7 +65,7 @@ def test_a_model_is_told_with_all_that_its_maker_set(store: OllamaStore, weights
     assert Path(entry.model_path).read_bytes() == weights
     assert entry.parts == (entry.model_path,)
     assert Path(entry.projector_path).read_bytes() == projector
-    assert [Path(path).read_bytes() for path in entry.adapter_paths] == [b"lora"]
+    assert [Path(path).read_bytes() for path in entry.adapter_paths] == [adapter]
     assert (entry.template, entry.system) == ("{{ .Prompt }}", "Du bist höflich.")
     assert (entry.options, entry.other_options) == (Options(temperature=0.25, stop=("</s>",)), (("num_gqa", 8),))
     assert (entry.messages, entry.license) == ((("user", "hi"),), ("MIT", "and more"))
@@ -146,6 +148,11 @@ def _replace(store: OllamaStore, document: dict[str, Any], **changes: Any) -> No
     store.write(PLACE, {**document, **changes})
 
 
+def _again(store: OllamaStore, document: dict[str, Any], kind: str) -> None:
+    """Gives the weights out for something else too."""
+    _replace(store, document, layers=[*document["layers"], store.layer(kind, model_blob(store, document).read_bytes())])
+
+
 def _text(kind: str, data: bytes) -> Break:
     def put(store: OllamaStore, document: dict[str, Any]) -> None:
         _replace(store, document, layers=[*document["layers"], store.layer(kind, data)])
@@ -192,9 +199,18 @@ DAMAGE: dict[str, tuple[Break, str]] = {
     "template missing": (lambda s, d: _lose(s, d, layers=[*d["layers"], s.layer("template", b"t1")]), "missing"),
     "template not UTF-8": (_text("template", b"\xff"), "not UTF-8"),
     "template endless": (_text("template", b"x" * (2**20 + 1)), "longer than"),
+    "licences without end": (
+        lambda s, d: _replace(
+            s, d, layers=d["layers"] + [s.layer("license", b"x" * 2**19 + b"%d" % n) for n in range(3)]
+        ),
+        "bytes of license",
+    ),
     "parameters no JSON": (_text("params", b"{"), "params cannot be read"),
     "messages no list": (_text("messages", b"{}"), "messages cannot be read"),
     "projector no GGUF": (_text("projector", b"eyes"), "GGUF"),
+    "projector a model": (lambda s, d: _again(s, d, "projector"), "of the kind 'model', not 'projector'"),
+    "adapter no GGUF": (_text("adapter", b"ggla"), "GGUF"),
+    "adapter a model": (lambda s, d: _again(s, d, "adapter"), "of the kind 'model', not 'adapter'"),
 }
 
 
@@ -270,6 +286,13 @@ def test_a_warm_listing_reads_no_header_and_no_text_again(store: OllamaStore, we
     cold, warm = shelf.list(), shelf.list()
     assert len(read) == 1  # two names, one blob
     assert all(one is other for one, other in zip(cold, warm, strict=True))
+
+
+def test_a_manifest_of_megabytes_is_read_all_the_same(store: OllamaStore, weights: bytes) -> None:
+    manifest = store.add("tiny:q4", weights)
+    manifest.write_bytes(manifest.read_bytes() + b" " * 2**20)
+    shelf = OllamaShelf(store.root)
+    assert only(shelf) == shelf.find(NAME)
 
 
 def test_headers_are_read_once_and_forgotten_in_turn(tmp_path: Path) -> None:
@@ -408,7 +431,7 @@ def test_the_built_in_model_lies_in_the_package() -> None:
 def test_ollamas_places(tmp_path: Path) -> None:
     assert ollama_roots({"OLLAMA_MODELS": "/m"}, tmp_path) == (Path("/m"),)
     assert ollama_roots({"OLLAMA_MODELS": ""}, tmp_path)[0] == tmp_path / ".ollama/models"
-    assert len(ollama_roots({}, tmp_path)) == 3
+    assert ollama_roots({}, tmp_path)[1:] == SERVICE_ROOTS
 
 
 @pytest.mark.parametrize("nanoseconds", [0, 1, 999_999_999, 1_750_000_000_000_000_000, 2**62])

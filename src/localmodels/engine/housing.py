@@ -1,0 +1,40 @@
+"""Where runners live: a private directory each, in memory where the system has such a place.
+
+Unix socket paths may be 107 bytes long and no more (``unix(7)``), so the directory is short and not in the home.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from shutil import rmtree
+from tempfile import gettempdir, mkdtemp
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of ours inside it, mode 0700, is what is used
+PREFIX = "localmodels-"
+
+
+class Housing:
+    """A directory for this server, with one in it for each runner.
+
+    Saved slots are as large as a key and value cache; on a memory file system they are written and read in a tenth of
+    a second where a disk would take as long as computing them.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        self.root = Path(mkdtemp(prefix=PREFIX, dir=parent or default_parent()))
+
+    def room(self, runner_id: str) -> Path:
+        """A new, empty directory, mode 0700."""
+        room = self.root / runner_id
+        room.mkdir(mode=0o700)
+        return room
+
+    def close(self) -> None:
+        """Removes everything."""
+        rmtree(self.root, ignore_errors=True)
+
+
+def default_parent() -> Path:
+    """Shared memory where there is such a thing, else the place for temporary files."""
+    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(gettempdir())

@@ -1,0 +1,128 @@
+"""A runner as the pool holds it: its child, its directory, and the connections to it.
+
+The one rule: :meth:`LiveRunner.served` returns or raises only after the child is gone and its directory removed, so
+that whoever waits for it may count its memory as free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from localmodels.backends.http import Http, Patience
+from localmodels.core.errors import LoadFailed, RunnerDied
+from localmodels.dialects.llamacpp import LlamaCpp
+from localmodels.engine.command import RunnerConfig
+from localmodels.engine.confine import Layer
+from localmodels.engine.loadable import Load
+from localmodels.engine.process import Process
+from localmodels.engine.seats import Seats
+
+# A prompt may take minutes to read, and a runner's death is noticed otherwise: no clock on its silence.
+PATIENT = Patience(connect=5.0, first_byte=None, idle=None)
+NOTICE = 1.0  # seconds within which the death of a child shows after its connections broke
+
+
+class LiveRunner:
+    """One child and what belongs to it.
+
+    Args:
+        directory: the runner's own, mode 0700; removed at its end.
+    """
+
+    def __init__(self, runner_id: str, load: Load, config: RunnerConfig, directory: Path, *, spin: bool) -> None:
+        self.id = runner_id
+        self.name = load.loadable.model.name
+        self.key = load.loadable.key(load.purpose)
+        self.model = load.loadable.model
+        self.load_plan = load.plan
+        self.config = config
+        self.dialect = LlamaCpp()
+        self.http = Http("http://runner", self.dialect.read_error, socket=config.socket, patience=PATIENT)
+        self.seats = Seats(self.http, config.parallel, config.slot_dir)
+        self._directory = directory
+        self._spin = spin
+        self._leaving = asyncio.Event()
+        self._process: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the child; 0 before it has one."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What confines the child."""
+        return self._process.layers if self._process else ()
+
+    def leave(self) -> None:
+        """Asks it to end, also in the middle of a load; :meth:`served` or :meth:`load` tells when it has."""
+        self._leaving.set()
+
+    async def load(self, timeout: float) -> bool:
+        """Starts the child and waits until the model is loaded; False if it was told to leave before that.
+
+        Raises:
+            LoadFailed: it could not be loaded, or not in ``timeout`` seconds. The child is gone.
+        """
+        try:
+            self._process = process = await Process.start(self.config, spin=self._spin)
+            async with asyncio.timeout(timeout):
+                loaded = await self._unless_leaving(process.ready())
+        except TimeoutError:
+            await self._end()
+            raise LoadFailed(f"{self.name} was not loaded within {timeout:g} s") from None
+        except BaseException:
+            await self._end()
+            raise
+        if not loaded:
+            await self._end()
+        return loaded
+
+    async def served(self) -> None:
+        """Waits for the end of a loaded runner.
+
+        Raises:
+            RunnerDied: it ended without being asked.
+        """
+        process = self._process
+        if process is None:
+            return
+        died = await self._unless_leaving(process.exited.wait())
+        await self._end()
+        if died:
+            raise RunnerDied(f"the engine stopped while it ran {self.name}: {process.why()}")
+
+    async def dead(self) -> RunnerDied | None:
+        """The child's death as an error, if it is dead or dies within a moment; for a stream that broke."""
+        if self._process is None:
+            return None
+        try:
+            async with asyncio.timeout(NOTICE):
+                await self._process.exited.wait()
+        except TimeoutError:
+            return None
+        return RunnerDied(f"the engine stopped while it ran {self.name}: {self._process.why()}")
+
+    async def _unless_leaving(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Waits for the work, or for being told to leave; True if the work was done."""
+        task = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(self._leaving.wait())
+        try:
+            await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+                return True
+            return False
+        finally:
+            task.cancel()
+            leaving.cancel()
+
+    async def _end(self) -> None:
+        if self._process is not None:
+            await self._process.stop()
+        await self.http.close()
+        await asyncio.to_thread(rmtree, self._directory, ignore_errors=True)

@@ -1,0 +1,136 @@
+"""One request's way through a runner: a :class:`~localmodels.flows.chat.Answerer` for as long as the place is held.
+
+A runner that dies breaks the connection in some way or other; whichever it was, the caller is told that the engine
+stopped and with what last words, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+
+from msgspec.structs import replace
+
+from localmodels.backends.protocol import Health
+from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
+from localmodels.core.errors import BackendError, ContextLengthExceeded
+from localmodels.dialects.protocol import EventReader
+from localmodels.engine.live import LiveRunner
+from localmodels.engine.seats import prompt_of
+
+Stream = AsyncGenerator[list[Event], None]
+
+
+class LlamaBackend:
+    """A request's place at a runner.
+
+    Args:
+        runner: loaded; it stays so until the place is given back.
+        request_id: by which the runner's seats know this request.
+    """
+
+    def __init__(self, runner: LiveRunner, request_id: str) -> None:
+        self._runner = runner
+        self._id = request_id
+
+    def chat(self, request: ChatRequest) -> Stream:
+        """Goes on with a conversation."""
+        dialect = self._runner.dialect
+        write = partial(dialect.write_chat, request)
+        return self._answer(dialect.paths["chat"], write, prompt_of(request), dialect.chat_reader)
+
+    def generate(self, request: GenerateRequest) -> Stream:
+        """Goes on with a text, as it stands."""
+        dialect = self._runner.dialect
+        write = partial(dialect.write_generate, request)
+        return self._answer(dialect.generate_path(request), write, prompt_of(request), dialect.generate_reader)
+
+    async def _answer(
+        self, path: str, write: Callable[..., bytes], prompt: bytes, reader: Callable[[], EventReader]
+    ) -> Stream:
+        http = self._runner.http
+
+        async def prefill(slot: int) -> None:
+            async with aclosing(http.stream(path, write(id_slot=slot, n_predict=0), reader())) as stream:
+                async for _ in stream:
+                    pass
+
+        async with (
+            self._explained(),
+            self._runner.seats.take(self._id, prompt, prefill) as seat,
+            aclosing(http.stream(path, write(id_slot=seat.slot), reader())) as stream,
+        ):
+            async for events in stream:
+                seat.computed = True
+                yield events
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Turns texts into vectors; a text that is too long is cut where the request allows it."""
+        async with self._explained():
+            try:
+                return await self._embed(request)
+            except ContextLengthExceeded:
+                if not request.truncate:
+                    raise
+                return await self._embed(replace(request, inputs=await self._cut(request)))
+
+    async def _embed(self, request: EmbedRequest) -> Embeddings:
+        dialect = self._runner.dialect
+        return dialect.read_embeddings(
+            await self._runner.http.post(dialect.paths["embed"], dialect.write_embed(request))
+        )
+
+    async def _cut(self, request: EmbedRequest) -> tuple[tuple[int, ...], ...]:
+        """Every input as token ids, as many as fit."""
+        room = self._runner.config.context - 2  # for the tokens that begin and end a text in embedding models
+        tokens = [text if isinstance(text, tuple) else await self.tokenize(text) for text in request.inputs]
+        return tuple(ids[:room] for ids in tokens)
+
+    async def count(self, request: ChatRequest) -> int:
+        """Tokens of the prompt that this conversation makes."""
+        return len(await self.tokenize(await self.render(request)))
+
+    async def render(self, request: ChatRequest) -> str:
+        """The prompt that this conversation makes."""
+        dialect = self._runner.dialect
+        return dialect.read_prompt(await self._post("/apply-template", dialect.write_chat(request)))
+
+    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """Token ids of a text."""
+        dialect = self._runner.dialect
+        return dialect.read_tokens(await self._post("/tokenize", dialect.write_tokenize(text, special=special)))
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """The text of token ids."""
+        dialect = self._runner.dialect
+        return dialect.read_text(await self._post("/detokenize", dialect.write_detokenize(tokens)))
+
+    async def models(self) -> tuple[str, ...]:
+        """The one model of this runner."""
+        return (self._runner.name,)
+
+    async def health(self) -> Health:
+        """Whether it answers."""
+        try:
+            await self._runner.http.get("/health")
+        except BackendError as error:
+            return Health(ok=False, detail=error.message)
+        return Health(ok=True)
+
+    async def close(self) -> None:
+        """The pool owns the runner; there is nothing to give back here."""
+
+    async def _post(self, path: str, body: bytes) -> bytes:
+        async with self._explained():
+            return await self._runner.http.post(path, body)
+
+    @asynccontextmanager
+    async def _explained(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BackendError as error:
+            death = await self._runner.dead()
+            if death is None:
+                raise
+            raise death from error

@@ -1,0 +1,177 @@
+"""One child's life: started, ready or failed, stopped, gone.
+
+The one rule: whoever starts a child learns of its end, whichever way it comes. ``exited`` is set exactly once, after
+the kernel has given everything back; until then its memory counts. A child that does not leave on request is killed
+with its whole process group. The child in turn dies when its standard input ends, so it cannot outlive this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from localmodels.core.errors import LoadFailed
+from localmodels.engine.command import RunnerConfig, write_config
+from localmodels.engine.confine import Layer
+
+# Nothing else of our environment reaches a runner: it may hold keys and tokens (threats V-36, V-37).
+INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
+             "GGML_VK_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")  # fmt: skip
+STDERR_LINES = 80
+LINE_LIMIT = 64 * 1024
+
+
+class _Report(msgspec.Struct, frozen=True):
+    """What ``runner.Report`` looks like from this side; this room must not import the runner."""
+
+    ready: bool
+    layers: tuple[Layer, ...] = ()
+    reason: str = ""
+
+
+class Process:
+    """A runner process. Make it with :meth:`start`."""
+
+    def __init__(self, child: asyncio.subprocess.Process, config: RunnerConfig) -> None:
+        self.config = config
+        self.layers: tuple[Layer, ...] = ()
+        self.exited = asyncio.Event()
+        self._child = child
+        self._stdin, self._stdout, stderr = pipes(child)
+        self._said: deque[str] = deque(maxlen=STDERR_LINES)
+        self._stderr = asyncio.create_task(self._keep(stderr))
+        self._waiter = asyncio.create_task(self._await_end())
+
+    @classmethod
+    async def start(cls, config: RunnerConfig, *, spin: bool = False) -> Process:
+        """Starts the child and hands it its configuration; it loads on its own from here.
+
+        ``spin`` lets OpenMP threads spin while they wait: 6 % faster alone, half as fast when the cores are shared
+        (measured; ``docs/why.md``).
+
+        Raises:
+            LoadFailed: the operating system would not start it.
+        """
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment["GGML_NO_BACKTRACE"] = "1"  # an abort would spawn gdb otherwise
+        if not spin:
+            environment["OMP_WAIT_POLICY"] = "passive"
+        try:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-I",
+                "-m",
+                "localmodels.engine.runner",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment,
+                cwd=Path(config.socket).parent,
+                start_new_session=True,
+                limit=LINE_LIMIT,
+            )
+        except OSError as error:
+            raise LoadFailed(f"could not start a runner: {error.strerror}") from error
+        process = cls(child, config)
+        process._stdin.write(write_config(config))
+        return process
+
+    @property
+    def pid(self) -> int:
+        """Of the child; stays the same after its end."""
+        return self._child.pid
+
+    async def ready(self) -> None:
+        """Waits until the model is loaded.
+
+        Raises:
+            LoadFailed: it could not be, with the engine's own last words.
+        """
+        line = await self._stdout.readline()
+        if not line:
+            await self.exited.wait()
+            raise LoadFailed(self._why(f"the runner ended with {describe_exit(self._child.returncode)}"))
+        report = msgspec.json.decode(line, type=_Report)
+        self.layers = report.layers
+        if not report.ready:
+            await self.exited.wait()
+            raise LoadFailed(self._why(report.reason))
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Asks the child to leave, kills its process group after ``grace`` seconds, and waits for its end."""
+        self._stdin.close()
+        try:
+            async with asyncio.timeout(grace):
+                await self.exited.wait()
+        except TimeoutError:
+            self.kill()
+            await self.exited.wait()
+
+    def kill(self) -> None:
+        """Kills the child and all it has started, now."""
+        if self._child.returncode is None:
+            try:
+                os.killpg(self._child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return  # it ended on its own a moment ago
+
+    def why(self) -> str:
+        """How it ended, with its last words; for a child that has."""
+        return self._why(f"the runner ended with {describe_exit(self._child.returncode)}")
+
+    async def _await_end(self) -> None:
+        await self._child.wait()
+        await self._stderr  # so that the last words are complete when `exited` is set
+        self.exited.set()
+
+    async def _keep(self, stderr: asyncio.StreamReader) -> None:
+        """Reads for as long as it talks: a full pipe would stop the child."""
+        while True:
+            try:
+                line = await stderr.readline()
+            except ValueError:  # a line beyond the limit; what is left of it follows
+                continue
+            if not line:
+                return
+            self._said.append(line.decode(errors="replace").rstrip())
+
+    def _why(self, reason: str) -> str:
+        """The reason and, where the engine gave one, its own words without the paths of this machine."""
+        return "; ".join([reason, *engine_words(self._said, hide=Path(self.config.model).parent)])
+
+
+def pipes(
+    child: asyncio.subprocess.Process,
+) -> tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]:
+    """The three pipes of a child that was started with all of them."""
+    if child.stdin is None or child.stdout is None or child.stderr is None:
+        raise ValueError("the child was started without pipes")
+    return child.stdin, child.stdout, child.stderr
+
+
+def describe_exit(returncode: int | None) -> str:
+    """``status 1`` or ``signal SIGKILL``."""
+    if returncode is None:
+        return "no status"
+    if returncode >= 0:
+        return f"status {returncode}"
+    try:
+        return f"signal {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+def engine_words(lines: deque[str], *, hide: Path, most: int = 3) -> list[str]:
+    """The last lines in which llama.cpp names a cause, shortened, with directories taken out.
+
+    llama.cpp says why a load failed in lines such as ``E llama_model_load: error loading model: …``; the lines after it
+    only repeat that it failed.
+    """
+    telling = [line for line in lines if any(word in line.lower() for word in ("error", "assert", "failed", "abort"))]
+    return [line.replace(f"{hide}/", "").strip()[:300] for line in telling[:most]]

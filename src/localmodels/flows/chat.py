@@ -1,0 +1,302 @@
+"""Chat, generate and embed: from a request to a stream of events, whoever answers.
+
+The one rule: another way is tried only before the first event has been handed over; a failure after it goes to the
+caller as it is. Times are measured here, because only here is the whole of a request seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing
+from time import monotonic_ns
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from localmodels.backends.protocol import Backend
+from localmodels.core.chat import (
+    ChatRequest,
+    Done,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    FinishReason,
+    GenerateRequest,
+    Message,
+    Text,
+)
+from localmodels.core.errors import ContextLengthExceeded, Unsupported
+from localmodels.core.options import NO_OPTIONS, Options
+from localmodels.flows.rotation import prompt_room, turns, without_oldest
+
+Stream = AsyncGenerator[list[Event], None]
+
+
+class Answerer(Backend, Protocol):
+    """A backend with the model's own template and tokenizer at hand."""
+
+    async def count(self, request: ChatRequest) -> int:
+        """Tokens of the prompt that this conversation makes."""
+        ...
+
+    async def render(self, request: ChatRequest) -> str:
+        """The prompt that this conversation makes."""
+        ...
+
+    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """Token ids of a text."""
+        ...
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """The text of token ids."""
+        ...
+
+
+class Defaults(Struct, frozen=True):
+    """What a model brings along for requests that do not say otherwise."""
+
+    system: str = ""
+    messages: tuple[Message, ...] = ()
+    options: Options = NO_OPTIONS
+
+
+class Found(Protocol):
+    """A model that a name stands for."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it is listed."""
+        ...
+
+    @property
+    def defaults(self) -> Defaults:
+        """What it brings along."""
+        ...
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """In the words of ``core.catalog.Capability``."""
+        ...
+
+    def ready(self, request: ChatRequest | GenerateRequest | EmbedRequest) -> AbstractAsyncContextManager[Answerer]:
+        """Waits until it can answer this request and keeps it so; leaving frees the place."""
+        ...
+
+    async def unload(self) -> None:
+        """Takes it out of memory as soon as it is idle."""
+        ...
+
+
+class Finder(Protocol):
+    """Finds models by name."""
+
+    async def find(self, name: str) -> Found:
+        """The model that this name stands for.
+
+        Raises:
+            ModelNotFound: there is none.
+        """
+        ...
+
+
+class Facts:
+    """What became known on the way to the first event, for the head of the answer. Filled in by the flow."""
+
+    def __init__(self) -> None:
+        self.truncated_messages = 0
+
+
+class Answers:
+    """The flows of one system; stateless but for where models are found."""
+
+    def __init__(self, finder: Finder) -> None:
+        self._finder = finder
+
+    async def chat(self, request: ChatRequest, facts: Facts) -> Stream:
+        """Goes on with a conversation, shortened where it must and may be.
+
+        Raises:
+            ModelNotFound, Unavailable, ContextLengthExceeded, Unsupported: before the first event.
+            EngineError, BackendError: at any time.
+        """
+        started = monotonic_ns()
+        model = await self._finder.find(request.model)
+        if not request.messages:
+            yield [await self._move(model, request, started)]
+            return
+        request = with_defaults(request, model)
+        check_abilities(request, model)
+        async with model.ready(request) as backend:
+            loaded = monotonic_ns()
+            async with aclosing(fitting(backend, request, facts)) as stream:
+                async for events in stream:
+                    yield timed(events, started, loaded)
+
+    async def generate(self, request: GenerateRequest, facts: Facts) -> Stream:
+        """Goes on with a text; under the model's template unless the request is raw. Raises as :meth:`chat` does."""
+        started = monotonic_ns()
+        model = await self._finder.find(request.model)
+        if not (request.prompt or request.suffix or request.images or request.context):
+            yield [await self._move(model, request, started)]
+            return
+        raw = request.raw or bool(request.suffix) or not isinstance(request.prompt, str)
+        conversation = with_defaults(as_conversation(request), model)
+        if not raw:
+            check_abilities(conversation, model)
+        async with model.ready(request) as backend:
+            loaded = monotonic_ns()
+            if raw:
+                whole = replace(request, options=request.options.over(model.defaults.options))
+                stream = backend.generate(whole)
+            elif request.context:
+                stream = backend.generate(await continued(backend, request, conversation))
+            else:
+                stream = fitting(backend, conversation, facts)
+            async with aclosing(stream):
+                async for events in stream:
+                    yield timed(events, started, loaded)
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Turns texts into vectors. Raises as :meth:`chat` does."""
+        started = monotonic_ns()
+        model = await self._finder.find(request.model)
+        async with model.ready(request) as backend:
+            loaded = monotonic_ns()
+            embeddings = await backend.embed(request)
+        timings = replace(embeddings.timings, total=monotonic_ns() - started, load=loaded - started)
+        return replace(embeddings, timings=timings)
+
+    async def tokenize(self, model: str, text: str, *, special: bool) -> tuple[int, ...]:
+        """Token ids of a text, by the model's own tokenizer."""
+        found = await self._finder.find(model)
+        async with found.ready(GenerateRequest(model)) as backend:
+            return await backend.tokenize(text, special=special)
+
+    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+        """The text of token ids, by the model's own tokenizer."""
+        found = await self._finder.find(model)
+        async with found.ready(GenerateRequest(model)) as backend:
+            return await backend.detokenize(tokens)
+
+    @staticmethod
+    async def _move(model: Found, request: ChatRequest | GenerateRequest, started: int) -> Done:
+        """Answers a request without content: it loads the model, or with ``keep_alive`` 0 unloads it."""
+        reason: FinishReason = "load"
+        if request.keep_alive == 0:
+            await model.unload()
+            reason = "unload"
+        else:
+            async with model.ready(request):
+                pass
+        took = monotonic_ns() - started
+        done = Done(reason=reason)
+        return replace(done, timings=replace(done.timings, total=took, load=took if reason == "load" else 0))
+
+
+def with_defaults(request: ChatRequest, model: Found) -> ChatRequest:
+    """The request as the model's author meant it: his system prompt unless it has one, his examples, his options."""
+    defaults = model.defaults
+    messages = request.messages
+    if defaults.system and not any(message.role == "system" for message in messages):
+        messages = (Message("system", (Text(defaults.system),)), *defaults.messages, *messages)
+    else:
+        messages = (*defaults.messages, *messages)
+    return replace(request, messages=messages, options=request.options.over(defaults.options))
+
+
+def check_abilities(request: ChatRequest, model: Found) -> None:
+    """Refuses what the model cannot do, by name, instead of an answer that ignores half of the question.
+
+    Raises:
+        Unsupported: tools for a model whose template has no place for them, pictures without a projector.
+    """
+    if request.tools and "tools" not in model.capabilities:
+        raise Unsupported(f"{model.name} does not support tools", param="tools")
+    if "vision" not in model.capabilities and any(
+        not isinstance(part, Text) for message in request.messages for part in message.parts
+    ):
+        raise Unsupported(f"{model.name} does not support images", param="messages")
+    if "completion" not in model.capabilities:
+        raise Unsupported(f"{model.name} does not support chat", param="model")
+
+
+def as_conversation(request: GenerateRequest) -> ChatRequest:
+    """The text as one user message."""
+    system = (Message("system", (Text(request.system),)),) if request.system else ()
+    prompt = request.prompt if isinstance(request.prompt, str) else ""
+    return ChatRequest(
+        model=request.model,
+        messages=(*system, Message("user", (Text(prompt), *request.images))),
+        format=request.format,
+        think=request.think,
+        options=request.options,
+        stream=request.stream,
+        keep_alive=request.keep_alive,
+        truncate=request.truncate,
+        shift=request.shift,
+        logprobs=request.logprobs,
+        top_logprobs=request.top_logprobs,
+        include_usage=request.include_usage,
+    )
+
+
+async def continued(backend: Answerer, request: GenerateRequest, conversation: ChatRequest) -> GenerateRequest:
+    """The raw request that goes on from an earlier one's ``context`` (Ollama's deprecated way of remembering)."""
+    tokens = await backend.tokenize(await backend.render(conversation))
+    return replace(request, raw=True, prompt=(*request.context, *tokens), options=conversation.options)
+
+
+async def fitting(backend: Answerer, request: ChatRequest, facts: Facts) -> Stream:
+    """The answer; when the conversation proves too long, the answer to a shortened one.
+
+    Nothing is counted beforehand: nearly every conversation fits, and the engine refuses the others before it has
+    computed anything.
+    """
+    begun = False
+    try:
+        async with aclosing(backend.chat(request)) as stream:
+            async for events in stream:
+                begun = True
+                yield events
+            return
+    except ContextLengthExceeded as error:
+        if begun or not request.truncate:
+            raise
+        request, facts.truncated_messages = await shortened(backend, request, error)
+    async with aclosing(backend.chat(request)) as stream:
+        async for events in stream:
+            yield [
+                replace(event, truncated_messages=facts.truncated_messages) if isinstance(event, Done) else event
+                for event in events
+            ]
+
+
+async def shortened(backend: Answerer, request: ChatRequest, error: ContextLengthExceeded) -> tuple[ChatRequest, int]:
+    """The request with the fewest turns left out that fits, found by halving.
+
+    Raises:
+        ContextLengthExceeded: the newest turn does not fit even alone.
+    """
+    room = prompt_room(request, error.context_tokens)
+    last = len(turns(request.messages)) - 1
+    low, high = 1, last
+    while low < high:
+        middle = (low + high) // 2
+        fits = await backend.count(without_oldest(request, middle)[0]) <= room
+        low, high = (low, middle) if fits else (middle + 1, high)
+    if last < 1:
+        raise error
+    shorter, dropped = without_oldest(request, low)
+    if low == last and await backend.count(shorter) >= error.context_tokens:
+        raise error
+    return shorter, dropped
+
+
+def timed(events: list[Event], started: int, loaded: int) -> list[Event]:
+    """The events, the last one with the times that only this side knows."""
+    if not isinstance(events[-1], Done):
+        return events
+    done = events[-1]
+    timings = replace(done.timings, total=monotonic_ns() - started, load=loaded - started)
+    return [*events[:-1], replace(done, timings=timings)]

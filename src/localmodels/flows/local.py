@@ -1,0 +1,117 @@
+"""Models of this machine: the library says which one a name means, the pool runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from localmodels.core.catalog import Description, Model, Running
+from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
+from localmodels.engine.loadable import Loadable, Loader, Purpose
+from localmodels.engine.pool import Pool
+from localmodels.flows.chat import Answerer, Defaults
+from localmodels.store.entries import Entry, capabilities, to_model
+from localmodels.store.library import Library
+
+Request = ChatRequest | GenerateRequest | EmbedRequest
+
+
+class Local:
+    """Finds models in the library and runs them in the pool.
+
+    Args:
+        library: every model that can be seen.
+        pool: runs them.
+        loader: plans how one is loaded.
+        patience: most seconds that a request waits for its place.
+    """
+
+    def __init__(self, library: Library, pool: Pool, loader: Loader, *, patience: float) -> None:
+        self._library = library
+        self._pool = pool
+        self._loader = loader
+        self._patience = patience
+
+    async def find(self, name: str) -> Target:
+        """The model that this name stands for; looks at the disk, so in a thread.
+
+        Raises:
+            ModelNotFound, ModelDamaged.
+        """
+        return Target(self, await asyncio.to_thread(self._library.find, name))
+
+    async def models(self) -> tuple[Model, ...]:
+        """All models, newest first."""
+        return await asyncio.to_thread(self._library.models)
+
+    async def describe(self, name: str, *, verbose: bool) -> Description:
+        """All about one; raises as :meth:`find`."""
+        return await asyncio.to_thread(lambda: self._library.describe(name, verbose=verbose))
+
+    def running(self) -> tuple[Running, ...]:
+        """Models in memory."""
+        return self._pool.running()
+
+    @asynccontextmanager
+    async def lease(self, entry: Entry, request: Request) -> AsyncIterator[Answerer]:
+        """A place at a runner of this model for one request."""
+        purpose: Purpose = "embed" if isinstance(request, EmbedRequest) else "generate"
+        load = self._loader.load(loadable(entry), purpose, request.options)
+        async with self._pool.lease(load, keep_alive=request.keep_alive, patience=self._patience) as backend:
+            yield backend
+
+    async def unload(self, entry: Entry) -> None:
+        """Takes the model out of memory as soon as it is idle."""
+        for purpose in ("generate", "embed"):
+            self._pool.unload(loadable(entry).key(purpose))
+
+
+class Target:
+    """One model of this machine, as the flows see it."""
+
+    def __init__(self, local: Local, entry: Entry) -> None:
+        self._local = local
+        self._entry = entry
+
+    @property
+    def name(self) -> str:
+        """The name under which it is listed."""
+        return str(self._entry.name)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What it can do."""
+        return capabilities(self._entry)
+
+    @property
+    def defaults(self) -> Defaults:
+        """What its maker set."""
+        entry = self._entry
+        return Defaults(
+            system=entry.system,
+            messages=tuple(Message(role, (Text(text),)) for role, text in entry.messages),  # type: ignore[arg-type]
+            options=entry.options,
+        )
+
+    @asynccontextmanager
+    async def ready(self, request: Request) -> AsyncIterator[Answerer]:
+        """A place at a runner of this model for one request."""
+        async with self._local.lease(self._entry, request) as backend:
+            yield backend
+
+    async def unload(self) -> None:
+        """Takes it out of memory as soon as it is idle."""
+        await self._local.unload(self._entry)
+
+
+def loadable(entry: Entry) -> Loadable:
+    """What the engine needs to know of an entry."""
+    return Loadable(
+        identity=f"{entry.digest}",
+        model=to_model(entry),
+        path=entry.model_path,
+        header=entry.header,
+        projector=entry.projector_path,
+        adapters=entry.adapter_paths,
+    )

@@ -1,0 +1,74 @@
+"""Who may speak to a keyless loopback server: programs of this machine, and no web page from elsewhere.
+
+A browser is the one program on this machine that runs strangers' code. Two checks keep it out: the ``Host`` must be a
+name of ours (else a stranger's DNS name that points to 127.0.0.1 gets in: threat V-29), and an ``Origin``, which every
+browser sends along with a cross-site change, must be the page's own server or allowed by name (threat V-30).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError, Misdirected
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Gate:
+    """The decision, made once for each request from three headers.
+
+    Args:
+        hosts: further names by which this server may be called.
+        origins: web origins (``https://example.org``) whose pages may call it; ``*`` is not one.
+    """
+
+    def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
+        self._hosts = LOOPBACK | {host.lower() for host in hosts}
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+
+    def judge(self, hosts: list[str], origins: list[str], site: str) -> LocalModelsError | None:
+        """Why this request must not be answered, or None.
+
+        Args:
+            hosts: every ``Host`` header.
+            origins: every ``Origin`` header.
+            site: the ``Sec-Fetch-Site`` header, empty when there is none.
+        """
+        if len(hosts) != 1:
+            return InvalidRequest("a request needs exactly one Host header")
+        if host_name(hosts[0]) not in self._hosts:
+            return Misdirected(f"this server is not {hosts[0][:100]!r}; allow the name with --allowed-host")
+        if len(origins) > 1:
+            return InvalidRequest("a request has at most one Origin header")
+        if origins and not self._same_or_allowed(origins[0].lower(), hosts[0].lower()):
+            return Forbidden(f"pages of {origins[0][:100]!r} may not call this server; allow them with --origin")
+        if not origins and site == "cross-site":
+            return Forbidden("another site's page may not call this server")
+        return None
+
+    def allows(self, origin: str) -> bool:
+        """May pages of this origin read the answers (CORS)?"""
+        return origin.lower() in self._origins
+
+    def _same_or_allowed(self, origin: str, host: str) -> bool:
+        return origin in self._origins or origin == f"http://{host}"
+
+
+def host_name(host: str) -> str:
+    """The name in a ``Host`` header, without its port, in lower case."""
+    name = host.lower()
+    if name.startswith("["):
+        return name[1:].partition("]")[0]
+    name = name.partition(":")[0]
+    return name.removesuffix(".")
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach an address bound to ``host``?"""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,81 @@
+"""Looks at the system for ``/health``: the library, the pool and the machine, not a constant."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+import msgspec
+
+from localmodels.engine.hardware import Hardware
+from localmodels.engine.loadable import Loadable
+from localmodels.engine.pool import Pool
+from localmodels.server.status import State
+from localmodels.store.entries import Entry, to_model
+from localmodels.store.library import Library, Survey
+
+
+class Inspector:
+    """Derives the state from the parts that do the work."""
+
+    def __init__(self, library: Library, pool: Pool, hardware: Hardware) -> None:
+        self._library = library
+        self._pool = pool
+        self._hardware = hardware
+
+    async def default_name(self) -> str:
+        """The name of the model that answers where none is named."""
+        return await asyncio.to_thread(self._library.default_name)
+
+    async def __call__(self, *, verbose: bool) -> State:
+        """The state now."""
+        survey, default, name = await asyncio.to_thread(self._look)
+        notes = [f"model '{damaged.name}' cannot be used: {damaged.why}" for damaged in survey.damaged]
+        failure = self._pool.last_failure(generate_key(default)) if default else ""
+        if not default:
+            notes.append(f"the default model '{name}' is not here" if name else "there is no model")
+        if failure:
+            notes.append(f"the default model did not load: {failure}")
+        draining = self._pool.snapshot().draining
+        if draining:
+            notes.append("the server is shutting down")
+        return State(
+            status=verdict(draining=draining, usable=bool(survey.entries), notes=notes),
+            model_ready=default is not None and not failure and not draining,
+            default_model=name,
+            models=tuple(map(to_model, survey.entries)),
+            notes=tuple(notes),
+            details=self._details() if verbose else {},
+        )
+
+    def _look(self) -> tuple[Survey, Entry | None, str]:
+        return self._library.survey(), self._library.default(), self._library.default_name()
+
+    def _details(self) -> dict[str, Any]:
+        snapshot = self._pool.snapshot()
+        return {
+            "queue": {"waiting": snapshot.waiting},
+            "memory": {"models": snapshot.memory, "limit": snapshot.memory_limit},
+            "hardware": msgspec.to_builtins(self._hardware),
+            "runners": [
+                {
+                    "id": runner.id,
+                    "model": runner.name,
+                    "pid": runner.pid,
+                    "layers": [msgspec.to_builtins(layer) for layer in runner.layers],
+                }
+                for runner in self._pool.runners()
+            ],
+        }
+
+
+def verdict(*, draining: bool, usable: bool, notes: list[str]) -> Literal["healthy", "degraded", "unhealthy"]:
+    """One word for all of it: would a request be answered?"""
+    if draining or not usable:
+        return "unhealthy"
+    return "degraded" if notes else "healthy"
+
+
+def generate_key(entry: Entry) -> str:
+    """By which the pool knows the text runner of this model."""
+    return Loadable(entry.digest, to_model(entry), entry.model_path, entry.header).key("generate")

@@ -1,0 +1,64 @@
+"""The sockets that the server listens on.
+
+A default port that is taken costs one clear line in the log and nothing else; a port that was asked for and is taken
+ends the start, named (contract: listeners).
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable
+
+from localmodels.core.address import Address
+
+BACKLOG = 2048
+log = logging.getLogger(__name__)
+
+
+class PortTaken(Exception):
+    """A port that was asked for cannot be had."""
+
+
+def bind(addresses: Iterable[Address], *, asked: bool) -> list[socket.socket]:
+    """Listening sockets for the addresses.
+
+    Args:
+        addresses: where to.
+        asked: did the user name them? Then all must be had.
+
+    Raises:
+        PortTaken: one that was asked for cannot be had, or none of the defaults.
+    """
+    sockets: list[socket.socket] = []
+    for address in addresses:
+        try:
+            sockets.append(_listen(address))
+        except OSError as error:
+            if asked:
+                for opened in sockets:
+                    opened.close()
+                raise PortTaken(f"cannot listen on {address}: {error.strerror}") from error
+            log.warning("%s is taken (%s); going on without it", address, error.strerror)
+    if not sockets:
+        raise PortTaken("none of the default ports is free; choose one with --listen HOST:PORT")
+    return sockets
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)  # noqa: FBT003
+    return listener
+
+
+def urls(sockets: Iterable[socket.socket]) -> list[str]:
+    """The addresses as a person types them."""
+    return [f"http://{Address(*listener.getsockname()[:2])}" for listener in sockets]

@@ -1,0 +1,135 @@
+"""``/``, ``/health`` and ``/api/version``: what this server is and how it is.
+
+Health is derived from the work path, not from the fact that this code runs: the loop that admits requests must answer,
+the default model must be there, and its last load must not have failed (pattern (a) of the reliability notes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+from msgspec import Struct
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import localmodels
+from localmodels.core.catalog import Model
+from localmodels.server.wire import header, respond
+
+_ENCODER = msgspec.json.Encoder()
+RUNNING = b"Ollama is running"  # what Ollama's clients look for
+
+
+class State(Struct, frozen=True):
+    """How the system is.
+
+    Attributes:
+        status: ``degraded`` when it answers but something is missing, ``unhealthy`` when it would not answer.
+        model_ready: would a request for the default model be taken up?
+        notes: why the status is not ``healthy``, for people.
+        details: for ``?verbose=1``: engine, memory, queue, the runners and the layers that confine them.
+    """
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    model_ready: bool
+    default_model: str
+    models: tuple[Model, ...]
+    notes: tuple[str, ...] = ()
+    details: dict[str, Any] = {}
+
+
+class Inspect(Protocol):
+    """Looks at the system."""
+
+    def __call__(self, *, verbose: bool) -> Awaitable[State]:
+        """Its state now."""
+        ...
+
+
+class _Available(Struct, frozen=True):
+    name: str
+    description: str
+    provider: str
+    litellm_name: str
+
+
+class Status:
+    """The routes.
+
+    Args:
+        inspect: looks at the system.
+        urls: the addresses that this server listens on.
+    """
+
+    def __init__(self, inspect: Inspect, urls: Callable[[], list[str]]) -> None:
+        self._inspect = inspect
+        self._urls = urls
+
+    def root(self) -> ASGIApp:
+        """``/``: an overview for people and programs, one line for Ollama's clients."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            accepts = header(scope, b"accept")
+            if scope["method"] == "HEAD" or accepts.startswith("text/plain"):
+                await respond(send, 200, RUNNING, "text/plain; charset=utf-8")
+                return
+            state = await self._inspect(verbose=False)
+            await respond(send, 200, _ENCODER.encode(overview(state, self._urls())))
+
+        return answer
+
+    def health(self) -> ASGIApp:
+        """``/health``: 503 when a request would not be answered."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            verbose = query.get("verbose", ["0"])[-1] not in {"0", "false", ""}
+            state = await self._inspect(verbose=verbose)
+            body: dict[str, Any] = {
+                "status": state.status,
+                "model_ready": state.model_ready,
+                "ollama_service": "down" if state.status == "unhealthy" else "up",
+                "default_model": state.default_model,
+                "available_models": [model.name for model in state.models],
+                "litellm_enabled": True,
+            }
+            if state.notes:
+                body["notes"] = state.notes
+            if verbose:
+                body |= state.details
+            await respond(send, 503 if state.status == "unhealthy" else 200, _ENCODER.encode(body))
+
+        return answer
+
+    @staticmethod
+    async def version(scope: Scope, body: bytes) -> bytes:
+        """``/api/version``."""
+        return _ENCODER.encode({"version": localmodels.__version__})
+
+
+def overview(state: State, urls: list[str]) -> dict[str, Any]:
+    """What ``/`` tells, in the fields of seed 003."""
+    return {
+        "message": "LocalModels is running",
+        "version": localmodels.__version__,
+        "default_model": state.default_model,
+        "available_models": {model.name: _available(model) for model in state.models},
+        "ollama_url": next((url for url in urls if url.endswith(":11434")), urls[0] if urls else ""),
+        "endpoints": {
+            "chat_litellm": "/v1/chat/completions",
+            "embeddings": "/v1/embeddings",
+            "health": "/health",
+            "ollama_chat": "/api/chat",
+            "ollama_models": "/api/tags",
+        },
+    }
+
+
+def _available(model: Model) -> _Available:
+    details = model.details
+    description = " ".join(
+        word for word in (details.family, details.parameter_size, details.quantization_level) if word
+    )
+    return _Available(model.name, description or "language model", "ollama", f"ollama/{model.name}")

@@ -1,0 +1,204 @@
+"""The composition root: from a configuration to a running system, every part made here and handed what it needs.
+
+Tests build the same system and replace an argument; nothing is patched and nothing is global. What is opened here is
+closed here, in the opposite order, whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TextIO
+
+import msgspec
+import uvloop
+from msgspec import Struct
+from msgspec.structs import replace
+
+import localmodels
+from localmodels.config import Config, Settings, check_binds
+from localmodels.core.options import Options
+from localmodels.engine.hardware import Hardware, probe
+from localmodels.engine.housing import Housing
+from localmodels.engine.loadable import Loader
+from localmodels.engine.memory import DEFAULT_CONTEXT
+from localmodels.engine.pool import Build, Pool
+from localmodels.engine.scheduler import Limits, Scheduler
+from localmodels.flows.chat import Answers
+from localmodels.flows.local import Local
+from localmodels.server import listeners
+from localmodels.server.app import Application
+from localmodels.server.gate import Gate
+from localmodels.server.health import Inspector
+from localmodels.server.http import run
+from localmodels.server.listings import Listings
+from localmodels.server.logs import set_up_logging
+from localmodels.server.routes import table
+from localmodels.server.status import Status
+from localmodels.server.tokens import Tokens
+from localmodels.store.headers import Headers
+from localmodels.store.library import Library
+from localmodels.store.ollama import OllamaShelf
+from localmodels.store.shelves import BuiltinShelf, FileShelf, ModelFiles
+
+log = logging.getLogger(__name__)
+
+# What the rest of the machine may need while models run: 5 % of its memory, at least half a GiB.
+RESERVE_SHARE, RESERVE_LEAST = 20, 2**29
+# Prompts kept outside the slots: a tenth of what models may take, at most llama.cpp's own 8 GiB.
+PROMPTS_SHARE, PROMPTS_MOST = 10, 8 * 2**30
+
+
+class System(Struct, frozen=True):
+    """A system that answers."""
+
+    application: Application
+    pool: Pool
+    local: Local
+
+
+@asynccontextmanager
+async def build(
+    config: Config, urls: Callable[[], list[str]], hardware: Hardware | None = None
+) -> AsyncIterator[System]:
+    """The system that a configuration describes; it is taken down on leaving.
+
+    Args:
+        config: checked.
+        urls: the addresses it listens on.
+        hardware: what it may use; None looks at the machine.
+    """
+    machine = await asyncio.to_thread(probe) if hardware is None else hardware
+    usable = engine_hardware(machine, config)
+    limit = config.memory_limit or memory_for_models(usable)
+    library = Library(
+        shelves(config), default=config.default_model or None, aliases={str(a.name): str(a.model) for a in config.alias}
+    )
+    housing = Housing()
+    limits = Limits(
+        memory=limit,
+        max_loaded=config.max_loaded_models or None,
+        max_queue=config.max_queue,
+        keep_alive=config.keep_alive,
+        load_timeout=config.load_timeout,
+    )
+    pool = Pool(
+        Scheduler(limits),
+        housing,
+        Build(
+            binary=str(config.llama_server or ""),
+            cache_ram=min(limit // PROMPTS_SHARE, PROMPTS_MOST),
+            spin=config.spin,
+            load_timeout=config.load_timeout,
+        ),
+    )
+    loader = Loader(usable, load_defaults(config), config.context_length or DEFAULT_CONTEXT)
+    local = Local(library, pool, loader, patience=config.queue_timeout)
+    answers = Answers(local)
+    inspector = Inspector(library, pool, usable)
+    rows = table(
+        answers,
+        Listings(local, answers),
+        Status(inspector, urls),
+        Tokens(answers, inspector.default_name),
+    )
+    try:
+        yield System(Application(rows, Gate(config.allowed_hosts, config.origins)), pool, local)
+    finally:
+        await pool.close()
+        housing.close()
+
+
+def shelves(config: Config) -> list[FileShelf | OllamaShelf | BuiltinShelf]:
+    """Where models are looked for, first come first served."""
+    headers = Headers()
+    files = {one.name: ModelFiles(one.file, one.projector) for one in config.model}
+    return [
+        FileShelf(files, headers=headers),
+        OllamaShelf(config.home / "models", source="home", headers=headers),
+        *(OllamaShelf(root, headers=headers) for root in config.models),
+        BuiltinShelf(headers=headers),
+    ]
+
+
+def engine_hardware(machine: Hardware, config: Config) -> Hardware:
+    """The machine without graphics cards that the engine cannot use: the wheel from PyPI computes on the processor.
+
+    On macOS that wheel has Metal; a ``llama-server`` of the user's own was built for what he has.
+    """
+    if config.gpu_layers == 0 or (sys.platform != "darwin" and not config.llama_server):
+        return replace(machine, gpus=())
+    return machine
+
+
+def memory_for_models(machine: Hardware) -> int:
+    """Bytes that all models together may take."""
+    free = machine.memory_available + sum(gpu.memory_free for gpu in machine.gpus if gpu.backend != "metal")
+    return max(0, free - max(RESERVE_LEAST, machine.memory_total // RESERVE_SHARE))
+
+
+def load_defaults(config: Config) -> Options:
+    """Load options for requests that do not say otherwise."""
+    return Options(
+        num_parallel=config.num_parallel or None,
+        kv_cache_type=config.kv_cache_type,
+        num_gpu=config.gpu_layers,
+    )
+
+
+def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
+    """Serves until it is told to end. What it listens on is printed to ``out``, one JSON line if ``as_json``.
+
+    Returns:
+        The exit status: 0 after an orderly end, 1 when a port cannot be had.
+
+    Raises:
+        ConfigError: an address that must not be served without a key.
+    """
+    config = settings.config
+    check_binds(config)
+    set_up_logging(config.log_level, config.log_format)
+    for note in settings.notes:
+        log.warning("%s", note)
+    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        sockets = listeners.bind(config.listen, asked=settings.origins["listen"] != "default")
+    except listeners.PortTaken as error:
+        log.error("%s", error)
+        return 1
+    urls = listeners.urls(sockets)
+
+    async def main() -> None:
+        async with build(config, lambda: urls) as system:
+            await run(
+                system.application,
+                sockets,
+                drain=config.drain_timeout,
+                ready=lambda: greet(out, urls, as_json=as_json),
+                draining=system.pool.drain,
+            )
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(main())
+    return 0
+
+
+def greet(out: TextIO, urls: list[str], *, as_json: bool) -> None:
+    """Tells where the server is, once it accepts connections."""
+    if as_json:
+        line = msgspec.json.encode({"url": urls[0], "urls": urls, "pid": os.getpid()}).decode()
+    else:
+        line = GREETING.format(version=localmodels.__version__, urls="\n  ".join(urls), url=urls[0])
+    out.write(line + "\n")
+    out.flush()
+
+
+GREETING = """LocalModels {version} answers Ollama's and OpenAI's API at
+  {urls}
+Try it:
+  curl {url}/api/chat -d '{{"model": "localmodels", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+Stop it with Ctrl-C."""

@@ -1,0 +1,112 @@
+"""The few ASGI moves that every route is made of: read a body, answer, and notice that the client has left.
+
+The one rule: work for a client ends when the client does. Starlette tells a handler nothing while it waits for a queue,
+a load or a long prompt; :func:`attended` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterable
+from math import ceil
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from localmodels.core.errors import LocalModelsError, TooLarge
+from localmodels.dialects.protocol import ErrorWriter
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON_TYPE = "application/json"
+MAX_JSON_BODY = 32 * 2**20  # images travel in JSON as base64 (reliability.md part D)
+
+
+class ClientGone(Exception):
+    """The client closed its connection; nobody is left to tell."""
+
+
+async def read_body(receive: Receive, limit: int = MAX_JSON_BODY) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: more than ``limit`` bytes; the rest is not read.
+        ClientGone: it never came whole.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        _check_size(len(body), limit)
+        return body
+    data = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        data += message.get("body", b"")
+        _check_size(len(data), limit)
+        if not message.get("more_body"):
+            return bytes(data)
+        message = await receive()
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"the body is larger than {limit >> 20} MiB")
+
+
+async def attended(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Does the work, but cancels it as soon as the client leaves. The body must have been read."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_departure(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()
+        if not task.done():
+            task.cancel()
+        # Both must have ended before the request does: a cancelled stream closes its connection to the runner.
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _departure(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def respond(send: Send, status: int, body: bytes, content_type: str = JSON_TYPE, headers: Headers = ()) -> None:
+    """A whole answer."""
+    await begin(send, status, content_type, [(b"content-length", str(len(body)).encode()), *headers])
+    await send({"type": "http.response.body", "body": body})
+
+
+async def begin(send: Send, status: int, content_type: str, headers: Headers = ()) -> None:
+    """The head of an answer."""
+    await send({
+        "type": "http.response.start",
+        "status": status,
+        "headers": [(b"content-type", content_type.encode()), *headers],
+    })  # fmt: skip
+
+
+async def respond_error(send: Send, dialect: ErrorWriter, error: LocalModelsError, headers: Headers = ()) -> None:
+    """An error in the dialect that was asked, with ``Retry-After`` where coming back makes sense."""
+    await respond(send, error.status, dialect.write_error(error), headers=[*headers, *retry_headers(error)])
+
+
+def retry_headers(error: LocalModelsError) -> Headers:
+    """``Retry-After`` in whole seconds, at least one."""
+    if error.retry_after is None:
+        return ()
+    return ((b"retry-after", str(max(1, ceil(error.retry_after))).encode()),)
+
+
+def headers(scope: Scope, name: bytes) -> list[str]:
+    """All headers of this (lower-case) name."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The first header of this (lower-case) name, or an empty text."""
+    return next(iter(headers(scope, name)), "")

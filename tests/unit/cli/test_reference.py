@@ -1,0 +1,31 @@
+"""The reference says what the code does: generated parts are as the code makes them, and nothing is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localmodels.cli import VERBS
+from localmodels.cli.reference import PARTS, filled
+from localmodels.config import SETTINGS
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGES = {"configuration.md": ("settings", "environment"), "cli.md": ("chat", "verbs")}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_as_the_code_makes_them(name: str) -> None:
+    page = (DOCS / name).read_text()
+    assert all(f"<!-- {part} -->\n" in page for part in PAGES[name])
+    assert page == filled(page), "run: make docs"
+
+
+def test_every_part_is_in_a_page() -> None:
+    assert {part for parts in PAGES.values() for part in parts} == set(PARTS)
+
+
+def test_every_setting_and_verb_is_in_the_reference() -> None:
+    settings, verbs = (DOCS / "configuration.md").read_text(), (DOCS / "cli.md").read_text()
+    assert [name for name, row in SETTINGS.items() if f"| `{name}` | `{row.flag}" not in settings] == []
+    assert [name for name in VERBS if f"\n## {name}\n" not in verbs] == []

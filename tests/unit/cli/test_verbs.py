@@ -1,0 +1,162 @@
+"""The verbs that ask and print: columns, JSON, errors and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from msgspec.structs import replace
+from tests.unit.cli.conftest import Shell
+from tests.unit.client.fake_server import MODEL, RUNNING
+
+import localmodels
+from localmodels.cli import VERBS
+from localmodels.config import SETTINGS
+from localmodels.core.errors import ModelNotFound
+
+
+def test_list(shell: Shell) -> None:
+    done = shell("list")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (
+        "NAME        ID              SIZE      MODIFIED\n"
+        "m:latest    aaaaaaaaaaaa    4.7 GB    2 hours ago\n"
+    )  # fmt: skip
+    assert shell("ls").out == done.out
+
+
+def test_list_on_a_terminal_says_the_same(shell: Shell) -> None:
+    shown = re.sub(r"\x1b\[\d+m", "", shell("list", terminal=True).out)
+    assert [line.split() for line in shown.splitlines()] == [line.split() for line in shell("list").out.splitlines()]
+
+
+def test_list_only_what_begins_so(shell: Shell) -> None:
+    assert shell("list", "M:").out.count("\n") == 2
+    assert shell("list", "x").out == "NAME    ID    SIZE    MODIFIED\n"
+    assert shell("list", "x", "--json").out == "[]\n"
+
+
+def test_list_json(shell: Shell) -> None:
+    (model,) = json.loads(shell("list", "--json").out)
+    assert (model["name"], model["size"], model["digest"]) == (MODEL.name, MODEL.size, MODEL.digest)
+    assert model["details"]["quantization_level"] == "Q4_K_M"
+
+
+def test_ps(shell: Shell) -> None:
+    assert shell("ps").out == (
+        "NAME        ID              SIZE      PROCESSOR    CONTEXT    UNTIL\n"
+        "m:latest    aaaaaaaaaaaa    5.0 GB    100% CPU     4096       5 minutes from now\n"
+    )
+    (row,) = json.loads(shell("ps", "--json").out)
+    assert (row["model"]["name"], row["expires_at"]) == (MODEL.name, RUNNING.expires_at)
+
+
+def test_show(shell: Shell) -> None:
+    done = shell("show", "m")
+    assert done.code == 0
+    titles = [line for line in done.out.splitlines() if line and not line.startswith(" ")]
+    assert titles == ["Model", "Capabilities", "Parameters", "System", "License"]
+    assert "  context length    8192\n" in done.out
+    assert "  Be brief.\n" in done.out
+    assert "line 3" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("modelfile", "FROM m\n"),
+        ("template", "{{ .Prompt }}\n"),
+        ("system", "Be brief.\n"),
+        ("license", "MIT\nline 2\nline 3\n"),
+    ],
+)
+def test_show_one_part(shell: Shell, part: str, text: str) -> None:
+    assert shell("show", "m", f"--{part}").out == text
+    assert json.loads(shell("show", "m", f"--{part}", "--json").out) == {part: text.rstrip("\n")}
+
+
+def test_show_json(shell: Shell) -> None:
+    shown = json.loads(shell("show", "m", "--json").out)
+    assert shown["model"]["name"] == MODEL.name
+    assert shown["info"]["llama.context_length"] == 8192
+    assert shown["messages"] == [{"role": "user", "content": "hi"}]
+    assert "temperature" in shown["parameters"]
+
+
+def test_show_takes_one_part(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shell("show", "m", "--system", "--license").code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_stop(shell: Shell) -> None:
+    done = shell("stop", "m")
+    assert (done.code, done.out) == (0, "")
+    assert shell.server.generate.keep_alive == 0
+    assert json.loads(shell("stop", "m", "--json").out) == {"model": "m", "status": "stopped"}
+
+
+def test_an_unknown_model_is_one_clear_line(shell: Shell) -> None:
+    done = shell("stop", "nobody")
+    assert (done.code, done.out, done.err) == (1, "", f"Error: {ModelNotFound('nobody')}\n")
+
+
+def test_version(shell: Shell) -> None:
+    assert shell("version").out == f"localmodels {localmodels.__version__}\nserver 9.9.9\n"
+    assert shell("--version").out == shell("version").out
+    shell.server.there = lambda url: False
+    done = shell("version", "--json")
+    assert (done.code, json.loads(done.out)) == (0, {"version": localmodels.__version__, "server": None})
+    assert shell("version", "--host", "gpu").out.endswith("no server answers\n")
+
+
+def test_config(shell: Shell) -> None:
+    shell.environ = {"OLLAMA_KEEP_ALIVE": "10m", "LOCALMODELS_KEEPALIVE": "1"}
+    done = shell("config", "--max-queue", "7", "--spin")
+    rows = {line.split("    ")[0]: line for line in done.out.splitlines()[1:]}
+    assert set(map(str.strip, rows)) == set(SETTINGS)
+    assert "10m" in rows["keep_alive"]
+    assert rows["keep_alive"].endswith("environment OLLAMA_KEEP_ALIVE")
+    assert rows["max_queue"].endswith("flag --max-queue")
+    assert done.err == "Note: LOCALMODELS_KEEPALIVE is no setting; did you mean 'keep_alive'?\n"
+
+
+def test_config_json(shell: Shell) -> None:
+    values = {row["option"]: row for row in json.loads(shell("config", "--json", "--no-spin").out)}
+    assert values["listen"]["value"] == ["127.0.0.1:8000", "127.0.0.1:11434"]
+    assert values["spin"] == {"option": "spin", "value": "false", "origin": "flag --spin"}
+
+
+def test_a_setting_that_cannot_be_used_ends_any_verb(shell: Shell) -> None:
+    shell.environ = {"LOCALMODELS_MAX_QUEUE": "many"}
+    done = shell("config")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("Error: max_queue: 'many' (environment LOCALMODELS_MAX_QUEUE) cannot be used")
+
+
+@pytest.mark.parametrize("words", [(), ("lst",), ("zzz",), ("--nothing",)])
+def test_words_that_mean_nothing(shell: Shell, words: tuple[str, ...]) -> None:
+    done = shell(*words)
+    assert (done.code, done.out) == (2, "")
+    assert ("did you mean 'list'?" in done.err) is (words == ("lst",))
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "help"])
+def test_help_lists_every_verb(shell: Shell, word: str) -> None:
+    done = shell(word)
+    assert done.code == 0
+    assert all(verb.doc in done.out for verb in VERBS.values())
+
+
+@pytest.mark.parametrize("words", [("list", "a", "b"), ("stop",), ("ps", "--jsn"), ("ps", "--js")])
+def test_arguments_that_a_verb_does_not_have(
+    shell: Shell, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell(*words).code == 2
+    assert f"localmodels {words[0]}: error" in capsys.readouterr().err
+
+
+def test_names_cannot_steer_a_terminal(shell: Shell) -> None:
+    shell.server.models = (replace(MODEL, name="\x1b]0;gotcha\x07m"),)
+    assert "\x1b]" not in shell("list", terminal=True).out
+    assert "\x07" not in shell("list").out

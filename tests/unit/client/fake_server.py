@@ -1,0 +1,178 @@
+"""A server in this process: the dialect's server role behind a mock transport, so that both roles test each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import httpx2
+import msgspec
+
+from localmodels.client._async import DIALECT
+from localmodels.core.catalog import Description, Details, Model, Running
+from localmodels.core.chat import (
+    Answer,
+    ChatRequest,
+    Chunk,
+    Done,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    GenerateRequest,
+    Timings,
+    Usage,
+)
+from localmodels.core.errors import LocalModelsError, ModelNotFound
+from localmodels.core.options import Options
+from localmodels.dialects import listing
+from localmodels.dialects.protocol import EventWriter, Stamp
+
+STAMP = Stamp("id", "m:latest", 1_700_000_000_000_000_000)
+MODEL = Model(
+    name="m:latest",
+    size=4_661_224_676,
+    digest="a" * 64,
+    modified_at="2026-01-01T10:00:00+00:00",
+    details=Details(family="llama", families=("llama",), parameter_size="8.0B", quantization_level="Q4_K_M"),
+    capabilities=("completion", "tools"),
+    context_length=8192,
+    embedding_length=4096,
+)
+RUNNING = Running(
+    model=MODEL,
+    status="running",
+    pid=7,
+    size=5_000_000_000,
+    size_vram=0,
+    expires_at="2026-01-01T12:05:00+00:00",
+    context_length=4096,
+)
+DESCRIPTION = Description(
+    model=MODEL,
+    template="{{ .Prompt }}",
+    system="Be brief.",
+    license="MIT\nline 2\nline 3",
+    modelfile="FROM m",
+    options=Options(temperature=0.5, stop=("<end>",)),
+    messages=(("user", "hi"),),
+    info={"general.architecture": "llama", "llama.context_length": 8192},
+)
+DONE = Done(usage=Usage(20, 4, 5), timings=Timings(total=3 * 10**9, load=10**9, prompt_eval=10**9, eval=2 * 10**9))
+EVENTS: tuple[Event, ...] = (Chunk(text="Hel"), Chunk(text="lo"), DONE)
+
+
+@dataclass
+class FakeServer:
+    """Answers as it is told; ``asked`` keeps every request. Streams are ``events``, whole answers always the same."""
+
+    models: tuple[Model, ...] = (MODEL,)
+    events: Iterable[Event] = EVENTS
+    fails_with: LocalModelsError | None = None
+    breaks_with: LocalModelsError | None = None
+    cut_at: int | None = None
+    interrupted: bool = False
+    status: int = 200
+    health: bytes = b'{"status": "healthy", "model_ready": true}'
+    there: Callable[[httpx2.URL], bool] = lambda url: True
+    asked: list[httpx2.Request] = field(default_factory=list)
+
+    @property
+    def transport(self) -> httpx2.MockTransport:
+        return httpx2.MockTransport(self)
+
+    @property
+    def paths(self) -> list[str]:
+        return [request.url.path for request in self.asked]
+
+    @property
+    def chat(self) -> ChatRequest:
+        """The last question."""
+        return DIALECT.read_chat(self._last(DIALECT.paths["chat"]))
+
+    @property
+    def generate(self) -> GenerateRequest:
+        """The last text to go on with."""
+        return DIALECT.read_generate(self._last(DIALECT.paths["generate"]))
+
+    def _last(self, path: str) -> bytes:
+        return next(request.content for request in reversed(self.asked) if request.url.path == path)
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if not self.there(request.url):
+            raise httpx2.ConnectError("refused")
+        self.asked.append(request)
+        path = request.url.path
+        if path == "/health":
+            return httpx2.Response(self.status, content=self.health)
+        if self.fails_with is not None:
+            return httpx2.Response(self.fails_with.status, content=DIALECT.write_error(self.fails_with))
+        if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
+            return self._events(request.content, chat=path == DIALECT.paths["chat"])
+        if path == DIALECT.paths["models"]:
+            return httpx2.Response(200, content=listing.write_tags(self.models))
+        return httpx2.Response(200, content=ANSWERS[path](request.content))
+
+    def _events(self, body: bytes, *, chat: bool) -> httpx2.Response:
+        asked: ChatRequest | GenerateRequest = DIALECT.read_chat(body) if chat else DIALECT.read_generate(body)
+        if asked.model != "m":
+            return httpx2.Response(404, content=DIALECT.write_error(ModelNotFound(asked.model)))
+        if asked.stream:
+            return httpx2.Response(200, stream=Pieces(self._written(self._writer(asked)), interrupted=self.interrupted))
+        whole = Answer(DONE, "Hello")
+        if isinstance(asked, ChatRequest):
+            return httpx2.Response(200, content=DIALECT.write_chat_answer(STAMP, asked, whole))
+        return httpx2.Response(200, content=DIALECT.write_generate_answer(STAMP, asked, whole))
+
+    @staticmethod
+    def _writer(asked: ChatRequest | GenerateRequest) -> EventWriter:
+        if isinstance(asked, ChatRequest):
+            return DIALECT.chat_writer(STAMP, asked)
+        return DIALECT.generate_writer(STAMP, asked)
+
+    def _written(self, writer: EventWriter) -> bytes:
+        written = b"".join(writer.write(event) for event in self.events)
+        if self.breaks_with is not None:
+            written += writer.fail(self.breaks_with)
+        return written[: self.cut_at]
+
+
+class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """A body that comes in pieces of 7 bytes, and may end in Ctrl-C."""
+
+    def __init__(self, content: bytes, *, interrupted: bool) -> None:
+        self._content = content
+        self._interrupted = interrupted
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._content), 7):
+            yield self._content[start : start + 7]
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    async def __aiter__(self):  # type: ignore[no-untyped-def]
+        for piece in self:
+            yield piece
+
+
+def _embed(body: bytes) -> bytes:
+    asked: EmbedRequest = DIALECT.read_embed(body)
+    vectors = tuple((float(number), 0.5) for number, _ in enumerate(asked.inputs))
+    return DIALECT.write_embeddings(STAMP, asked, Embeddings(vectors, prompt_tokens=3))
+
+
+def _detokenize(body: bytes) -> bytes:
+    return msgspec.json.encode({"content": bytes(msgspec.json.decode(body)["tokens"]).decode()})
+
+
+def _tokenize(body: bytes) -> bytes:
+    return msgspec.json.encode({"tokens": list(msgspec.json.decode(body)["content"].encode())})
+
+
+ANSWERS: Mapping[str, Callable[[bytes], bytes]] = {
+    "/api/ps": lambda body: listing.write_ps([RUNNING]),
+    "/api/show": lambda body: listing.write_show(DESCRIPTION),
+    "/api/version": lambda body: b'{"version": "9.9.9"}',
+    "/api/embed": _embed,
+    "/tokenize": _tokenize,
+    "/detokenize": _detokenize,
+}

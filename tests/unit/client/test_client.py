@@ -1,0 +1,259 @@
+"""Both clients against the dialect's other role: values out, typed errors, streams that end or say they did not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from tests.unit.client.fake_server import DESCRIPTION, DONE, EVENTS, MODEL, RUNNING, FakeServer
+
+from localmodels.client import AsyncClient, ChatRequest, Client, Done, EmbedRequest, GenerateRequest, system, user
+from localmodels.core.chat import Answer, Chunk
+from localmodels.core.errors import (
+    BackendTimeout,
+    Garbled,
+    InvalidValue,
+    LocalModelsError,
+    ModelNotFound,
+    OutOfMemory,
+    QueueFull,
+    RunnerDied,
+    StreamCut,
+    Unreachable,
+)
+
+CHAT = ChatRequest("m", (system("Be brief."), user("Hi")))
+GENERATE = GenerateRequest("m", "Hi")
+
+
+def client_of(server: FakeServer, **more: Any) -> Client:
+    return Client("127.0.0.1:8000", transport=server.transport, environ={}, **more)
+
+
+def together(call: Callable[[AsyncClient], Awaitable[Any]], server: FakeServer) -> Any:
+    async def run() -> Any:
+        async with AsyncClient("127.0.0.1:8000", transport=server.transport, environ={}) as client:
+            return await call(client)
+
+    return asyncio.run(run())
+
+
+CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "chat": (lambda client: client.chat(CHAT), Answer(DONE, "Hello")),
+    "generate": (lambda client: client.generate(GENERATE), Answer(DONE, "Hello")),
+    "list": (lambda client: client.list(), (MODEL,)),
+    "version": (lambda client: client.version(), "9.9.9"),
+    "tokenize": (lambda client: client.tokenize("m", "ab"), (97, 98)),
+    "detokenize": (lambda client: client.detokenize("m", [97, 98]), "ab"),
+    "load": (lambda client: client.load("m"), None),
+    "unload": (lambda client: client.unload("m"), None),
+}
+
+
+@pytest.mark.parametrize(("call", "expected"), CALLS.values(), ids=CALLS)
+def test_answers_are_values_in_both_forms(call: Callable[[Any], Any], expected: object) -> None:
+    with client_of(FakeServer()) as client:
+        assert call(client) == expected
+    assert together(call, FakeServer()) == expected
+
+
+def test_a_stream_is_its_events() -> None:
+    async def events(client: AsyncClient) -> list[object]:
+        return [event async for event in client.stream_chat(CHAT)]
+
+    with client_of(FakeServer()) as client:
+        assert list(client.stream_chat(CHAT)) == list(EVENTS)
+        assert list(client.stream_generate(GENERATE)) == list(EVENTS)
+    assert together(events, FakeServer()) == list(EVENTS)
+
+
+def test_embed_show_ps() -> None:
+    with client_of(FakeServer()) as client:
+        embeddings = client.embed(EmbedRequest("m", ("a", "b")))
+        description, parameters = client.show("m", verbose=True)
+        running = client.ps()
+    assert embeddings.vectors == ((0.0, 0.5), (1.0, 0.5))
+    assert (description.model.name, description.system) == (MODEL.name, DESCRIPTION.system)
+    assert "temperature" in parameters
+    assert (running[0].pid, running[0].expires_at) == (RUNNING.pid, RUNNING.expires_at)
+
+
+def test_unload_asks_with_nothing_to_say_and_no_time_to_stay() -> None:
+    server = FakeServer()
+    with client_of(server) as client:
+        client.unload("m")
+    asked = server.generate
+    assert (asked.model, asked.keep_alive, asked.prompt) == ("m", 0, "")
+
+
+@pytest.mark.parametrize("call", [row[0] for name, row in CALLS.items() if "token" not in name])
+def test_what_the_server_refuses_is_raised_as_what_it_is(call: Callable[[Any], Any]) -> None:
+    refused = FakeServer(fails_with=InvalidValue("top_p must be between 0 and 1"))
+    with client_of(refused) as client, pytest.raises(LocalModelsError, match="top_p must be") as caught:
+        call(client)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("error", [ModelNotFound("x"), QueueFull("busy"), OutOfMemory(2**31, 2**30)])
+def test_a_stream_refused_before_it_begins(error: LocalModelsError) -> None:
+    with client_of(FakeServer(fails_with=error)) as client, pytest.raises(LocalModelsError) as caught:
+        list(client.stream_chat(CHAT))
+    assert (caught.value.status, caught.value.message) == (error.status, error.message)
+
+
+def test_a_stream_that_fails_gives_what_came_and_then_the_error() -> None:
+    server = FakeServer(events=[Chunk(text="Hel")], breaks_with=RunnerDied("the runner ended"))
+    seen = []
+    with client_of(server) as client, pytest.raises(LocalModelsError, match="the runner ended"):
+        seen.extend(client.stream_chat(CHAT))
+    assert not any(isinstance(event, Done) for event in seen)
+
+
+@pytest.mark.parametrize("form", ["sync", "async"])
+def test_a_cut_at_any_byte_is_never_an_end(form: str) -> None:
+    whole = len(FakeServer()._written(FakeServer._writer(CHAT)))
+
+    async def drain(client: AsyncClient) -> list[object]:
+        return [event async for event in client.stream_chat(CHAT)]
+
+    for cut in range(whole - 1):
+        server = FakeServer(cut_at=cut)
+        with pytest.raises(StreamCut):
+            together(drain, server) if form == "async" else list(client_of(server).stream_chat(CHAT))
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected", "words"),
+    [
+        (httpx2.ConnectError("x"), Unreachable, "no server answers at http://127.0.0.1:8000"),
+        (httpx2.ConnectTimeout("x"), Unreachable, "no server answers"),
+        (httpx2.ReadTimeout("x"), BackendTimeout, "did not answer in time"),
+        (httpx2.RemoteProtocolError("x"), Unreachable, "without an answer"),
+    ],
+)
+def test_failures_before_the_answer(failure: Exception, expected: type[Exception], words: str) -> None:
+    def fail(request: httpx2.Request) -> httpx2.Response:
+        raise failure
+
+    client = Client(transport=httpx2.MockTransport(fail), environ={})
+    with pytest.raises(expected, match=words):
+        client.list()
+    with pytest.raises(expected, match=words):
+        list(client.stream_chat(CHAT))
+
+
+class Breaking(httpx2.SyncByteStream):
+    def __init__(self, failure: Exception) -> None:
+        self._failure = failure
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        yield b"{"
+        raise self._failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (httpx2.ReadError("x"), StreamCut),
+        (httpx2.RemoteProtocolError("x"), StreamCut),
+        (httpx2.ReadTimeout("x"), BackendTimeout),
+    ],
+)
+def test_failures_within_the_answer(failure: Exception, expected: type[Exception]) -> None:
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, stream=Breaking(failure)))
+    client = Client(transport=transport, environ={})
+    with pytest.raises(expected):
+        client.list()
+    with pytest.raises(expected):
+        list(client.stream_chat(CHAT))
+
+
+@pytest.mark.parametrize("call", ["list", "ps", "version", "health"])
+def test_a_stranger_is_told_from_a_server(call: str) -> None:
+    transport = httpx2.MockTransport(lambda request: httpx2.Response(200, content=b"<html>"))
+    with pytest.raises(Garbled):
+        getattr(Client(transport=transport, environ={}), call)()
+
+
+def test_a_redirect_is_not_followed() -> None:
+    def redirect(request: httpx2.Request) -> httpx2.Response:
+        assert request.url.host == "127.0.0.1"
+        return httpx2.Response(307, headers={"Location": "http://elsewhere/"})
+
+    with pytest.raises(Garbled, match="sends us elsewhere"):
+        Client(transport=httpx2.MockTransport(redirect), environ={}).list()
+
+
+def test_leaving_a_stream_closes_the_connection() -> None:
+    closed = []
+
+    class Endless(httpx2.SyncByteStream):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            while True:
+                yield FakeServer()._written(FakeServer._writer(CHAT)).splitlines(keepends=True)[0]
+
+        def close(self) -> None:
+            closed.append(True)
+
+    client = Client(transport=httpx2.MockTransport(lambda request: httpx2.Response(200, stream=Endless())), environ={})
+    stream = client.stream_chat(CHAT)
+    assert next(stream) == EVENTS[0]
+    assert not closed
+    stream.close()
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_health_is_an_answer_also_when_it_is_bad(status: int) -> None:
+    server = FakeServer(status=status, health=b'{"status": "unhealthy", "notes": ["no disk"]}')
+    with client_of(server) as client:
+        health = client.health()
+    assert (health.status, health.model_ready, health.notes) == ("unhealthy", False, ("no disk",))
+
+
+def test_the_health_of_something_else_is_an_error() -> None:
+    with client_of(FakeServer(status=404, health=b"")) as client, pytest.raises(LocalModelsError) as caught:
+        client.health()
+    assert caught.value.status == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "environ", "url"),
+    [
+        (None, {}, "http://127.0.0.1:8000"),
+        (None, {"OLLAMA_HOST": "gpu"}, "http://gpu:11434"),
+        (None, {"OLLAMA_HOST": "0.0.0.0"}, "http://127.0.0.1:11434"),
+        (None, {"OLLAMA_HOST": "gpu", "LOCALMODELS_HOST": "big:1"}, "http://big:1"),
+        ("https://x/base", {"LOCALMODELS_HOST": "big:1"}, "https://x:443/base"),
+    ],
+)
+def test_where_the_server_is(host: str | None, environ: dict[str, str], url: str) -> None:
+    server = FakeServer()
+    client = Client(host, transport=server.transport, environ=environ)
+    assert client.url == url
+
+
+def test_a_base_path_comes_before_ours() -> None:
+    server = FakeServer()
+    client = Client("http://x/base", transport=server.transport, environ={})
+    with pytest.raises(KeyError, match="/base/api/tags"):
+        client.list()
+
+
+@pytest.mark.parametrize(
+    ("key", "environ", "sent"),
+    [
+        (None, {}, None),
+        (None, {"OLLAMA_API_KEY": "o"}, "Bearer o"),
+        (None, {"OLLAMA_API_KEY": "o", "LOCALMODELS_API_KEY": "l"}, "Bearer l"),
+        ("k", {"LOCALMODELS_API_KEY": "l"}, "Bearer k"),
+        ("", {"LOCALMODELS_API_KEY": "l"}, None),
+    ],
+)
+def test_the_key_goes_along(key: str | None, environ: dict[str, str], sent: str | None) -> None:
+    server = FakeServer()
+    Client(api_key=key, transport=server.transport, environ=environ).list()
+    assert server.asked[0].headers.get("Authorization") == sent

@@ -1,0 +1,289 @@
+"""Settings: where each is found, which wins, and what is said of one that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localmodels.config import (
+    KINDS,
+    SETTINGS,
+    Alias,
+    Config,
+    ConfigError,
+    ModelFile,
+    Settings,
+    check_binds,
+    expected,
+    load,
+)
+from localmodels.core.address import Address
+from localmodels.core.catalog import ModelName
+
+HOME = {"HOME": "/home/ada"}
+DATA = Path("/home/ada/.local/share/localmodels")
+
+
+def loaded(
+    flags: dict[str, object] | None = None,
+    environ: dict[str, str] | None = None,
+    file: str | None = None,
+    platform: str = "linux",
+) -> Settings:
+    """Settings from a world that has one file at most, wherever it is looked for."""
+
+    def read_file(path: Path) -> bytes:
+        if file is None:
+            raise FileNotFoundError(path)
+        return file.encode()
+
+    variables = HOME if environ is None else {**HOME, **environ}
+    return load(flags or {}, variables, read_file=read_file, platform=platform, directory=Path("/work"))
+
+
+def refused(flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, file: str = "") -> str:
+    with pytest.raises(ConfigError) as caught:
+        loaded(flags, environ, file)
+    return str(caught.value)
+
+
+def test_the_table_and_the_value_name_the_same_settings() -> None:
+    assert tuple(SETTINGS) == Config.__struct_fields__
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+def test_every_row_is_whole(setting: object) -> None:
+    row = SETTINGS[setting.name]  # type: ignore[attr-defined]
+    assert row.kind in KINDS
+    assert row.doc.endswith(".")
+    assert row.flag.startswith("--")
+    assert callable(row.default) is bool(row.default_doc)
+    assert (row.kind == "switch") is (row.metavar == "")
+
+
+def test_defaults() -> None:
+    settings = loaded()
+    config = settings.config
+    assert config.listen == (Address("127.0.0.1", 8000), Address("127.0.0.1", 11434))
+    assert config.home == DATA
+    assert config.models == (Path("/home/ada/.ollama/models"), Path("/usr/share/ollama/.ollama/models"))
+    assert (config.keep_alive, config.load_timeout, config.drain_timeout) == (300, 600, 30)
+    assert (config.num_parallel, config.max_queue, config.gpu_layers) == (0, 512, -1)
+    assert (config.model, config.alias, config.origins, config.llama_server) == ((), (), (), None)
+    assert set(settings.origins.values()) == {"default"}
+    check_binds(config)
+
+
+def test_flag_over_environment_over_file_over_default() -> None:
+    everywhere = loaded({"max_queue": "1"}, {"LOCALMODELS_MAX_QUEUE": "2"}, "max_queue = 3")
+    without_flag = loaded({"max_queue": None}, {"LOCALMODELS_MAX_QUEUE": "2"}, "max_queue = 3")
+    only_file = loaded({}, {"LOCALMODELS_MAX_QUEUE": ""}, "max_queue = 3")
+    assert [s.config.max_queue for s in (everywhere, without_flag, only_file)] == [1, 2, 3]
+    assert [s.origins["max_queue"] for s in (everywhere, without_flag, only_file)] == [
+        "flag --max-queue",
+        "environment LOCALMODELS_MAX_QUEUE",
+        f"file {DATA}/localmodels.toml",
+    ]
+
+
+def test_our_own_name_in_the_environment_comes_before_ollamas() -> None:
+    both = {"OLLAMA_KEEP_ALIVE": "1m", "LOCALMODELS_KEEP_ALIVE": "2m"}
+    assert loaded(environ=both).config.keep_alive == 120
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "name", "value"),
+    [
+        ("OLLAMA_HOST", "gpu", "listen", (Address("gpu", 11434),)),
+        ("OLLAMA_HOST", "gpu:1", "listen", (Address("gpu", 1),)),
+        ("OLLAMA_HOST", ":8080", "listen", (Address("127.0.0.1", 8080),)),
+        ("OLLAMA_HOST", "http://127.0.0.1:9", "listen", (Address("127.0.0.1", 9),)),
+        ("OLLAMA_HOST", ' "[::1]:9" ', "listen", (Address("::1", 9),)),
+        ("OLLAMA_MODELS", "/srv/models", "models", (Path("/srv/models"),)),
+        ("OLLAMA_MODELS", "~/models", "models", (Path("/home/ada/models"),)),
+        ("OLLAMA_KEEP_ALIVE", "-1", "keep_alive", -1),
+        ("OLLAMA_KEEP_ALIVE", "-1m", "keep_alive", -1),
+        ("OLLAMA_KEEP_ALIVE", "90", "keep_alive", 90),
+        ("OLLAMA_NUM_PARALLEL", "4", "num_parallel", 4),
+        ("OLLAMA_MAX_LOADED_MODELS", "2", "max_loaded_models", 2),
+        ("OLLAMA_MAX_QUEUE", "9", "max_queue", 9),
+        ("OLLAMA_CONTEXT_LENGTH", "8192", "context_length", 8192),
+        ("OLLAMA_KV_CACHE_TYPE", "q8_0", "kv_cache_type", "q8_0"),
+        ("OLLAMA_ORIGINS", "http://a.org, https://B.org/", "origins", ("http://a.org", "https://b.org")),
+        ("OLLAMA_LOAD_TIMEOUT", "1h30m", "load_timeout", 5400),
+    ],
+)
+def test_ollamas_environment(word: str, text: str, name: str, value: object) -> None:
+    settings = loaded(environ={word: text})
+    assert getattr(settings.config, name) == value
+    assert settings.origins[name] == f"environment {word}"
+
+
+def test_models_with_projector_and_aliases() -> None:
+    config = loaded({"model": ["Eye=eye.gguf,~/mmproj.gguf", "b:7b=/b.gguf"], "alias": ["gpt=b:7b"]}).config
+    assert config.model == (
+        ModelFile(ModelName.parse("Eye"), Path("/work/eye.gguf"), Path("/home/ada/mmproj.gguf")),
+        ModelFile(ModelName.parse("b:7b"), Path("/b.gguf")),
+    )
+    assert config.alias == (Alias(ModelName.parse("gpt"), ModelName.parse("b:7b")),)
+
+
+def test_paths_in_the_file_start_from_the_file() -> None:
+    settings = loaded({"config": "etc/x.toml"}, file='llama_server = "bin/llama-server"')
+    assert settings.config.llama_server == Path("/work/etc/bin/llama-server")
+    assert settings.origins["llama_server"] == "file /work/etc/x.toml"
+
+
+def test_lists_and_tables_in_the_file() -> None:
+    config = loaded(file='listen = ["[::1]:1", ":2"]\nspin = true\nkeep_alive = 60\n[model]\nm = "/m.gguf"').config
+    assert config.listen == (Address("::1", 1), Address("127.0.0.1", 2))
+    assert config.spin
+    assert config.keep_alive == 60
+    assert config.model == (ModelFile(ModelName.parse("m"), Path("/m.gguf")),)
+
+
+def test_the_file_is_looked_for_in_the_home() -> None:
+    seen = []
+
+    def read_file(path: Path) -> bytes:
+        seen.append(path)
+        raise FileNotFoundError(path)
+
+    load({"home": "place"}, {}, read_file=read_file, platform="linux", directory=Path("/work"))
+    assert seen == [Path("/work/place/localmodels.toml")]
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "home"),
+    [
+        ({"XDG_DATA_HOME": "/data"}, "linux", "/data/localmodels"),
+        ({"XDG_DATA_HOME": "relative"}, "linux", "/home/ada/.local/share/localmodels"),
+        ({}, "darwin", "/home/ada/Library/Application Support/LocalModels"),
+        ({"LOCALMODELS_HOME": "here"}, "linux", "/work/here"),
+    ],
+)
+def test_home(environ: dict[str, str], platform: str, home: str) -> None:
+    assert loaded(environ=environ, platform=platform).config.home == Path(home)
+
+
+def test_without_a_home_directory_a_flag_is_needed_and_enough() -> None:
+    def nothing(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    with pytest.raises(ConfigError, match="--home"):
+        load({}, {}, read_file=nothing)
+    assert load({"home": "/x"}, {}, read_file=nothing, platform="linux").config.home == Path("/x")
+
+
+@pytest.mark.parametrize("name", ["models", "home"])
+def test_a_tilde_needs_a_home(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name}: '~/x'"):
+        load({"home": "/x", name: "~/x"}, {}, read_file=lambda path: b"", platform="linux")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("listen", "127.0.0.1:65536"),
+        ("listen", "ftp://a"),
+        ("listen", "a b"),
+        ("model", "name-only"),
+        ("model", "../evil=/m.gguf"),
+        ("alias", "a="),
+        ("keep_alive", "soon"),
+        ("keep_alive", "nan"),
+        ("load_timeout", "0"),
+        ("load_timeout", "-1"),
+        ("num_parallel", "65"),
+        ("num_parallel", "-1"),
+        ("num_parallel", "1.5"),
+        ("gpu_layers", "-2"),
+        ("memory_limit", "8 apples"),
+        ("memory_limit", "9999999TiB"),
+        ("kv_cache_type", "f8"),
+        ("log_level", "INFO"),
+        ("spin", "perhaps"),
+        ("origins", "*"),
+        ("origins", "http://*.org"),
+        ("origins", "null"),
+        ("origins", "file://"),
+        ("origins", "https://a.org/path"),
+        ("allowed_hosts", "a/b"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_origin_and_what_would_be_right(name: str, text: str) -> None:
+    setting = SETTINGS[name]
+    word = f"LOCALMODELS_{name.upper()}"
+    assert refused({name: [text] if setting.many else text}) == (
+        f"{name}: '{text}' (flag {setting.flag}) cannot be used; it must be {expected(setting)}"
+    )
+    assert refused(environ={word: text}).startswith(f"{name}: '{text}' (environment {word}) cannot be used")
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("keepalive = 1", "did you mean 'keep_alive'?"),
+        ("num-paralel = 1", "did you mean 'num_parallel'?"),
+        ("zzz = 1", "`localmodels config` lists them all"),
+        ("insecure_no_auth = true", "only with --insecure-no-auth"),
+        ('home = "/x"', "only with --home"),
+        ("max_queue = [1]", "max_queue: '[1]' (file"),
+        ("max_queue = true", "max_queue: 'true' (file"),
+        ("max_queue = 2020-01-01", "max_queue: '2020-01-01' (file"),
+        ("max_queue = ", "is not TOML"),
+    ],
+)
+def test_what_the_file_may_not_say(file: str, part: str) -> None:
+    assert part in refused(file=file)
+
+
+def test_insecure_no_auth_is_a_flag_and_nothing_else() -> None:
+    assert not loaded(environ={"LOCALMODELS_INSECURE_NO_AUTH": "1"}).config.insecure_no_auth
+    assert loaded({"insecure_no_auth": True}).config.insecure_no_auth
+
+
+def test_a_file_that_was_asked_for_must_be_there_and_readable() -> None:
+    def unreadable(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(ConfigError, match=r"config: there is no file /work/x\.toml"):
+        loaded({"config": "x.toml"})
+    with pytest.raises(ConfigError, match=r"there is no file /work/y\.toml"):
+        loaded(environ={"LOCALMODELS_CONFIG": "y.toml"})
+    with pytest.raises(ConfigError, match=r"cannot read .*: Permission denied"):
+        load({}, HOME, read_file=unreadable)
+
+
+def test_what_has_no_effect_is_noted() -> None:
+    environ = {"LOCALMODELS_KEEPALIVE": "1", "OLLAMA_FLASH_ATTENTION": "1", "LOCALMODELS_HOST": "a", "OTHER": "1"}
+    assert loaded(environ=environ).notes == (
+        "LOCALMODELS_KEEPALIVE is no setting; did you mean 'keep_alive'?",
+        "OLLAMA_FLASH_ATTENTION is ignored: the engine decides on flash attention by itself",
+    )
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.168.1.2:1", "box:1"])
+def test_the_network_needs_a_key_or_a_plain_word(listen: str) -> None:
+    config = loaded({"listen": ["127.0.0.1:8000", listen]}).config
+    with pytest.raises(ConfigError) as caught:
+        check_binds(config)
+    ways = str(caught.value).splitlines()
+    assert ways[0].startswith(f"{listen} can be reached")
+    assert len(ways) == 5
+    assert ways[-1].endswith("--insecure-no-auth")
+    check_binds(loaded({"listen": [listen], "insecure_no_auth": True}).config)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.8.0.1:1", "localhost:1", "[::1]:1"])
+def test_loopback_needs_none(listen: str) -> None:
+    check_binds(loaded({"listen": [listen]}).config)
+
+
+def test_texts_read_back_to_the_same_values() -> None:
+    settings = loaded({"model": ["a=/a.gguf,/p.gguf"], "alias": ["x=y"], "memory_limit": "8GiB", "keep_alive": "90"})
+    again = loaded({name: settings.text(name) for name in SETTINGS if settings.text(name)})
+    assert again.config == settings.config
+    assert settings.text("memory_limit") == "8GiB"
+    assert settings.text("keep_alive") == "1m30s"
