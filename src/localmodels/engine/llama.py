@@ -83,7 +83,9 @@ class LlamaBackend:
 
     async def _cut(self, request: EmbedRequest) -> tuple[tuple[int, ...], ...]:
         """Every input as token ids, as many as fit."""
-        room = self._runner.config.context - 2  # for the tokens that begin and end a text in embedding models
+        config = self._runner.config
+        # All of a text is computed at once (llama.cpp #12836); two tokens begin and end it in embedding models.
+        room = min(config.context, config.ubatch) - 2
         tokens = [text if isinstance(text, tuple) else await self.tokenize(text) for text in request.inputs]
         return tuple(ids[:room] for ids in tokens)
 

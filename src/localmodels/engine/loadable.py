@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from localmodels.artifacts.gguf import Header
 from localmodels.core.catalog import Model
 from localmodels.core.options import OPTIONS, Options
 from localmodels.engine.command import Adapter, RunnerConfig
 from localmodels.engine.hardware import Hardware
-from localmodels.engine.memory import DEFAULT_CONTEXT, Plan, estimate, plan
+from localmodels.engine.memory import DEFAULT_CONTEXT, Plan, plan
 from localmodels.engine.scheduler import Need, Ticket
 
 Purpose = Literal["generate", "embed"]
 
 # Options that shape the runner. The context is not among them: a larger one serves whoever asks for less.
 SHAPING = tuple(name for name, option in OPTIONS.items() if option.load and name != "num_ctx")
-# An embedding is computed from all its tokens at once (llama.cpp #12836); longer texts are cut to this.
-LONGEST_EMBEDDING = 2048
 
 
 class Loadable(Struct, frozen=True):
@@ -114,16 +111,8 @@ class Loader(Struct, frozen=True):
             options.over(self.defaults),
             self.hardware,
             default_context=self.default_context,
+            embedding=purpose == "embed",
             extra=loadable.extra,
         )
-        if purpose == "embed" and not chosen.embedding:
-            chosen = as_embedder(loadable.header, chosen)
         shape = ",".join(f"{name}={value}" for name, value in sorted(asked.items())) or None
         return Load(loadable, purpose, chosen, shape, exact_context=options.num_ctx is not None)
-
-
-def as_embedder(header: Header, chosen: Plan) -> Plan:
-    """The plan of a model made for text, when vectors are wanted of it."""
-    context = min(chosen.context, LONGEST_EMBEDDING)
-    pooled = replace(chosen, embedding=True, context=context, batch=context, ubatch=context)
-    return replace(pooled, memory=estimate(header, pooled))

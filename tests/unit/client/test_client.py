@@ -106,7 +106,7 @@ def test_a_stream_refused_before_it_begins(error: LocalModelsError) -> None:
 
 def test_a_stream_that_fails_gives_what_came_and_then_the_error() -> None:
     server = FakeServer(events=[Chunk(text="Hel")], breaks_with=RunnerDied("the runner ended"))
-    seen = []
+    seen: list[object] = []
     with client_of(server) as client, pytest.raises(LocalModelsError, match="the runner ended"):
         seen.extend(client.stream_chat(CHAT))
     assert not any(isinstance(event, Done) for event in seen)

@@ -415,13 +415,12 @@ class World:
         self.check_books(snapshot)
         serving = self.check_service(snapshot, waiting)
         self.check_expiry(snapshot)
-        self.check_progress(waiting, serving)
+        self.check_progress(waiting)
         for request in waiting:
             self.require(request.ticket.deadline > self.now, f"{request.ticket} waits beyond its deadline")
-            if any(runner.serves(request.ticket) for runner in serving):
-                request.unserved = inf
-            else:
-                request.unserved = min(request.unserved, self.now)
+            runner = serving.get(request.ticket.model_key)
+            served = runner is not None and runner.serves(request.ticket)
+            request.unserved = inf if served else min(request.unserved, self.now)
             waits = self.now - request.unserved
             self.require(waits <= self.longest_unserved, f"{request.ticket} has starved for {waits:.0f} s")
 
@@ -434,21 +433,21 @@ class World:
         for view in snapshot.runners:
             self.require((view.state is State.STOPPING) == self.runners[view.runner_id].stopping, "a silent stop")
 
-    def check_service(self, snapshot: Snapshot, waiting: list[Request]) -> list[Copy]:
+    def check_service(self, snapshot: Snapshot, waiting: list[Request]) -> dict[str, Copy]:
         """Nobody waits beside a free place of his own model, and no model is loaded twice."""
-        in_service = [view for view in snapshot.runners if view.state in {State.STARTING, State.READY}]
-        serving = [self.runners[view.runner_id] for view in in_service]
-        models = [runner.ticket.model_key for runner in serving]
-        self.require(len(models) == len(set(models)), "a model is loaded twice")
-        for runner in serving:
-            if runner.ready and len(runner.busy) < runner.parallel:
-                idle_for = [request for request in waiting if runner.serves(request.ticket)]
-                self.require(not idle_for, f"{runner.id} has a free place and {len(idle_for)} wait for it")
+        in_service = [view.runner_id for view in snapshot.runners if view.state in {State.STARTING, State.READY}]
+        serving = {self.runners[runner_id].ticket.model_key: self.runners[runner_id] for runner_id in in_service}
+        self.require(len(serving) == len(in_service), "a model is loaded twice")
+        stranded = 0
+        for request in waiting:
+            runner = serving.get(request.ticket.model_key)
+            if runner is None or not runner.serves(request.ticket):
+                stranded += 1
+            elif runner.ready:
+                self.require(len(runner.busy) >= runner.parallel, f"{request.ticket} waits beside a free place")
         for view in snapshot.runners:
             if view.state is State.DRAINING and not self.closing:
-                stranded = [r for r in waiting if not any(runner.serves(r.ticket) for runner in serving)]
-                replaced = view.model_key in models
-                self.require(bool(stranded) or replaced, f"{view.runner_id} drains for nobody")
+                self.require(stranded > 0 or view.model_key in serving, f"{view.runner_id} drains for nobody")
         return serving
 
     def check_expiry(self, snapshot: Snapshot) -> None:
@@ -462,14 +461,12 @@ class World:
     def wake_covers(self, when: float) -> bool:
         return when == inf or (self.scheduler.next_wake(self.now) or inf) <= when + 1e-9
 
-    def check_progress(self, waiting: list[Request], serving: list[Copy]) -> None:
+    def check_progress(self, waiting: list[Request]) -> None:
         """When nothing is under way that could end, nobody waits, but for the pause after a failure."""
         under_way = any(runner.stopping or runner.busy or not runner.ready for runner in self.runners.values())
         if under_way or not waiting:
             return
-        paused = all(
-            self.now - self.failed_at.get(request.ticket.model_key, -inf) <= BACK_OFF for request in waiting
-        )
+        paused = all(self.now - self.failed_at.get(request.ticket.model_key, -inf) <= BACK_OFF for request in waiting)
         self.require(paused and self.wake_covers(self.now + BACK_OFF), "somebody waits and nothing is under way")
 
     def check_the_end(self) -> None:
@@ -486,7 +483,7 @@ class World:
 
     # Small things.
 
-    def require(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it reads as the assertion it is
+    def require(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise Broken(otherwise)
 

@@ -272,6 +272,19 @@ def test_other_load_options_need_another_runner_and_none_is_content_with_any() -
     assert told(stage.ask("q3", "a", options="cpu")) == ["Stop r1 replaced"]
 
 
+def test_who_made_a_runner_leave_goes_before_those_who_came_earlier_and_counted_on_it() -> None:
+    stage = Stage(patience=10.0)
+    stage.ask("q1", "a", options="gpu")
+    stage.ready("r1")
+    stage.ask("q2", "a", options="gpu")
+    stage.ask("q3", "a", options="cpu")
+    stage.after(10.0)
+    assert told(stage.tell(Finished("q1"))) == ["Stop r1 replaced"]
+    start = stage.tell(RunnerExited("r1"))[0]
+    assert isinstance(start, Start)
+    assert start.ticket.request_id == "q3"
+
+
 def test_one_start_serves_who_asks_for_more_and_who_asks_for_less() -> None:
     stage = Stage(start_concurrency=1)
     stage.ask("q1", "b", 1)
@@ -537,8 +550,13 @@ def test_shutdown_lets_the_admitted_finish_and_nobody_else_begin() -> None:
 def test_late_reports_change_nothing() -> None:
     stage = Stage()
     late: list[Event] = [
-        Finished("x"), Cancel("x"), RunnerExited("x"), RunnerFailed("x", LoadFailed("x")), RunnerReady("x", 1, 1), Tick()
-    ]  # fmt: skip
+        Finished("x"),
+        Cancel("x"),
+        RunnerExited("x"),
+        RunnerFailed("x", LoadFailed("x")),
+        RunnerReady("x", 1, 1),
+        Tick(),
+    ]
     assert [stage.tell(event) for event in late] == [[]] * len(late)
 
 

@@ -15,7 +15,9 @@ PAGE = Path(__file__).parents[3] / "docs" / "scheduler.md"
 def drawing() -> list[str]:
     """The table as a Mermaid state diagram."""
     lines = ["stateDiagram-v2", f"    [*] --> {State.STARTING.value}"]
-    lines += [f"    {state.value} --> {after.value}: {trigger.value}" for (state, trigger), after in TRANSITIONS.items()]
+    lines += [
+        f"    {state.value} --> {after.value}: {trigger.value}" for (state, trigger), after in TRANSITIONS.items()
+    ]
     return [*lines, f"    {State.GONE.value} --> [*]"]
 
 
