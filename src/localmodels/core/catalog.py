@@ -134,9 +134,10 @@ class TensorInfo(Struct, frozen=True):
 
 
 class Description(Struct, frozen=True):
-    """Everything that ``show`` tells about a model."""
+    """Everything that ``show`` tells about a model. ``path`` is of its GGUF file, on the machine that has it."""
 
     model: Model
+    path: str = ""
     template: str = ""
     system: str = ""
     license: str = ""

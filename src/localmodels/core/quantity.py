@@ -13,7 +13,7 @@ from localmodels.core.errors import InvalidValue
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ns": 1e-9}
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
-_NUMBER = r"(?:[0-9]{1,18}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})"
+_NUMBER = r"(?:[0-9]{1,20}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})"
 _UNIT = r"(?:h|ms|m|s|us|µs|μs|ns)"
 _PIECE = re.compile(rf"({_NUMBER})({_UNIT})")
 _DURATION = re.compile(rf"[+-]?(?:(?:{_NUMBER}{_UNIT})+|{_NUMBER})")

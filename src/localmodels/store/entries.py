@@ -128,6 +128,7 @@ def describe(entry: Entry, *, read: Callable[[Array], Any] = untold) -> Descript
     header = entry.header
     return Description(
         model=to_model(entry),
+        path=entry.model_path,
         template=entry.template or header.chat_template,
         system=entry.system,
         license="\n".join(entry.license),

@@ -140,7 +140,8 @@ class Scheduler:
         ticket = event.ticket
         if ticket.request_id in self._queued or ticket.request_id in self._admitted:
             raise ValueError(f"request {ticket.request_id!r} is already here")
-        self._refuse_overdue(now)  # so that the bound of the queue counts only who may still wait
+        if now >= self._next_deadline:  # a Tick is due: the bound of the queue counts only who may still wait
+            self._settle(now)
         if self._closing:
             self._refuse(ticket, ShuttingDown("The server is shutting down"))
         elif (runner := self._free_place(ticket)) is not None:

@@ -35,7 +35,7 @@ class Waiting(Struct):
 Line = dict[str, Waiting]  # the queue of one model, by request id, in order of arrival
 
 
-class Runner(Struct):
+class Runner(Struct, eq=False):
     """One runner, from the decision to start it until its memory is free again.
 
     Attributes:

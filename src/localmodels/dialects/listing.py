@@ -1,0 +1,288 @@
+"""How lists and descriptions of models look on the wire: Ollama's ``tags``, ``show`` and ``ps``, OpenAI's ``models``.
+
+Both roles, like every codec: what ``write_*`` writes, ``read_*`` reads back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from localmodels.core.catalog import Description, Details, Model, Running, TensorInfo
+from localmodels.core.errors import Garbled
+from localmodels.core.options import Options
+
+T = TypeVar("T")
+_ENCODER = msgspec.json.Encoder()
+
+
+class _Tag(Struct, frozen=True):
+    name: str
+    model: str = ""
+    modified_at: str = ""
+    size: int = 0
+    digest: str = ""
+    details: Details = Details()
+    capabilities: tuple[str, ...] = ()
+    context_length: int = 0
+    embedding_length: int = 0
+
+
+class _Tags(Struct, frozen=True):
+    models: tuple[_Tag, ...] = ()
+
+
+class _Process(Struct, frozen=True):
+    """``/api/ps`` has two lists: ``models`` for Ollama's clients, ``running`` as seed 004 wants it."""
+
+    name: str
+    model: str = ""
+    size: int = 0
+    digest: str = ""
+    details: Details = Details()
+    expires_at: str = ""
+    size_vram: int = 0
+    context_length: int = 0
+    status: str = "running"
+    pid: int = 0
+    parallel: int = 1
+    busy: int = 0
+    queued: int = 0
+
+
+class _Short(Struct, frozen=True):
+    name: str
+    status: str
+    pid: int
+
+
+class _Processes(Struct, frozen=True):
+    models: tuple[_Process, ...] = ()
+    running: tuple[_Short, ...] = ()
+
+
+class _Message(Struct, frozen=True):
+    role: str
+    content: str
+
+
+class _Show(Struct, frozen=True):
+    """Ollama's answer, then the flat fields of seed 004."""
+
+    license: str = ""
+    modelfile: str = ""
+    parameters: str = ""
+    template: str = ""
+    system: str = ""
+    details: Details = Details()
+    messages: tuple[_Message, ...] = ()
+    model_info: dict[str, Any] = {}
+    tensors: tuple[TensorInfo, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    modified_at: str = ""
+    name: str = ""
+    size: int = 0
+    digest: str = ""
+    format: str = ""
+    family: str = ""
+    parameter_size: str = ""
+    quantization_level: str = ""
+    model_file: str = ""
+
+
+class _OpenAIModel(Struct, frozen=True):
+    id: str
+    created: int
+    object: str = "model"
+    owned_by: str = "library"
+    context_length: int = 0
+    capabilities: tuple[str, ...] = ()
+
+
+class _OpenAIModels(Struct, frozen=True):
+    data: tuple[_OpenAIModel, ...]
+    object: str = "list"
+
+
+def write_tags(models: Iterable[Model]) -> bytes:
+    """``/api/tags`` and ``/models``."""
+    return _ENCODER.encode(_Tags(tuple(_tag(model) for model in models)))
+
+
+def read_tags(body: bytes) -> tuple[Model, ...]:
+    """The models of a ``tags`` answer."""
+    return tuple(_model(tag) for tag in _decode(body, _Tags).models)
+
+
+def write_ps(running: Iterable[Running]) -> bytes:
+    """``/api/ps``."""
+    rows = tuple(_process(row) for row in running)
+    return _ENCODER.encode(_Processes(rows, tuple(_Short(row.name, row.status, row.pid) for row in rows)))
+
+
+def read_ps(body: bytes) -> tuple[Running, ...]:
+    """The models of a ``ps`` answer."""
+    return tuple(
+        Running(
+            model=Model(row.name, row.size, row.digest, "", row.details),
+            status="loading" if row.status == "loading" else "stopping" if row.status == "stopping" else "running",
+            pid=row.pid,
+            size=row.size,
+            size_vram=row.size_vram,
+            expires_at=row.expires_at,
+            context_length=row.context_length,
+            parallel=row.parallel,
+            busy=row.busy,
+            queued=row.queued,
+        )
+        for row in _decode(body, _Processes).models
+    )
+
+
+def write_show(description: Description) -> bytes:
+    """``/api/show``."""
+    model = description.model
+    return _ENCODER.encode(
+        _Show(
+            license=description.license,
+            modelfile=description.modelfile,
+            parameters=write_parameters(description.options),
+            template=description.template,
+            system=description.system,
+            details=model.details,
+            messages=tuple(_Message(role, content) for role, content in description.messages),
+            model_info=description.info,
+            tensors=description.tensors,
+            capabilities=model.capabilities,
+            modified_at=model.modified_at,
+            name=model.name,
+            size=model.size,
+            digest=model.digest,
+            format=model.details.format,
+            family=model.details.family,
+            parameter_size=model.details.parameter_size,
+            quantization_level=model.details.quantization_level,
+            model_file=description.path,
+        )
+    )
+
+
+def read_show(body: bytes) -> tuple[Description, str]:
+    """The description, and its parameters as text (which a foreign server may have beyond our table)."""
+    shown = _decode(body, _Show)
+    model = Model(
+        shown.name,
+        shown.size,
+        shown.digest,
+        shown.modified_at,
+        shown.details,
+        tuple(word for word in shown.capabilities if word in _CAPABILITIES),  # type: ignore[misc]
+    )
+    description = Description(
+        model=model,
+        path=shown.model_file,
+        template=shown.template,
+        system=shown.system,
+        license=shown.license,
+        modelfile=shown.modelfile,
+        messages=tuple((message.role, message.content) for message in shown.messages),
+        info=shown.model_info,
+        tensors=shown.tensors,
+    )
+    return description, shown.parameters
+
+
+_CAPABILITIES = frozenset({"completion", "tools", "thinking", "vision", "embedding", "insert"})
+
+
+def write_parameters(options: Options) -> str:
+    """Options as Ollama shows them: a line each, the name padded, texts quoted."""
+    lines = []
+    for name in options.__struct_fields__:
+        value = getattr(options, name)
+        if value is None or name in {"ignored", "logit_bias"}:
+            continue
+        for item in value if isinstance(value, tuple) else (value,):
+            shown = (
+                msgspec.json.encode(item).decode()
+                if isinstance(item, str)
+                else f"{item:g}"
+                if isinstance(item, float)
+                else item
+            )
+            lines.append(f"{name:<30} {shown}")
+    return "\n".join(lines)
+
+
+def write_openai_models(models: Iterable[Model], created: Mapping[str, int]) -> bytes:
+    """``/v1/models``; ``created`` are seconds since 1970 by name."""
+    return _ENCODER.encode(_OpenAIModels(tuple(_openai(model, created) for model in models)))
+
+
+def write_openai_model(model: Model, created: Mapping[str, int]) -> bytes:
+    """``/v1/models/{id}``."""
+    return _ENCODER.encode(_openai(model, created))
+
+
+def _openai(model: Model, created: Mapping[str, int]) -> _OpenAIModel:
+    return _OpenAIModel(
+        id=model.name,
+        created=created.get(model.name, 0),
+        context_length=model.context_length,
+        capabilities=model.capabilities,
+    )
+
+
+def _tag(model: Model) -> _Tag:
+    return _Tag(
+        name=model.name,
+        model=model.name,
+        modified_at=model.modified_at,
+        size=model.size,
+        digest=model.digest,
+        details=model.details,
+        capabilities=model.capabilities,
+        context_length=model.context_length,
+        embedding_length=model.embedding_length,
+    )
+
+
+def _model(tag: _Tag) -> Model:
+    return Model(
+        name=tag.name or tag.model,
+        size=tag.size,
+        digest=tag.digest,
+        modified_at=tag.modified_at,
+        details=tag.details,
+        capabilities=tuple(word for word in tag.capabilities if word in _CAPABILITIES),  # type: ignore[misc]
+        context_length=tag.context_length,
+        embedding_length=tag.embedding_length,
+    )
+
+
+def _process(row: Running) -> _Process:
+    return _Process(
+        name=row.model.name,
+        model=row.model.name,
+        size=row.size,
+        digest=row.model.digest,
+        details=row.model.details,
+        expires_at=row.expires_at,
+        size_vram=row.size_vram,
+        context_length=row.context_length,
+        status=row.status,
+        pid=row.pid,
+        parallel=row.parallel,
+        busy=row.busy,
+        queued=row.queued,
+    )
+
+
+def _decode(body: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Garbled(f"the server's list is not what it should be: {error}") from error
