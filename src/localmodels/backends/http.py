@@ -6,13 +6,14 @@ once, because that is the only sign by which the other side learns that nobody l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 from msgspec import Struct
 
-from localmodels.core.chat import Event
+from localmodels.core.chat import Done, Event
 from localmodels.core.errors import (
     BackendTimeout,
     Garbled,
@@ -28,13 +29,16 @@ JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 # An answer in one piece larger than this is not one (threat V-22).
 MAX_ANSWER = 32 * 2**20
 READ_SIZE = 2**18
+# Seconds for the end of an answer whose last event has come: it travels with that event or right behind it.
+TAIL = 0.05
 
 
 class Patience(Struct, frozen=True):
     """How long to wait, in seconds; None is as long as it takes.
 
     Defaults are those for other servers (``reliability.md`` part D); a runner of ours may read a long prompt for
-    minutes, and its death is noticed otherwise.
+    minutes, and its death is noticed otherwise. ``first_byte`` counts anew for the head of an answer and for the first
+    byte of its body: some servers send the head at once, others with the first token.
     """
 
     connect: float | None = 3.0
@@ -80,6 +84,7 @@ class Http:
             read_bufsize=READ_SIZE,
             trust_env=False,
         )
+        self._answers: set[aiohttp.ClientResponse] = set()
 
     async def post(self, path: str, body: bytes) -> bytes:
         """The whole answer.
@@ -96,7 +101,7 @@ class Http:
             return await self._whole(response)
 
     async def stream(self, path: str, body: bytes, reader: EventReader) -> AsyncGenerator[list[Event], None]:
-        """Events as they arrive, all that one read brought together.
+        """Events as they arrive, all that one read brought together. What comes after ``Done`` is no part of it.
 
         Raises:
             LocalModelsError: as :meth:`post`; and what the reader raises for a stream that breaks.
@@ -106,16 +111,41 @@ class Http:
                 # llama.cpp and Ollama both answer 200 with plain JSON when a request fails early; the reader knows.
                 raise self._read_error(response.status, await self._whole(response), None)
             async for data in self._pieces(response):
-                if events := reader.feed(data):
+                events = reader.feed(data)
+                if events:
                     yield events
+                if events and isinstance(events[-1], Done):
+                    await tail(response)
+                    return
             reader.close()
 
     async def close(self) -> None:
         """Closes every connection; open streams raise."""
+        for response in self._answers:  # aiohttp leaves whoever waits for a body to wait for ever
+            response.content.set_exception(aiohttp.ClientConnectionError("closed from here"))
         await self._session.close()
 
     @asynccontextmanager
     async def _open(self, method: str, path: str, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
+        response = await self._begin(method, path, body)
+        self._answers.add(response)
+        done = False
+        try:
+            if response.status != 200:
+                raise self._read_error(response.status, await self._whole(response), retry_after(response.headers))
+            yield response
+            done = True
+        finally:
+            self._answers.discard(response)
+            # `release` would keep reading an answer nobody wants; `close` tells the other side now.
+            if done and response.content.at_eof():
+                response.release()
+            else:
+                response.close()
+
+    async def _begin(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
+        if self._session.closed:
+            raise Unreachable("the connection to the server was closed")
         patience = self._patience
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=patience.connect, connect=None, sock_read=patience.first_byte
@@ -124,26 +154,17 @@ class Http:
             response = await self._session.request(
                 method, self._base + path, data=body, timeout=timeout, allow_redirects=False
             )
-        except (aiohttp.ServerTimeoutError, TimeoutError) as error:
+        except aiohttp.SocketTimeoutError as error:
             raise BackendTimeout("the server did not answer in time") from error
-        except (aiohttp.ClientConnectorError, ConnectionError) as error:
-            raise Unreachable("the server cannot be reached") from error
         except aiohttp.ServerDisconnectedError as error:
             raise Unreachable("the server closed the connection without an answer") from error
+        except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError) as error:
+            raise Unreachable("the server cannot be reached") from error
         except aiohttp.ClientError as error:
             raise Garbled(f"the server's answer is not HTTP: {type(error).__name__}") from error
-        done = False
-        try:
-            if response.status != 200:
-                raise self._read_error(response.status, await self._whole(response), retry_after(response.headers))
-            yield response
-            done = True
-        finally:
-            # `release` would keep reading an answer nobody wants; `close` tells the other side now.
-            if done and response.content.at_eof():
-                response.release()
-            else:
-                response.close()
+        if response.connection is not None and response.connection.protocol is not None:
+            response.connection.protocol.read_timeout = patience.idle  # counts from the first byte of the body on
+        return response
 
     async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()
@@ -161,6 +182,14 @@ class Http:
             raise BackendTimeout("the server fell silent in the middle of its answer") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise StreamCut("the connection broke in the middle of the answer") from error
+
+
+async def tail(response: aiohttp.ClientResponse) -> None:
+    """Reads the end of an answer that is complete, so that its connection can serve again; a bad end is no harm."""
+    with suppress(TimeoutError, aiohttp.ClientError, ConnectionError):
+        async with asyncio.timeout(TAIL):
+            while not response.content.at_eof():
+                await response.content.readany()
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

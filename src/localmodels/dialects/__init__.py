@@ -1,1 +1,11 @@
 """Codecs between values and bytes: no I/O, both roles, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from localmodels.dialects.ollama import Ollama
+from localmodels.dialects.openai import OpenAI
+from localmodels.dialects.protocol import Dialect
+
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (Ollama(), OpenAI())}

@@ -58,7 +58,15 @@ class EventReader(Protocol):
         ...
 
 
-class Dialect(Protocol):
+class ErrorWriter(Protocol):
+    """Any dialect, as far as errors go."""
+
+    def write_error(self, error: LocalModelsError) -> bytes:
+        """The body of an answer that failed before it began."""
+        ...
+
+
+class Dialect(ErrorWriter, Protocol):
     """One API's way of writing things down."""
 
     name: str
@@ -84,6 +92,5 @@ class Dialect(Protocol):
     def write_embeddings(self, stamp: Stamp, request: EmbedRequest, embeddings: Embeddings) -> bytes: ...
     def read_embeddings(self, body: bytes) -> Embeddings: ...
 
-    def write_error(self, error: LocalModelsError) -> bytes: ...
     def read_error(self, status: int, body: bytes, retry_after: float | None = None) -> LocalModelsError: ...
     def read_models(self, body: bytes) -> tuple[str, ...]: ...

@@ -29,3 +29,12 @@ def test_every_setting_and_verb_is_in_the_reference() -> None:
     settings, verbs = (DOCS / "configuration.md").read_text(), (DOCS / "cli.md").read_text()
     assert [name for name, row in SETTINGS.items() if f"| `{name}` | `{row.flag}" not in settings] == []
     assert [name for name in VERBS if f"\n## {name}\n" not in verbs] == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "argument"),
+    [("run", "MODEL"), ("run", "[PROMPT …]"), ("list", "[PREFIX]"), ("show", "--license"), ("serve", "--config FILE")],
+)
+def test_every_argument_is_in_its_section(verb: str, argument: str) -> None:
+    section = (DOCS / "cli.md").read_text().partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
+    assert f"| `{argument}` |" in section

@@ -1,0 +1,135 @@
+"""The table of verbs, and the way from the words of a command line to the one that is meant.
+
+Its rule: only what the verb needs is imported (see :mod:`~localmodels.cli.lazy`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, cast
+
+from localmodels.cli import lazy
+from localmodels.cli.world import World, this_world
+from localmodels.config import ConfigError
+from localmodels.core.errors import LocalModelsError
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+
+class Verb(NamedTuple):
+    """What can be asked for. ``module`` is the file in this directory that answers."""
+
+    name: str
+    doc: str
+    module: str
+    aliases: tuple[str, ...] = ()
+
+
+VERBS: Mapping[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb("serve", "Answers requests until it is stopped.", "serve"),
+        Verb("run", "Chats with a model in the terminal, or answers one prompt.", "run"),
+        Verb("list", "Lists the models that can be asked.", "list", ("ls",)),
+        Verb("ps", "Lists the models in memory.", "ps"),
+        Verb("show", "Tells all about a model.", "show"),
+        Verb("stop", "Takes a model out of memory.", "stop"),
+        Verb("config", "Prints every setting, its value and where it came from.", "config"),
+        Verb("version", "Prints the versions of this program and of the server.", "version"),
+    )
+}
+
+
+# Options whose value may be left out: argparse would take the next word for it, be it the name of a model.
+ALONE: Mapping[str, str] = {"--think": "--think=true"}
+
+
+class VerbModule(Protocol):
+    """What every module in the table has."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Adds what the verb understands."""
+        ...
+
+    def run(self, args: argparse.Namespace, world: World) -> int:
+        """Does it; the exit code."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
+    """Runs one command; the exit code is 0, 1 for a failure, 2 for a command that is not understood."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    world = world or this_world()
+    try:
+        code = command(words, world)
+        world.out.flush()  # here, where a pipe that nobody reads any more can still be answered for
+        return code
+    except SystemExit as end:  # argparse has said why
+        return end.code if isinstance(end.code, int) else MISUSED
+    except (LocalModelsError, ConfigError) as error:
+        world.err.write(f"Error: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has gone, as in `localmodels list | head`; without this Python complains at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def command(words: list[str], world: World) -> int:
+    """Finds the verb and does it."""
+    first = words[0] if words else ""
+    if first in {"-h", "--help", "help"}:
+        world.out.write(overview())
+        return 0
+    name = "version" if first in {"-v", "--version"} else first
+    verb = find(name)
+    if verb is None:
+        world.err.write(overview() if not name else unknown(name))
+        return MISUSED
+    module = load(verb)
+    parser = parser_of(verb, module)
+    args = parser.parse_args([ALONE.get(word, word) for word in words[1:]])
+    return module.run(args, world)
+
+
+def find(name: str) -> Verb | None:
+    """The verb of this name or alias."""
+    return VERBS.get(name) or next((verb for verb in VERBS.values() if name in verb.aliases), None)
+
+
+def load(verb: Verb) -> VerbModule:
+    """The module of a verb."""
+    return cast("VerbModule", lazy.module(verb.module))
+
+
+def parser_of(verb: Verb, module: VerbModule) -> argparse.ArgumentParser:
+    """The parser of a verb's arguments; the reference page prints its help."""
+    parser = argparse.ArgumentParser(f"localmodels {verb.name}", description=verb.doc, allow_abbrev=False)
+    module.arguments(parser)
+    return parser
+
+
+def overview() -> str:
+    """What ``localmodels --help`` prints."""
+    names = {verb.name: ", ".join((verb.name, *verb.aliases)) for verb in VERBS.values()}
+    width = max(map(len, names.values()))
+    lines = [f"  {names[verb.name]:<{width}}  {verb.doc}" for verb in VERBS.values()]
+    return (
+        "usage: localmodels VERB ...\n\nRuns language models on your own machine.\n\n"
+        + "\n".join(lines)
+        + "\n\nlocalmodels VERB --help tells more about one.\n"
+    )
+
+
+def unknown(name: str) -> str:
+    """What is said about a verb that there is not."""
+    names = [word for verb in VERBS.values() for word in (verb.name, *verb.aliases)]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(VERBS)}"
+    return f"Error: there is no verb '{name}'{hint}\n"

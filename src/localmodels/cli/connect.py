@@ -1,0 +1,75 @@
+"""Finds the server that a verb speaks to.
+
+An address that was named is taken as it is. Otherwise the server is where the settings have it listen, and the first
+of those addresses where a LocalModels answers is taken: 8000 is a port on which many things live, and on 11434 there
+may be an Ollama. Only our ``/health`` tells us apart, for one request of a millisecond.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from localmodels.cli.world import World
+from localmodels.client import Client
+from localmodels.client.site import HOST_NAMES, find_site, named_in
+from localmodels.client.transport import PlainTransport
+from localmodels.config import load
+from localmodels.core.address import Site
+from localmodels.core.errors import LocalModelsError, Unreachable
+
+
+# Seconds for a server to say that it is one of ours; a stranger may be silent.
+PATIENCE = 2.0
+
+
+def connect(args: argparse.Namespace, world: World) -> Client:
+    """A client of the server that is meant.
+
+    Raises:
+        Unreachable: none was named and none of ours answers.
+    """
+    return find(args.host, world) or _nobody(world.environ)
+
+
+def find(host: str | None, world: World) -> Client | None:
+    """A client of the server that is meant; None when none was named and none of ours answers."""
+    if named(host, world.environ):
+        return client_of(host, world)
+    for url in addresses(world.environ):
+        with client_of(url, world, PATIENCE) as client:
+            if answers(client):
+                return client_of(url, world)
+    return None
+
+
+def named(host: str | None, environ: Mapping[str, str]) -> bool:
+    """Did the user say which server?"""
+    return bool(host or named_in(environ, HOST_NAMES))
+
+
+def client_of(host: str | None, world: World, timeout: float | None = None) -> Client:
+    """A client of the server at ``host``."""
+    light = find_site(host, world.environ).scheme == "http"
+    transport = world.transport or (PlainTransport() if light else None)
+    return Client(host, transport=transport, environ=world.environ, timeout=timeout)
+
+
+def addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Where a server with these settings would be found."""
+    return tuple(Site(address).url for address in load({}, environ).config.listen if address.port)
+
+
+def answers(client: Client) -> bool:
+    """Is this a LocalModels?"""
+    try:
+        client.health()
+    except LocalModelsError:  # whatever it is, it is not one of ours
+        return False
+    return True
+
+
+def _nobody(environ: Mapping[str, str]) -> Client:
+    raise Unreachable(
+        f"no LocalModels server answers at {' or '.join(addresses(environ))}; start one with `localmodels serve`"
+    )

@@ -1,0 +1,47 @@
+"""Flags that verbs share: the table of settings, the server's address, and JSON."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from localmodels.config import SETTINGS, Setting
+
+
+def host_argument(parser: argparse.ArgumentParser) -> None:
+    """``--host``, which every verb has that asks a server."""
+    parser.add_argument(
+        "--host", metavar="ADDRESS", help="the server: host, host:port or https://…; else LOCALMODELS_HOST, OLLAMA_HOST"
+    )
+
+
+def json_argument(parser: argparse.ArgumentParser) -> None:
+    """``--json``, which every verb has."""
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for each setting. Texts are not looked at here: one place says what a value must be."""
+    parser.add_argument("--config", metavar="FILE", help="file of settings; else localmodels.toml in the home")
+    for setting in SETTINGS.values():
+        parser.add_argument(setting.flag, dest=setting.name, default=None, help=describe(setting), **_form(setting))
+
+
+def given(args: argparse.Namespace) -> dict[str, object]:
+    """What was set on the command line, as ``config.load`` reads it."""
+    return {name: getattr(args, name) for name in ("config", *SETTINGS)}
+
+
+def describe(setting: Setting) -> str:
+    """The help of one flag."""
+    default = setting.default if isinstance(setting.default, str) else setting.default_doc
+    doc = setting.doc[0].lower() + setting.doc[1:].removesuffix(".")
+    extra = f" (default: {default})" if default and default != "false" else ""
+    return (doc + extra).replace("%", "%%").replace("`", "")
+
+
+def _form(setting: Setting) -> dict[str, Any]:
+    if setting.kind == "switch":
+        both = "environment" in setting.sources  # what only a flag can set need not be unset
+        return {"action": argparse.BooleanOptionalAction} if both else {"action": "store_true"}
+    return {"metavar": setting.metavar, "action": "append" if setting.many else "store"}

@@ -1,0 +1,105 @@
+"""``localmodels run MODEL [PROMPT]``: one answer, or a conversation.
+
+A prompt, from the arguments or a pipe (both: the pipe's text first), is answered once. Without one the terminal chats.
+Where no server runs, one is started; it goes on afterwards, so that the model stays loaded for the next command.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from localmodels.cli import session as sessions
+from localmodels.cli import terminal
+from localmodels.cli.connect import client_of, find
+from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.session import Session
+from localmodels.cli.starting import start_server
+from localmodels.cli.tables import write_json
+from localmodels.cli.world import World
+from localmodels.client import Client
+from localmodels.config import load
+from localmodels.core.quantity import parse_duration
+
+MISUSED = 2
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What it understands."""
+    parser.add_argument("model", metavar="MODEL", help="name, as `localmodels list` prints it")
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="what to ask; without it the terminal chats")
+    parser.add_argument("--format", metavar="FORMAT", help="json, or a JSON schema that the answer must fit")
+    parser.add_argument("--think", metavar="LEVEL", help="true, false, low, medium, high or max; alone it is true")
+    parser.add_argument(
+        "--keepalive", "--keep-alive", metavar="DURATION", help="how long the model stays loaded, such as 10m or -1"
+    )
+    parser.add_argument("--verbose", action="store_true", help="print timings after the answer")
+    host_argument(parser)
+    json_argument(parser)
+
+
+def run(args: argparse.Namespace, world: World) -> int:
+    """Answers."""
+    session = read_session(args)
+    prompt = read_prompt(args, world)
+    if not prompt and (args.json or not world.stdin.isatty()):
+        world.err.write("Error: there is no prompt; give one as an argument or through a pipe\n")
+        return MISUSED
+    with reached(args.host, world) as client:
+        if args.json:
+            write_json(client.chat(sessions.request(session, prompt)), world.out)
+        elif prompt:
+            once(session, prompt, client, world)
+        else:
+            converse(session, client, world)
+    return 0
+
+
+def read_session(args: argparse.Namespace) -> Session:
+    """The settings of the conversation.
+
+    Raises:
+        InvalidValue: one of them cannot be used.
+    """
+    return Session(
+        model=args.model,
+        format=sessions.read_format(args.format) if args.format else None,
+        think=sessions.read_think(args.think) if args.think else None,
+        keep_alive=parse_duration(args.keepalive) if args.keepalive else None,
+        verbose=args.verbose,
+    )
+
+
+def read_prompt(args: argparse.Namespace, world: World) -> str:
+    """What to ask; empty to chat."""
+    piped = "" if world.stdin.isatty() else world.stdin.read().strip()
+    return "\n\n".join(part for part in (piped, " ".join(args.prompt)) if part)
+
+
+def reached(host: str | None, world: World) -> Client:
+    """A client of a server that runs, one of our own making if need be."""
+    client = find(host, world)
+    if client is not None:
+        return client
+    log = load({}, world.environ).config.home / "logs" / "server.log"
+    world.err.write("No server runs here; starting one ...\n")
+    started = (world.start or start_server)(log)
+    world.err.write(f"It answers at {started.url}, logs to {log} and goes on; to stop it: kill {started.pid}\n")
+    return client_of(started.url, world)
+
+
+def once(session: Session, prompt: str, client: Client, world: World) -> None:
+    """Prints one answer; what goes wrong goes to the caller, after the line that had begun."""
+    printer = terminal.Printer(world.out, terminal=world.out.isatty())
+    try:
+        done = terminal.answer(session, prompt, client, printer)
+    finally:
+        printer.end()
+    if done and session.verbose:
+        world.err.write(terminal.timings(done))
+
+
+def converse(session: Session, client: Client, world: World) -> None:
+    """Chats, once the model is loaded: a name that there is not is said before the first question."""
+    client.load(session.model, session.keep_alive)
+    with terminal.history(load({}, world.environ).config.home / "history"):
+        terminal.chat(session, client, world)

@@ -1,0 +1,104 @@
+"""``localmodels show MODEL``: all about a model, or one part of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from localmodels.cli import words
+from localmodels.cli.connect import connect
+from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.tables import write_json
+from localmodels.cli.world import World
+from localmodels.core.catalog import Description
+
+Shown = tuple[Description, str]
+
+LICENSE_LINES = 2
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What it understands."""
+    parser.add_argument("model", metavar="MODEL", help="name, as `localmodels list` prints it")
+    only = parser.add_mutually_exclusive_group()
+    for part in PARTS:
+        if part != "info":
+            only.add_argument(f"--{part}", dest="part", action="store_const", const=part, help=f"only its {part}")
+    parser.set_defaults(part="info")
+    host_argument(parser)
+    json_argument(parser)
+
+
+def run(args: argparse.Namespace, world: World) -> int:
+    """Prints it."""
+    with connect(args, world) as client:
+        shown = client.show(args.model)
+    if args.json:
+        write_json(as_json(shown) if args.part == "info" else {args.part: PARTS[args.part](shown)}, world.out)
+    else:
+        text = PARTS[args.part](shown)
+        world.out.write((words.printable(text) if world.out.isatty() else text).rstrip("\n") + "\n")
+    return 0
+
+
+def as_json(shown: Shown) -> dict[str, Any]:
+    """Everything, for programs."""
+    description, _ = shown
+    return {
+        "model": description.model,
+        **{part: text(shown) for part, text in PARTS.items() if part != "info"},
+        "messages": [{"role": role, "content": content} for role, content in description.messages],
+        "info": description.info,
+        "tensors": description.tensors,
+    }
+
+
+def overview(shown: Shown) -> str:
+    """Everything that fits a screen, in sections."""
+    description, parameters = shown
+    sections = (
+        ("Model", pairs(facts(description))),
+        ("Capabilities", list(description.model.capabilities)),
+        ("Parameters", pairs([tuple((*line.split(None, 1), "")[:2]) for line in parameters.splitlines()])),  # type: ignore[misc]
+        ("System", description.system.splitlines()),
+        ("License", description.license.strip().splitlines()[:LICENSE_LINES]),
+    )
+    return "\n".join(
+        "".join([f"{title}\n", *(f"  {line}\n" for line in lines)]) for title, lines in sections if any(lines)
+    )
+
+
+def facts(description: Description) -> list[tuple[str, str]]:
+    """What the model is, as far as it is known."""
+    model, info = description.model, description.info
+    family = str(info.get("general.architecture") or model.details.family)
+    context = info.get(f"{family}.context_length") or model.context_length
+    embedding = info.get(f"{family}.embedding_length") or model.embedding_length
+    rows = (
+        ("architecture", family),
+        ("parameters", model.details.parameter_size),
+        ("context length", str(context or "")),
+        ("embedding length", str(embedding or "")),
+        ("quantization", model.details.quantization_level),
+        ("size", words.size(model.size) if model.size else ""),
+        ("digest", model.digest[:12]),
+    )
+    return [(name, value) for name, value in rows if value]
+
+
+def pairs(rows: list[tuple[str, str]]) -> list[str]:
+    """Names and values, the values under one another."""
+    width = max((len(name) for name, _ in rows), default=0) + 4
+    return [f"{name:<{width}}{value}".rstrip() for name, value in rows]
+
+
+# What can be asked for by itself; all but the overview as it is, for a pipe into a file.
+PARTS: Mapping[str, Callable[[Shown], str]] = {
+    "info": overview,
+    "modelfile": lambda shown: shown[0].modelfile,
+    "template": lambda shown: shown[0].template,
+    "parameters": lambda shown: shown[1],
+    "system": lambda shown: shown[0].system,
+    "license": lambda shown: shown[0].license,
+}

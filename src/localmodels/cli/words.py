@@ -1,0 +1,74 @@
+"""Sizes, times and places in memory, in the words in which tables show them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from localmodels.core.catalog import Running
+
+_SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
+_SPANS = (
+    (31_557_600, "year"),
+    (2_629_800, "month"),
+    (604_800, "week"),
+    (86_400, "day"),
+    (3600, "hour"),
+    (60, "minute"),
+    (1, "second"),
+)
+# What people call for ever, in tables; the server says a date in a far century.
+FOREVER = 50 * 31_557_600
+
+# Control characters of a model's or a server's text could move the cursor, retitle the window or fill the clipboard.
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey instead of show."""
+    return text.translate(_CONTROLS)
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as disks are sold: ``4.7 GB``, ``12 MB``."""
+    for unit, word in _SIZES:
+        if count >= unit:
+            value = count / unit
+            return f"{value:.0f} {word}" if value >= 10 else f"{value:.1f} {word}"
+    return f"{count} B"
+
+
+def ago(moment: str, now: datetime) -> str:
+    """``3 weeks ago``; empty for an empty moment."""
+    return f"{span((now - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else ""
+
+
+def until(moment: str, now: datetime) -> str:
+    """``4 minutes from now``, ``forever``; empty for an empty moment."""
+    if not moment:
+        return ""
+    left = (datetime.fromisoformat(moment) - now).total_seconds()
+    if left >= FOREVER:
+        return "forever"
+    return f"{span(left)} from now" if left > 0 else "now"
+
+
+def span(seconds: float) -> str:
+    """``1 minute``, ``3 weeks``: the largest unit that fits, rounded down."""
+    for unit, word in _SPANS:
+        if seconds >= unit:
+            count = int(seconds // unit)
+            return f"{count} {word}" if count == 1 else f"{count} {word}s"
+    return "less than a second"
+
+
+def processor(row: Running) -> str:
+    """Where a model lies: ``100% CPU``, ``100% GPU`` or ``40%/60% CPU/GPU``."""
+    share = round(100 * min(row.size_vram, row.size) / row.size) if row.size else 0
+    if share in {0, 100}:
+        return "100% GPU" if share else "100% CPU"
+    return f"{100 - share}%/{share}% CPU/GPU"
+
+
+def state(row: Running, now: datetime) -> str:
+    """Until when a model stays, or what happens to it now."""
+    return until(row.expires_at, now) if row.status == "running" else row.status

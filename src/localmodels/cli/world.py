@@ -1,0 +1,59 @@
+"""Everything around a command that a test wants to be another: terminal, environment, network, clock, a new server.
+
+The rule: what costs time to import (the HTTP library, processes) is only named here; the verb that needs it brings it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import httpx2
+
+
+class Started(Struct, frozen=True):
+    """A server in the background: where it answers, and its process."""
+
+    url: str
+    pid: int
+
+
+class World(Struct, frozen=True, kw_only=True):
+    """What a verb may touch.
+
+    Attributes:
+        environ: the environment.
+        stdin, out, err: the standard streams.
+        now: the time, with offset.
+        read_line: shows a prompt and gives a line; raises ``EOFError`` at the end, as ``input`` does.
+        transport: carries requests; None is the network.
+        start: starts a server whose log goes to this file, and returns once it answers; None is a real one.
+    """
+
+    environ: Mapping[str, str]
+    stdin: TextIO
+    out: TextIO
+    err: TextIO
+    now: Callable[[], datetime]
+    read_line: Callable[[str], str] = input
+    transport: httpx2.BaseTransport | None = None
+    start: Callable[[Path], Started] | None = None
+
+
+def this_world() -> World:
+    """The real one."""
+    return World(
+        environ=os.environ,
+        stdin=sys.stdin,
+        out=sys.stdout,
+        err=sys.stderr,
+        now=lambda: datetime.now().astimezone(),
+    )

@@ -1,0 +1,174 @@
+"""What the requests of several dialects have in common: their limits, and the pieces that are read in one way.
+
+The limits are those of part D of the reliability notes. Each function takes what the wire said and the path of the
+field, so that an objection names the field as the caller wrote it.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from localmodels.core.chat import Image, Message, Text, ThinkLevel, Tool
+from localmodels.core.errors import InvalidRequest, InvalidValue
+from localmodels.core.options import NO_OPTIONS, OPTIONS, Options, check, parse_options
+from localmodels.dialects.strict_json import encode
+
+T = TypeVar("T")
+
+MAX_MESSAGES = 4_096
+MAX_TOOLS = 128
+MAX_INPUTS = 2_048
+MAX_IMAGES = 16
+MAX_IMAGE = 20 * 2**20
+MAX_SCHEMA = 64 * 2**10
+MAX_SCHEMA_DEPTH = 32
+MAX_TOP_LOGPROBS = 20
+
+THINK_LEVELS: Mapping[str, ThinkLevel] = {"low": "low", "medium": "medium", "high": "high", "max": "max"}
+
+
+def required(value: T | None, name: str) -> T:
+    """The value of a field that must be there.
+
+    Raises:
+        InvalidRequest: it is not.
+    """
+    if value is None or value == "":
+        raise InvalidRequest(f"{name} is required", param=name)
+    return value
+
+
+def at_most(items: Sequence[T], most: int, name: str) -> Sequence[T]:
+    """The items, if they are not too many."""
+    if len(items) > most:
+        raise InvalidValue(f"{name} takes at most {most:,} entries, not {len(items):,}", param=name)
+    return items
+
+
+def within(value: int | None, low: int, high: int, name: str) -> int | None:
+    """The number, if it lies in the range."""
+    if value is not None and not low <= value <= high:
+        raise InvalidValue(f"{name} must be between {low} and {high}, not {value}", param=name)
+    return value
+
+
+def read_options(options: Mapping[str, Any] | None, top: Mapping[str, Any]) -> Options:
+    """Options in the ``options`` object, over those at the top level.
+
+    ``top`` gives the name on the wire and the value; ``max_tokens`` and its like are ``num_predict``.
+    """
+    inner = parse_options(options, prefix="options.") if options else NO_OPTIONS
+    outer = {
+        _OPTION_OF.get(name, name): check(OPTIONS[_OPTION_OF.get(name, name)], value, param=name)
+        for name, value in top.items()
+        if value is not None
+    }
+    return inner.over(Options(**outer)) if outer else inner
+
+
+_OPTION_OF = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
+
+
+def write_options(options: Options) -> dict[str, Any]:
+    """The options that were chosen, by the names of the table."""
+    chosen = {name: value for name in OPTIONS if (value := getattr(options, name)) is not None}
+    if options.logit_bias is not None:
+        chosen["logit_bias"] = {str(token): bias for token, bias in options.logit_bias}
+    return chosen
+
+
+def read_image(text: str, name: str) -> bytes:
+    """The bytes of a picture in base64."""
+    if len(text) > MAX_IMAGE * 4 // 3 + 4:
+        raise InvalidValue(f"{name} is larger than {MAX_IMAGE >> 20} MiB", param=name)
+    try:
+        data = b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidValue(f"{name} is not base64: {error}", param=name) from error
+    if not data:
+        raise InvalidValue(f"{name} is empty", param=name)
+    return data
+
+
+def check_images(messages: Iterable[Message], name: str) -> None:
+    """Raises ``InvalidValue`` for more than 16 pictures in one request."""
+    if sum(isinstance(part, Image) for message in messages for part in message.parts) > MAX_IMAGES:
+        raise InvalidValue(f"{name} may hold at most {MAX_IMAGES} images in all", param=name)
+
+
+def text_parts(content: str | None) -> tuple[Text, ...]:
+    """The one part that a plain text is; none for an empty one."""
+    return (Text(content),) if content else ()
+
+
+def check_tools(tools: Sequence[Tool], name: str = "tools") -> tuple[Tool, ...]:
+    """The tools, if they are not too many and each has a name and parameters that a grammar can be made of."""
+    for i, tool in enumerate(at_most(tools, MAX_TOOLS, name)):
+        if not tool.name:
+            raise InvalidRequest(f"{name}[{i}].function.name is required", param=f"{name}[{i}].function.name")
+        check_schema(tool.parameters, f"{name}[{i}].function.parameters")
+    return tuple(tools)
+
+
+def check_schema(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """The schema, if it is small, flat and without cycles enough to become a grammar.
+
+    Raises:
+        InvalidValue: over 64 KB, deeper than 32, a reference that leads out of it or back to itself.
+    """
+    if schema:
+        size = len(encode(schema))
+        if size > MAX_SCHEMA:
+            raise InvalidValue(f"{name} is {size:,} bytes of JSON; at most {MAX_SCHEMA:,} are read", param=name)
+        if _too_deep(schema, MAX_SCHEMA_DEPTH):
+            raise InvalidValue(f"{name} nests deeper than {MAX_SCHEMA_DEPTH} levels", param=name)
+        _References(schema, name).visit("#", schema)
+    return schema
+
+
+def _too_deep(value: Any, room: int) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return children is not None and (room == 0 or any(_too_deep(child, room - 1) for child in children))
+
+
+class _References:
+    """Follows the references of a schema, each once: a pointer met again while it is being followed is a cycle."""
+
+    def __init__(self, schema: dict[str, Any], name: str) -> None:
+        self._schema = schema
+        self._name = name
+        self._open: set[str] = set()
+        self._closed: set[str] = set()
+
+    def visit(self, pointer: str, value: Any) -> None:
+        if pointer in self._open:
+            raise InvalidValue(f"{self._name}: the reference {pointer[:80]} leads back to itself", param=self._name)
+        if pointer in self._closed:
+            return
+        self._open.add(pointer)
+        for target in _targets(value):
+            self.visit(target, self._resolve(target))
+        self._open.discard(pointer)
+        self._closed.add(pointer)
+
+    def _resolve(self, pointer: str) -> Any:
+        value: Any = self._schema
+        for step in pointer.removeprefix("#").split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None or not pointer.startswith("#"):
+            raise InvalidValue(f"{self._name}: the reference {pointer[:80]} leads nowhere in it", param=self._name)
+        return value
+
+
+def _targets(value: Any) -> Iterable[str]:
+    """Every ``$ref`` in a value."""
+    if isinstance(value, dict):
+        reference = value.get("$ref")
+        if isinstance(reference, str):
+            yield reference
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _targets(child)

@@ -1,0 +1,331 @@
+"""llama.cpp's own server, as a client speaks to it: our runner, and any ``llama-server``.
+
+Chats go to its OpenAI route with its own fields beside, raw texts to ``/completion`` and ``/infill``. Answers of chats are OpenAI's pieces with llama.cpp's ``timings``; answers of texts end with an object that has
+``stop: true`` and no ``[DONE]``. Checked against ``tools/server`` of build 11549 (``server-schema.cpp``,
+``server-common.cpp``, ``server-task.cpp``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from localmodels.core.chat import (
+    Answer,
+    ChatRequest,
+    Chunk,
+    Done,
+    EmbedRequest,
+    Event,
+    FinishReason,
+    Fold,
+    GenerateRequest,
+    Tool,
+    Usage,
+)
+from localmodels.core.errors import Garbled, Unsupported
+from localmodels.core.options import OPTIONS, Options
+from localmodels.dialects import failures
+from localmodels.dialects.framing import SSE, ServerSentEvents, StreamReader
+from localmodels.dialects.openai import answers, embeddings, wire
+from localmodels.dialects.openai.requests import write_format, write_message, write_tools
+from localmodels.dialects.protocol import Call
+from localmodels.dialects.strict_json import encode
+
+T = TypeVar("T")
+
+# Options that are fields of a request here; the others shape the runner when it starts.
+_FIELDS: Mapping[str, str] = {name: name for name, option in OPTIONS.items() if not option.load} | {
+    "num_predict": "n_predict",
+    "num_keep": "n_keep",
+}
+# `repeat_last_n: -1` means the whole context, which the server refuses: its ring takes any length, at 4 bytes a token.
+WHOLE_CONTEXT = 131_072
+_STOPS: Mapping[str, FinishReason] = {"limit": "length"}
+
+
+class LlamaCpp:
+    """The client's half of a dialect."""
+
+    name: str = "llamacpp"
+    stream_type: str = SSE
+    paths: Mapping[Call, str] = {
+        "chat": "/v1/chat/completions",
+        "generate": "/completion",
+        "embed": "/v1/embeddings",
+        "models": "/v1/models",
+    }
+
+    chat_reader = staticmethod(answers.reader)
+    read_chat_answer = staticmethod(answers.read_answer)
+    read_embeddings = staticmethod(embeddings.read_embeddings)
+    read_error = staticmethod(failures.read_error)
+    read_models = staticmethod(embeddings.read_models)
+
+    @staticmethod
+    def write_chat(request: ChatRequest, *, id_slot: int | None = None, n_predict: int | None = None) -> bytes:
+        """A conversation to go on with; always streamed.
+
+        Args:
+            request: ``truncate`` and ``shift`` are not said: the first is the flow's, the second the runner's.
+            id_slot: the seat that must answer; None lets the server choose.
+            n_predict: instead of the request's own limit; 0 only reads the prompt into the cache.
+
+        Raises:
+            Unsupported: log-probabilities together with tools, which the server cannot stream.
+        """
+        if request.logprobs and request.tools:
+            raise Unsupported("log-probabilities cannot be had together with tools", param="logprobs")
+        tools, choice = _tools(request)
+        fields: dict[str, Any] = {
+            "model": request.model,
+            "messages": [write_message(message) for message in request.messages],
+            "stream_options": {"include_usage": True},
+            "reasoning_format": "auto",
+            **_common(request, id_slot, n_predict),
+            **_thinking(request),
+        }
+        if tools:
+            fields |= {"tools": write_tools(tools), "tool_choice": choice}
+            if request.parallel_tool_calls is not None:
+                fields["parallel_tool_calls"] = request.parallel_tool_calls
+        if request.format is not None:
+            fields["response_format"] = write_format(request.format)
+        if request.logprobs:
+            fields |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs)}
+        return encode(fields)
+
+    @staticmethod
+    def generate_path(request: GenerateRequest) -> str:
+        """``/infill`` where there is a text after the gap, else ``/completion``."""
+        return "/infill" if request.suffix else "/completion"
+
+    @staticmethod
+    def write_generate(
+        request: GenerateRequest,
+        *,
+        id_slot: int | None = None,
+        n_predict: int | None = None,
+        return_tokens: bool = False,
+    ) -> bytes:
+        """A text to go on with, as it stands; for :meth:`generate_path`, and always streamed.
+
+        Args:
+            request: ``system`` and ``echo`` are not said: a template's matter, and the answering dialect's.
+            id_slot: as in :meth:`write_chat`.
+            n_predict: as in :meth:`write_chat`.
+            return_tokens: the ids of the answer, which end in ``Done.context``.
+
+        Raises:
+            Unsupported: pictures, or token ids before a gap.
+        """
+        if request.images:
+            raise Unsupported("a raw prompt cannot hold images", param="images")
+        fields = {**_common(request, id_slot, n_predict), **_prompt(request)}
+        if request.format is not None:
+            fields["json_schema"] = request.format.schema or {}
+        if request.logprobs:
+            fields["n_probs"] = max(1, request.top_logprobs)
+        if return_tokens:
+            fields["return_tokens"] = True
+        return encode(fields)
+
+    @staticmethod
+    def generate_reader() -> StreamReader:
+        """Reads the stream of ``/completion`` and ``/infill``."""
+        return StreamReader(ServerSentEvents(), _TextReader().read)
+
+    @staticmethod
+    def read_generate_answer(body: bytes) -> Answer:
+        """A whole answer of ``/completion``."""
+        folded = Fold()
+        for event in _TextReader().read(body):
+            folded.add(event)
+        return folded.answer()
+
+    @staticmethod
+    def write_embed(request: EmbedRequest) -> bytes:
+        """Texts and token ids to turn into vectors; base64 is read five times faster than decimals."""
+        inputs = [text if isinstance(text, str) else list(text) for text in request.inputs]
+        return encode({"input": inputs, "encoding_format": "base64"})
+
+    @staticmethod
+    def write_tokenize(text: str, *, special: bool = True) -> bytes:
+        """``/tokenize``; ``special`` adds the tokens that begin every prompt."""
+        return encode({"content": text, "add_special": special, "parse_special": True})
+
+    @staticmethod
+    def read_tokens(body: bytes) -> tuple[int, ...]:
+        """The answer of ``/tokenize``."""
+        return _read(body, _TOKENS).tokens
+
+    @staticmethod
+    def write_detokenize(tokens: tuple[int, ...]) -> bytes:
+        """``/detokenize``."""
+        return encode({"tokens": tokens})
+
+    @staticmethod
+    def read_text(body: bytes) -> str:
+        """The answer of ``/detokenize``."""
+        return _read(body, _CONTENT).content
+
+    @staticmethod
+    def read_prompt(body: bytes) -> str:
+        """The answer of ``/apply-template``, which takes what :meth:`write_chat` writes."""
+        return _read(body, _PROMPT).prompt
+
+    @staticmethod
+    def read_props(body: bytes) -> Props:
+        """The answer of ``/props``."""
+        return _read(body, _PROPS)
+
+    @staticmethod
+    def read_slots(body: bytes) -> tuple[Slot, ...]:
+        """The answer of ``/slots``."""
+        return _read(body, _SLOTS)
+
+
+class Props(Struct, frozen=True):
+    """What a server says of itself and its model, as far as it matters here."""
+
+    total_slots: int = 1
+    model_path: str = ""
+    chat_template: str = ""
+    build_info: str = ""
+    is_sleeping: bool = False
+
+
+class Slot(Struct, frozen=True):
+    """A seat. ``n_ctx`` is the context of one request, in tokens."""
+
+    id: int
+    n_ctx: int = 0
+    is_processing: bool = False
+
+
+class _Tokens(Struct):
+    tokens: tuple[int, ...]
+
+
+class _Content(Struct):
+    content: str
+
+
+class _Prompt(Struct):
+    prompt: str
+
+
+class _Text(Struct):
+    """An object of ``/completion``."""
+
+    content: str = ""
+    stop: bool = False
+    stop_type: str = ""
+    tokens: tuple[int, ...] = ()
+    tokens_predicted: int = 0
+    tokens_evaluated: int = 0
+    timings: wire.Timings | None = None
+    completion_probabilities: tuple[wire.TokenLogprob, ...] | None = None
+    error: Any = None
+
+
+_TOKENS = msgspec.json.Decoder(_Tokens)
+_CONTENT = msgspec.json.Decoder(_Content)
+_PROMPT = msgspec.json.Decoder(_Prompt)
+_PROPS = msgspec.json.Decoder(Props)
+_SLOTS = msgspec.json.Decoder(tuple[Slot, ...])
+_TEXT = msgspec.json.Decoder(_Text)
+
+
+class _TextReader:
+    """Reads one object after the other; gathers the ids of the answer, where they were asked for."""
+
+    def __init__(self) -> None:
+        self._tokens: list[int] = []
+
+    def read(self, data: bytes) -> Iterator[Event]:
+        """The events of one object.
+
+        Raises:
+            LocalModelsError: it says that the server failed.
+            Garbled: it is not one of ``/completion``.
+        """
+        said = _read(data, _TEXT)
+        if said.error is not None:
+            raise failures.in_band(said.error)
+        self._tokens += said.tokens
+        rows = said.completion_probabilities
+        if said.content or rows:
+            yield Chunk(said.content, logprobs=answers.read_logprobs(wire.TextLogprobs(content=rows)) if rows else ())
+        if said.stop:
+            yield self._done(said)
+
+    def _done(self, said: _Text) -> Done:
+        cached = (said.timings.cache_n if said.timings else None) or 0
+        return Done(
+            _STOPS.get(said.stop_type, "stop"),
+            Usage(said.tokens_evaluated, said.tokens_predicted, cached),
+            answers.read_timings(said.timings),
+            context=tuple(self._tokens),
+        )
+
+
+def _read(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Garbled(f"the engine's answer is not llama.cpp's: {error}") from error
+
+
+def _common(request: ChatRequest | GenerateRequest, id_slot: int | None, n_predict: int | None) -> dict[str, Any]:
+    """What every question to the engine says."""
+    fields: dict[str, Any] = {"stream": True, "cache_prompt": True, **_sampling(request.options)}
+    if id_slot is not None:
+        fields["id_slot"] = id_slot
+    if n_predict is not None:
+        fields["n_predict"] = n_predict
+    return fields
+
+
+def _sampling(options: Options) -> dict[str, Any]:
+    """The options of a request by their names and in their ranges here."""
+    fields = {field: value for name, field in _FIELDS.items() if (value := getattr(options, name)) is not None}
+    if fields.get("n_predict", 0) < -1:
+        fields["n_predict"] = -1
+    if fields.get("repeat_last_n") == -1:
+        fields["repeat_last_n"] = options.num_ctx or WHOLE_CONTEXT
+    if fields.get("seed") == -1:
+        del fields["seed"]  # the server draws one
+    return fields
+
+
+def _thinking(request: ChatRequest) -> dict[str, Any]:
+    """The switch and the level, each for the templates that know it; no template knows more than ``high``."""
+    if request.think is None:
+        return {}
+    fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": request.think is not False}}
+    if isinstance(request.think, str):
+        fields["reasoning_effort"] = "high" if request.think == "max" else request.think
+    return fields
+
+
+def _tools(request: ChatRequest) -> tuple[tuple[Tool, ...], str]:
+    """The tools and the word for the choice: one tool that must be called is the only one sent."""
+    choice = request.tool_choice
+    if choice.mode == "function":
+        return tuple(tool for tool in request.tools if tool.name == choice.name), "required"
+    return request.tools, choice.mode
+
+
+def _prompt(request: GenerateRequest) -> dict[str, Any]:
+    if request.suffix:
+        if not isinstance(request.prompt, str) or request.context:
+            raise Unsupported("a gap can only be filled in text", param="suffix")
+        return {"input_prefix": request.prompt, "input_suffix": request.suffix}
+    if not request.context:
+        return {"prompt": request.prompt}
+    prompt = (request.prompt,) if isinstance(request.prompt, str) else request.prompt
+    return {"prompt": (*request.context, *prompt)}

@@ -1,0 +1,49 @@
+"""OpenAI's API (chat completions, completions, embeddings), in both roles.
+
+The table of this dialect: each name of the protocol and the function that does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from localmodels.dialects import failures
+from localmodels.dialects.framing import SSE
+from localmodels.dialects.openai import answers, completions, embeddings, requests
+from localmodels.dialects.protocol import Call
+
+
+class OpenAI:
+    """A :class:`~localmodels.dialects.protocol.Dialect`."""
+
+    name: str = "openai"
+    stream_type: str = SSE
+    paths: Mapping[Call, str] = {
+        "chat": "/v1/chat/completions",
+        "generate": "/v1/completions",
+        "embed": "/v1/embeddings",
+        "models": "/v1/models",
+    }
+
+    read_chat = staticmethod(requests.read_chat)
+    write_chat = staticmethod(requests.write_chat)
+    chat_writer = answers.ChatWriter
+    chat_reader = staticmethod(answers.reader)
+    write_chat_answer = staticmethod(answers.write_chat_answer)
+    read_chat_answer = staticmethod(answers.read_answer)
+
+    read_generate = staticmethod(completions.read_generate)
+    write_generate = staticmethod(completions.write_generate)
+    generate_writer = completions.TextWriter
+    generate_reader = staticmethod(answers.reader)
+    write_generate_answer = staticmethod(completions.write_generate_answer)
+    read_generate_answer = staticmethod(answers.read_answer)
+
+    read_embed = staticmethod(embeddings.read_embed)
+    write_embed = staticmethod(embeddings.write_embed)
+    write_embeddings = staticmethod(embeddings.write_embeddings)
+    read_embeddings = staticmethod(embeddings.read_embeddings)
+
+    write_error = staticmethod(answers.write_error)
+    read_error = staticmethod(failures.read_error)
+    read_models = staticmethod(embeddings.read_models)

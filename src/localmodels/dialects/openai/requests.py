@@ -1,0 +1,340 @@
+"""OpenAI's chat requests, read as a server and written as a client.
+
+Beyond OpenAI's own fields those are read that llama.cpp, vLLM and Ollama agree on, and a few of ours; what nobody needs
+(``user``, ``metadata``, ``store`` …) is ignored. What cannot be honoured is refused by name, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from localmodels.core.chat import (
+    ChatRequest,
+    Format,
+    GenerateRequest,
+    Image,
+    Message,
+    Part,
+    Role,
+    Text,
+    ThinkLevel,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
+from localmodels.core.errors import InvalidRequest, InvalidValue, Unsupported
+from localmodels.dialects import asked, strict_json
+from localmodels.dialects.durations import read_keep_alive, write_keep_alive
+from localmodels.dialects.openai import wire
+from localmodels.dialects.strict_json import encode
+
+_CHAT = msgspec.json.Decoder(wire.Chat)
+
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+_EFFORTS: Mapping[str, bool | ThinkLevel] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "max",
+    "max": "max",
+}
+_WORDS: Mapping[str, ToolChoice] = {
+    "auto": ToolChoice("auto"),
+    "none": ToolChoice("none"),
+    "required": ToolChoice("required"),
+}
+# Options that go at the top level, where other servers look for them; the rest goes into ``options``, which is ours.
+_TOP = frozenset(wire.TOP_OPTIONS) - {"num_ctx"}
+# A schema must have a name in this API; ours need none.
+SCHEMA_NAME = "answer"
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+)
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """``POST /v1/chat/completions``."""
+    sent = strict_json.read(body, _CHAT)
+    for name in ("functions", "function_call"):
+        if getattr(sent, name) not in (None, [], "none"):
+            raise Unsupported(f"{name} is no longer part of the API; use tools and tool_choice", param=name)
+    if sent.top_logprobs and not sent.logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs to be true", param="top_logprobs")
+    messages = tuple(
+        read_message(message, f"messages[{i}]")
+        for i, message in enumerate(
+            asked.at_most(asked.required(sent.messages or None, "messages"), asked.MAX_MESSAGES, "messages")
+        )
+    )
+    asked.check_images(messages, "messages")
+    tools, choice = _chosen(
+        asked.check_tools([_read_tool(tool, i) for i, tool in enumerate(sent.tools or ())]), sent.tool_choice
+    )
+    return ChatRequest(
+        messages=messages,
+        tools=tools,
+        tool_choice=choice,
+        parallel_tool_calls=sent.parallel_tool_calls,
+        think=_read_think(sent),
+        logprobs=bool(sent.logprobs),
+        top_logprobs=asked.within(sent.top_logprobs, 0, asked.MAX_TOP_LOGPROBS, "top_logprobs") or 0,
+        **shared(sent),
+    )
+
+
+def shared(sent: wire.Request) -> dict[str, Any]:
+    """What chats and texts both have."""
+    if sent.n not in {None, 1}:
+        raise Unsupported("n: only one answer per request can be had", param="n")
+    if sent.truncation not in {None, "auto", "disabled"}:
+        raise InvalidValue("truncation must be 'auto' or 'disabled'", param="truncation")
+    return {
+        "model": asked.required(sent.model, "model"),
+        "format": _read_format(sent.response_format),
+        "options": asked.read_options(sent.options, sent.chosen()),
+        "stream": bool(sent.stream),
+        "include_usage": bool(sent.stream_options and sent.stream_options.include_usage),
+        "keep_alive": read_keep_alive(sent.keep_alive),
+        "truncate": sent.truncation != "disabled",
+        "shift": sent.shift is not False,
+    }
+
+
+def read_message(sent: wire.Message, name: str) -> Message:
+    """One turn; ``name`` is where it stands in the request."""
+    role = _ROLES.get(sent.role)
+    if role is None:
+        if not sent.role:
+            raise InvalidRequest(f"{name}.role is required", param=f"{name}.role")
+        raise InvalidValue(
+            f"{name}.role must be one of {', '.join(_ROLES)}, not '{sent.role[:60]}'", param=f"{name}.role"
+        )
+    calls = [*(sent.tool_calls or ()), *([wire.ToolCall(function=sent.function_call)] if sent.function_call else ())]
+    return Message(
+        role=role,
+        parts=_read_content(sent.content or sent.refusal or None, f"{name}.content"),
+        thinking=sent.reasoning_content or sent.reasoning or "",
+        tool_calls=tuple(_read_call(call, f"{name}.tool_calls[{i}]") for i, call in enumerate(calls)),
+        tool_call_id=sent.tool_call_id or "",
+        tool_name=sent.name or "" if role == "tool" else "",
+    )
+
+
+def _read_content(content: str | list[wire.Part] | None, name: str) -> tuple[Part, ...]:
+    if isinstance(content, list):
+        return tuple(_read_part(part, f"{name}[{i}]") for i, part in enumerate(content))
+    return asked.text_parts(content)
+
+
+def _read_part(part: wire.Part, name: str) -> Part:
+    if part.type == "text" and part.text is not None:
+        return Text(part.text)
+    if part.type == "refusal":
+        return Text(part.refusal or "")
+    if part.type != "image_url" or not part.image_url:
+        raise InvalidValue(f"{name} must be a text or an image_url part", param=name)
+    url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+    head, separator, data = url.partition(";base64,")
+    if not separator or not head.startswith("data:"):
+        raise InvalidRequest(
+            f"{name}.image_url.url must be a data: URL in base64; this server fetches nothing from other places",
+            param=f"{name}.image_url.url",
+        )
+    return Image(asked.read_image(data, f"{name}.image_url.url"), head.removeprefix("data:")[:100])
+
+
+def _read_call(call: wire.ToolCall, name: str) -> ToolCall:
+    if call.function is None or not call.function.name:
+        raise InvalidRequest(f"{name}.function.name is required", param=f"{name}.function.name")
+    return ToolCall(call.id or "", call.function.name, arguments_text(call.function.arguments))
+
+
+def arguments_text(arguments: str | dict[str, Any] | None) -> str:
+    """Arguments as the text that they are, or the text of the object that some send instead."""
+    return encode(arguments).decode() if isinstance(arguments, dict) else arguments or ""
+
+
+def _read_tool(sent: wire.Tool, i: int) -> Tool:
+    if sent.type != "function":
+        raise Unsupported(f"tools[{i}].type must be function, not '{sent.type[:60]}'", param=f"tools[{i}].type")
+    function = asked.required(sent.function, f"tools[{i}].function")
+    return Tool(function.name, function.description or "", function.parameters or {})
+
+
+def _chosen(tools: tuple[Tool, ...], sent: str | wire.ToolChoice | None) -> tuple[tuple[Tool, ...], ToolChoice]:
+    """The tools that remain, and which must be called."""
+    if isinstance(sent, wire.ToolChoice):
+        if sent.type == "allowed_tools" and sent.allowed_tools:
+            names = {tool.function.name for tool in sent.allowed_tools.tools if tool.function}
+            return _chosen(tuple(tool for tool in tools if tool.name in names), sent.allowed_tools.mode)
+        if sent.type != "function" or sent.function is None:
+            raise Unsupported(f"tool_choice of type '{sent.type[:60]}' is not supported", param="tool_choice")
+        if not any(tool.name == sent.function.name for tool in tools):
+            raise InvalidRequest(
+                f"tool_choice names '{sent.function.name[:60]}', which is not among tools", param="tool_choice"
+            )
+        return tools, ToolChoice("function", sent.function.name)
+    choice = _WORDS.get(sent or "auto")
+    if choice is None:
+        raise InvalidValue(f"tool_choice must be one of {', '.join(_WORDS)} or an object", param="tool_choice")
+    if choice.mode == "required" and not tools:
+        raise InvalidRequest("tool_choice is required, but there are no tools", param="tool_choice")
+    return tools, choice
+
+
+def _read_format(sent: wire.ResponseFormat | None) -> Format | None:
+    if sent is None or sent.type == "text":
+        return None
+    if sent.type == "json_object":
+        return Format(asked.check_schema(sent.schema, "response_format.schema") if sent.schema else None)
+    if sent.type != "json_schema":
+        raise InvalidValue(
+            "response_format.type must be text, json_object or json_schema", param="response_format.type"
+        )
+    shape = asked.required(sent.json_schema, "response_format.json_schema")
+    name = "response_format.json_schema.schema"
+    return Format(asked.check_schema(shape.schema or {}, name), shape.name or SCHEMA_NAME)
+
+
+def _read_think(sent: wire.Chat) -> bool | ThinkLevel | None:
+    """From our ``think``, the effort, or the switch that templates know; the most direct of them wins."""
+    switch = _read_switch(sent.chat_template_kwargs)
+    effort = sent.reasoning_effort or (sent.reasoning.effort if sent.reasoning else None)
+    if isinstance(sent.think, bool):
+        return sent.think
+    word, name = (sent.think, "think") if sent.think else (effort, "reasoning_effort")
+    if not word:
+        return switch
+    if word not in _EFFORTS:
+        raise InvalidValue(f"{name} must be one of {', '.join(_EFFORTS)}, not '{word[:60]}'", param=name)
+    return _EFFORTS[word]
+
+
+def _read_switch(sent: dict[str, Any] | None) -> bool | None:
+    """The one template argument that is taken from strangers: templates may do anything with the others."""
+    if not sent:
+        return None
+    switch = sent.get("enable_thinking")
+    if set(sent) != {"enable_thinking"} or not isinstance(switch, bool):
+        raise Unsupported(
+            "chat_template_kwargs may only hold enable_thinking, which is true or false", param="chat_template_kwargs"
+        )
+    return switch
+
+
+def write_chat(request: ChatRequest) -> bytes:
+    """The request as a client sends it."""
+    thinks = request.think
+    effort = "xhigh" if thinks == "max" else thinks if isinstance(thinks, str) else None
+    return encode(
+        wire.Chat(
+            messages=[write_message(message) for message in request.messages],
+            tools=write_tools(request.tools) or None,
+            tool_choice=_write_choice(request.tool_choice),
+            parallel_tool_calls=request.parallel_tool_calls,
+            logprobs=request.logprobs or None,
+            top_logprobs=request.top_logprobs or None,
+            reasoning_effort=effort,
+            chat_template_kwargs={"enable_thinking": thinks} if isinstance(thinks, bool) else None,
+            **written(request),
+        )
+    )
+
+
+def written(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
+    """What chats and texts both have."""
+    options = asked.write_options(request.options)
+    limit = options.pop("num_predict") if options.get("num_predict", -1) >= 0 else None
+    top = {name: options.pop(name) for name in tuple(options) if name in _TOP}
+    return {
+        "model": request.model,
+        "stream": request.stream,
+        "stream_options": wire.StreamOptions(include_usage=True) if request.stream and request.include_usage else None,
+        "response_format": write_format(request.format),
+        "keep_alive": write_keep_alive(request.keep_alive),
+        "truncation": None if request.truncate else "disabled",
+        "shift": None if request.shift else False,
+        "max_tokens": limit,
+        "options": options or None,
+        **top,
+    }
+
+
+def write_message(message: Message) -> wire.Message:
+    """One turn; ``content`` is always there, since llama.cpp insists on it."""
+    return wire.Message(
+        role=message.role,
+        content=_write_content(message.parts) if message.parts or not message.tool_calls else None,
+        reasoning_content=message.thinking or None,
+        tool_calls=[write_call(call) for call in message.tool_calls] or None,
+        tool_call_id=message.tool_call_id or None,
+        name=message.tool_name or None if message.role == "tool" else None,
+    )
+
+
+def _write_content(parts: Sequence[Part]) -> str | list[wire.Part]:
+    if not parts:
+        return ""
+    if len(parts) == 1 and isinstance(parts[0], Text):
+        return parts[0].text
+    return [
+        wire.Part("text", text=part.text)
+        if isinstance(part, Text)
+        else wire.Part("image_url", image_url=_data_url(part))
+        for part in parts
+    ]
+
+
+def _data_url(image: Image) -> wire.ImageUrl:
+    data = b64encode(image.data).decode("ascii")
+    return wire.ImageUrl(f"data:{image.media_type or media_type(image.data)};base64,{data}")
+
+
+def media_type(data: bytes) -> str:
+    """What the first bytes of a picture say that it is."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "application/octet-stream")
+
+
+def write_call(call: ToolCall, index: int | None = None) -> wire.ToolCall:
+    """A whole call."""
+    return wire.ToolCall(index, call.id, "function", wire.Function(call.name, call.arguments))
+
+
+def write_tools(tools: Sequence[Tool]) -> list[wire.Tool]:
+    """The tools."""
+    return [
+        wire.Tool("function", wire.ToolFunction(tool.name, tool.description or None, tool.parameters)) for tool in tools
+    ]
+
+
+def _write_choice(choice: ToolChoice) -> str | wire.ToolChoice | None:
+    if choice.mode == "function":
+        return wire.ToolChoice("function", wire.Named(choice.name))
+    return None if choice.mode == "auto" else choice.mode
+
+
+def write_format(chosen: Format | None) -> wire.ResponseFormat | None:
+    """The shape that the answer must have."""
+    if chosen is None:
+        return None
+    if chosen.schema is None:
+        return wire.ResponseFormat("json_object")
+    return wire.ResponseFormat("json_schema", wire.JsonSchema(chosen.name or SCHEMA_NAME, chosen.schema))

@@ -1,0 +1,24 @@
+"""The dialect of the paths that are nobody else's: JSON objects, and errors as ``{"detail": "…"}`` (seed 003)."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from localmodels.core.errors import LocalModelsError
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class _Detail(Struct, frozen=True):
+    detail: str
+
+
+class Plain:
+    """Only errors: each plain route writes its own small object."""
+
+    name = "plain"
+
+    def write_error(self, error: LocalModelsError) -> bytes:
+        """``{"detail": "…"}``."""
+        return _ENCODER.encode(_Detail(error.message))
