@@ -13,6 +13,7 @@ llama.cpp reports and the process takes: cache exact; compute buffer within 1 %,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import log2
 
 from msgspec import Struct, structs
 
@@ -25,6 +26,10 @@ BATCH, UBATCH = 2048, 512  # llama.cpp's own
 # A text to embed must fit into one batch. A model that also talks keeps two rows of logits for each of its tokens
 # (1.2 MB a token at 152,000 words), so it gets less unless num_batch asks for more; an encoder has none.
 ENCODER_BATCH, EMBEDDING_BATCH = 8192, 1024
+# Seconds that one batch on processors may take, and operations per second of one core (190 tokens/s of 2 × 0.49 G
+# operations on two cores with AVX2, quiet).
+DEPARTURE, CORE_SPEED = 0.8, 95e9
+SMALLEST_BATCH = 32
 
 # Bytes of one cached number: block sizes from ggml-common.h.
 CACHE_BYTES: Mapping[str, float] = {
@@ -283,7 +288,7 @@ def plan(
     embedding = embedding or header.is_embedding
     context, notes = _context(header, options, default_context)
     cache, more_notes = _cache_type(header, options)
-    batch = _batch(header, options, context, embedding=embedding)
+    batch = _batch(header, options, hardware, context, embedding=embedding)
     draft = Plan(
         context=context,
         parallel=1,
@@ -319,12 +324,24 @@ def _cache_type(header: Header, options: Options) -> tuple[str, tuple[str, ...]]
     return wanted, ()
 
 
-def _batch(header: Header, options: Options, context: int, *, embedding: bool) -> int:
+def _batch(header: Header, options: Options, hardware: Hardware, context: int, *, embedding: bool) -> int:
     if options.num_batch:
         return options.num_batch
     if not embedding:
-        return BATCH
+        return BATCH if hardware.gpus else _interruptible(header, hardware)
     return min(context, ENCODER_BATCH if header.architecture in WITHOUT_CACHE else EMBEDDING_BATCH)
+
+
+def _interruptible(header: Header, hardware: Hardware) -> int:
+    """Prompt tokens that processors compute in the time after which a client that left must not be served any more.
+
+    The engine looks up between batches only. Measured on a 0.5 B model: 128 tokens at once read a prompt at 95 % of the
+    speed of 512, 64 at 89 %, 32 at 80 %; below that the loss is not worth it, and a departure takes longer.
+    """
+    experts, used = header.experts
+    active = header.parameter_count * (used / experts if experts else 1)
+    tokens = DEPARTURE * hardware.cores * CORE_SPEED / max(1.0, 2 * active)
+    return min(UBATCH, max(SMALLEST_BATCH, 1 << int(log2(max(1.0, tokens)))))
 
 
 def _parallel(header: Header, draft: Plan, options: Options, hardware: Hardware) -> int:

@@ -7,10 +7,13 @@ from localmodels.engine.hardware import Gpu, Hardware
 from localmodels.engine.memory import (
     BATCH,
     CACHE_BYTES,
+    CORE_SPEED,
+    DEPARTURE,
     EMBEDDING_BATCH,
     ENCODER_BATCH,
     GPU_CONTEXT,
     PROCESS,
+    SMALLEST_BATCH,
     UBATCH,
     Memory,
     Plan,
@@ -150,7 +153,7 @@ def test_layers_on_the_card_take_their_weights_and_their_cache_along() -> None:
 def test_without_wishes_a_model_gets_the_usual() -> None:
     made = plan(model(), Options(), PC)
     assert (made.context, made.parallel, made.cache_k, made.threads) == (4096, 4, "f16", 4)
-    assert (made.batch, made.ubatch, made.gpu_layers, made.notes) == (BATCH, UBATCH, 0, ())
+    assert (made.batch, made.ubatch, made.gpu_layers, made.notes) == (UBATCH, UBATCH, 0, ())
     assert made.total_context == 4 * 4096
 
 
@@ -235,3 +238,22 @@ def test_a_talking_model_that_embeds_has_a_smaller_batch() -> None:
 def test_wishes_for_threads_batch_and_mapping_are_kept() -> None:
     made = plan(model(), Options(num_thread=7, num_batch=64, use_mmap=False, main_gpu=1), PC)
     assert (made.threads, made.batch, made.ubatch, made.mmap, made.main_gpu) == (7, 64, 64, False, 1)
+
+
+def test_a_batch_on_processors_ends_soon_after_its_client_has_left() -> None:
+    for cores in (1, 2, 4, 64):
+        for copies in (1, 10, 100):
+            large = structs.replace(model(), tensors=model().tensors * copies)
+            machine = structs.replace(PC, cores=cores)
+            made = plan(large, Options(), machine)
+            seconds = made.batch * 2 * large.parameter_count / (CORE_SPEED * cores)
+            assert SMALLEST_BATCH <= made.batch <= UBATCH
+            assert seconds <= DEPARTURE or made.batch == SMALLEST_BATCH
+            assert seconds > DEPARTURE / 2 or made.batch == UBATCH
+
+
+def test_what_was_asked_for_and_graphics_cards_keep_their_batch() -> None:
+    large = structs.replace(model(), tensors=model().tensors * 100)
+    assert plan(large, Options(num_batch=1024), PC).batch == 1024
+    card = Gpu("card", 0, 80 * GIB, 80 * GIB, "cuda")
+    assert plan(large, Options(), structs.replace(PC, gpus=(card,))).batch == BATCH
