@@ -21,6 +21,7 @@ from benchmarks.serving import bare_runner, half_b, server
 ROUNDS = 7
 TOKENS = 48
 FIRSTS = 40
+PREFIX = 56  # repetitions: about 1,000 tokens of the benchmark model
 
 
 async def figures() -> list[Figure]:
@@ -80,7 +81,7 @@ async def shared_prefix(side: Side, numbers: Iterator[int]) -> list[Figure]:
     """Four requests at once with the same new prefix of about 1,000 tokens, against one."""
     ratios, cached = [], []
     for _ in range(3):
-        alone, group = (f"{next(numbers):06d} " + "lorem ipsum dolor sit amet " * 37 for _ in range(2))
+        alone, group = (f"{next(numbers):06d} " + "lorem ipsum dolor sit amet " * PREFIX for _ in range(2))
         start = perf_counter()
         one = await side.ask(alone + " first question", 8)
         time_of_one = perf_counter() - start

@@ -8,7 +8,7 @@ rule: what a page says of a dialect is what that dialect's codec did when it was
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ import msgspec
 
 from localmodels.cli.reference import filled
 from localmodels.core.chat import ChatRequest
-from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, ModelNotFound, OutOfMemory
+from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, ModelNotFound, OutOfMemory, RunnerDied
 from localmodels.core.options import OPTIONS, Option
 from localmodels.dialects import DIALECTS
 from localmodels.dialects.ollama import wire as ollama
@@ -37,7 +37,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "ollama": ollama.Chat.__struct_fields__,
     "openai": openai.Chat.__struct_fields__,
 }
-API_NAMES: Mapping[str, str] = {"ollama": "Ollama", "openai": "OpenAI", "plain": "plain"}
+API_NAMES: Mapping[str, str] = {"ollama": "Ollama", "openai": "OpenAI", "plain": "any other path"}
 PLAIN_DOC = "Neither Ollama's nor OpenAI's: a small JSON object of their own, and errors as `{\"detail\": …}`."
 
 
@@ -47,13 +47,13 @@ def options() -> str:
     load = [row for row in OPTIONS.values() if row.load]
     return f"""# Options
 
-A request may carry these. A value of the wrong type, or outside its range, is refused with 422 and a sentence that names
-the range. A name that is not in these tables is not refused: the answer names it in the header
+A request may carry these. A value of the wrong type, or outside its range, is refused with 422 and a sentence that says
+what would be right. A name that is not in these tables is not refused: the answer names it in the header
 `X-LocalModels-Ignored-Options`.
 
 What a request leaves out is taken from the model (its Modelfile's `PARAMETER` lines), and then from the engine.
 Ollama's API takes every option in its `options` object; some of them also at the top level of the request. OpenAI's API
-takes them at the top level.
+takes most at the top level, and all of them in an `options` object, which other servers do not know.
 
 ## For one request
 
@@ -173,8 +173,8 @@ def routes() -> str:
     return f"""# Routes
 
 Every address answers on every port that the server listens on. There are no redirects between `/path` and `/path/`.
-A path that is not here is a 404, a method that is not here a 405, in the dialect of the path. Bodies are JSON of at most
-32 MiB; a `Content-Type` is not asked for.
+A path that is not here is a 404, a method that is not here a 405, in the dialect of the path. Bodies are JSON of at
+most 32 MiB; a `Content-Type` is not asked for.
 
 The routes under `/api/` answer under the prefix `{OLLAMA_PREFIX}` as well, {len(prefixed)} of them.
 
@@ -183,29 +183,44 @@ The routes under `/api/` answer under the prefix `{OLLAMA_PREFIX}` as well, {len
 
 def _routes(dialect: str, some: Sequence[Row]) -> str:
     title = "Other" if dialect == "plain" else f"{API_NAMES[dialect]}'s API"
-    lines = ((", ".join(row.methods), f"`{row.path}`", row.doc) for row in some)
+    lines = ((", ".join(row.methods), f"`{shown(row.path)}`", row.doc) for row in some)
     note = f"{PLAIN_DOC}\n\n" if dialect == "plain" else ""
     return f"## {title}\n\n{note}{_table(('method', 'path', 'what it does'), lines)}\n"
 
 
+def shown(path: str) -> str:
+    """A path as people read it: ``{id}``, whatever it may hold."""
+    return path.replace(":path}", "}")
+
+
 def errors() -> str:
     """``reference/errors.md``."""
+    head = ("class", "status", "code", "OpenAI's `type`", "when")
     tree = "\n".join(_tree(LocalModelsError))
     return f"""# Errors
 
-Every error that the server raises on purpose is a class of this tree. The class says whose fault it is. The `code` is
-the same in every dialect that has room for one. What to do about the ones that people meet is in
+Every error that the server raises on purpose is a class of this tree. The class says whose fault it is; the `code` is
+the same in every dialect that has room for one. What to do about an error is in
 [troubleshooting](../how-to/troubleshooting.md).
 
 ```text
 {tree}
 ```
 
-Once a stream has begun its status is 200 and cannot change. An error after that is written into the stream, in the form
-that the section of each error shows as a body, and the stream ends without any sign of success.
-[The last section](#in-a-stream) shows it.
+{_table(head, map(_error, kinds()))}
+## How it is written
 
-{"".join(_error(kind) for kind in kinds())}## In a stream
+An answer that fails before it begins has the status of the error and one of these bodies. Where asking again makes
+sense, the header `Retry-After` says after how many seconds.
+
+{_table(("dialect", "body"), _bodies())}
+These errors always say the same sentence, with their own figures or names:
+
+{_table(("class", "sentence"), ((f"`{kind.__name__}`", make().message) for kind, make in EXAMPLES.items()))}
+## In a stream
+
+Once a stream has begun its status is 200 and cannot change. An error after that is written into the stream, and nothing
+follows it: no `"done": true`, no `finish_reason`, no `[DONE]`.
 
 {_in_stream()}"""
 
@@ -234,24 +249,16 @@ def _tree(kind: type[LocalModelsError], indent: str = "", branch: str = "") -> I
         yield from _tree(child, below, "└── " if child is children[-1] else "├── ")
 
 
-def _error(kind: type[LocalModelsError]) -> str:
-    error = example(kind)
-    bodies = "\n".join(
-        f"| {name} | `{writer.write_error(error).decode()}` |" for name, writer in sorted(_writers().items())
-    )
-    return f"""## {kind.__name__}
-
-{(kind.__doc__ or "").partition(chr(10))[0]} Status {kind.status}, code `{kind.code}`.
-
-| dialect | body |
-|---|---|
-{bodies}
-
-"""
+def _error(kind: type[LocalModelsError]) -> tuple[str, ...]:
+    body = msgspec.json.decode(DIALECTS["openai"].write_error(example(kind)))
+    doc = (kind.__doc__ or "").partition("\n")[0]
+    return f"`{kind.__name__}`", str(kind.status), f"`{kind.code}`", f"`{body['error']['type']}`", doc
 
 
-def _writers() -> Mapping[str, ErrorWriter]:
-    return {**DIALECTS, "plain": Plain()}
+def _bodies() -> Iterator[tuple[str, ...]]:
+    writers: Mapping[str, ErrorWriter] = {**DIALECTS, "plain": Plain()}
+    for name, writer in writers.items():
+        yield API_NAMES[name], f"`{writer.write_error(example(ModelNotFound)).decode()}`"
 
 
 EXAMPLES: Mapping[type[LocalModelsError], Callable[[], LocalModelsError]] = {
@@ -267,16 +274,15 @@ def example(kind: type[LocalModelsError]) -> LocalModelsError:
 
 
 def _in_stream() -> str:
-    request = ChatRequest("mistral", ())
-    stamp = Stamp(id="1", model="mistral", created=0)
-    error = next(kind for kind in kinds() if kind.code == "runner_died")("why, in one sentence")
+    request, stamp = ChatRequest("mistral", ()), Stamp(id="1", model="mistral", created=0)
     return "\n".join(
-        f"{API_NAMES[name]}'s API:\n\n```text\n{dialect.chat_writer(stamp, request).fail(error).decode().strip()}\n```\n"
+        f"{API_NAMES[name]}'s API:\n\n```text\n"
+        f"{dialect.chat_writer(stamp, request).fail(example(RunnerDied)).decode().strip()}\n```\n"
         for name, dialect in DIALECTS.items()
     )
 
 
-def _table(head: Sequence[str], lines: Iterator[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], lines: Iterable[tuple[str, ...]]) -> str:
     marks = "|".join("---" for _ in head)
     return "".join([f"| {' | '.join(head)} |\n", f"|{marks}|\n", *(f"| {' | '.join(line)} |\n" for line in lines)])
 

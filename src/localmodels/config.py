@@ -233,7 +233,7 @@ SETTINGS: Mapping[str, Setting] = {
             "default_model",
             "text",
             "",
-            "Model that answers where none is named; empty: the built-in one.",
+            "Model that answers where none is named; empty: the newest one, else the built-in one.",
             "--default-model",
             "NAME",
         ),

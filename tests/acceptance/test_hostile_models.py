@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-
 from tests.acceptance.serving import Served, serve
 from tests.hostile_gguf import HOSTILE, PASSES
 from tools.random_model import write_random_model

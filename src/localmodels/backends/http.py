@@ -110,7 +110,7 @@ class Http:
             if response.content_type == "application/json":
                 # llama.cpp and Ollama both answer 200 with plain JSON when a request fails early; the reader knows.
                 raise self._read_error(response.status, await self._whole(response), None)
-            async for data in self._pieces(response):
+            while data := await piece(response):
                 events = reader.feed(data)
                 if events:
                     yield events
@@ -131,6 +131,7 @@ class Http:
         self._answers.add(response)
         done = False
         try:
+            self._check_open()  # closed while the head was on its way: reading on would be aiohttp's RuntimeError
             if response.status != 200:
                 raise self._read_error(response.status, await self._whole(response), retry_after(response.headers))
             yield response
@@ -144,8 +145,7 @@ class Http:
                 response.close()
 
     async def _begin(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
-        if self._session.closed:
-            raise Unreachable("the connection to the server was closed")
+        self._check_open()
         patience = self._patience
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=patience.connect, connect=None, sock_read=patience.first_byte
@@ -162,26 +162,44 @@ class Http:
             raise Unreachable("the server cannot be reached") from error
         except aiohttp.ClientError as error:
             raise Garbled(f"the server's answer is not HTTP: {type(error).__name__}") from error
-        if response.connection is not None and response.connection.protocol is not None:
-            response.connection.protocol.read_timeout = patience.idle  # counts from the first byte of the body on
+        set_idle(response, patience.idle)
         return response
+
+    def _check_open(self) -> None:
+        if self._session.closed:
+            raise Unreachable("the connection to the server was closed")
 
     async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()
-        async for piece in self._pieces(response):
-            data += piece
+        while some := await piece(response):
+            data += some
             if len(data) > MAX_ANSWER:
                 raise Garbled(f"the server's answer is larger than {MAX_ANSWER >> 20} MiB")
         return bytes(data)
 
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        try:
-            async for data in response.content.iter_any():
-                yield data
-        except (aiohttp.SocketTimeoutError, TimeoutError) as error:
-            raise BackendTimeout("the server fell silent in the middle of its answer") from error
-        except (aiohttp.ClientError, ConnectionError) as error:
-            raise StreamCut("the connection broke in the middle of the answer") from error
+
+def set_idle(response: aiohttp.ClientResponse, seconds: float | None) -> None:
+    """Allows so much silence from the first byte of the body on; the time for that byte goes on running."""
+    protocol = response.connection.protocol if response.connection else None
+    if protocol is None:  # the whole answer is here
+        return
+    protocol.read_timeout = seconds
+    if response.content.total_bytes:
+        protocol.start_timeout()
+
+
+async def piece(response: aiohttp.ClientResponse) -> bytes:
+    """What has arrived of the body, empty at its end.
+
+    Raises:
+        BackendTimeout, StreamCut: it goes on no more, or not in time.
+    """
+    try:
+        return await response.content.readany()
+    except (aiohttp.SocketTimeoutError, TimeoutError) as error:
+        raise BackendTimeout("the server fell silent in the middle of its answer") from error
+    except (aiohttp.ClientError, ConnectionError) as error:
+        raise StreamCut("the connection broke in the middle of the answer") from error
 
 
 async def tail(response: aiohttp.ClientResponse) -> None:

@@ -1,8 +1,8 @@
 """The seam that everything which answers stands behind: our runner, another server, the fake.
 
 The rule of every method: it either raises an error of ``core.errors`` or keeps its promise. A stream yields lists of
-events that arrived together and ends after ``Done``; a stream that breaks raises. Closing the iterator (``aclose``) drops the connection, which is how a
-client that left frees its slot.
+events that arrived together and ends after ``Done``; a stream that breaks raises. Closing the iterator (``aclose``)
+drops the connection, which is how a client that left frees its slot.
 """
 
 from __future__ import annotations

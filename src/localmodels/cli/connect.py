@@ -11,19 +11,18 @@ import argparse
 from collections.abc import Mapping
 
 from localmodels.cli.world import World
-from localmodels.client import Client
-from localmodels.client.site import HOST_NAMES, find_site, named_in
-from localmodels.client.transport import PlainTransport
+from localmodels.client._sync_calls import Calls
+from localmodels.client.plain import Plain
+from localmodels.client.site import HOST_NAMES, find_site, headers, named_in
 from localmodels.config import load
 from localmodels.core.address import Site
 from localmodels.core.errors import LocalModelsError, Unreachable
-
 
 # Seconds for a server to say that it is one of ours; a stranger may be silent.
 PATIENCE = 2.0
 
 
-def connect(args: argparse.Namespace, world: World) -> Client:
+def connect(args: argparse.Namespace, world: World) -> Calls:
     """A client of the server that is meant.
 
     Raises:
@@ -32,7 +31,7 @@ def connect(args: argparse.Namespace, world: World) -> Client:
     return find(args.host, world) or _nobody(world.environ)
 
 
-def find(host: str | None, world: World) -> Client | None:
+def find(host: str | None, world: World) -> Calls | None:
     """A client of the server that is meant; None when none was named and none of ours answers."""
     if named(host, world.environ):
         return client_of(host, world)
@@ -48,11 +47,10 @@ def named(host: str | None, environ: Mapping[str, str]) -> bool:
     return bool(host or named_in(environ, HOST_NAMES))
 
 
-def client_of(host: str | None, world: World, timeout: float | None = None) -> Client:
+def client_of(host: str | None, world: World, timeout: float | None = None) -> Calls:
     """A client of the server at ``host``."""
-    light = find_site(host, world.environ).scheme == "http"
-    transport = world.transport or (PlainTransport() if light else None)
-    return Client(host, transport=transport, environ=world.environ, timeout=timeout)
+    url = find_site(host, world.environ).url
+    return Calls((world.carry or Plain)(url, headers(None, world.environ), timeout))
 
 
 def addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -60,7 +58,7 @@ def addresses(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(Site(address).url for address in load({}, environ).config.listen if address.port)
 
 
-def answers(client: Client) -> bool:
+def answers(client: Calls) -> bool:
     """Is this a LocalModels?"""
     try:
         client.health()
@@ -69,7 +67,7 @@ def answers(client: Client) -> bool:
     return True
 
 
-def _nobody(environ: Mapping[str, str]) -> Client:
+def _nobody(environ: Mapping[str, str]) -> Calls:
     raise Unreachable(
         f"no LocalModels server answers at {' or '.join(addresses(environ))}; start one with `localmodels serve`"
     )

@@ -1,4 +1,4 @@
-"""The one dynamic import of this program.
+"""The one dynamic import of the command line.
 
 ``localmodels list`` must not wait for a web server, an engine and a table printer that it never uses. So what only some
 commands need is a module named in a table (``commands.VERBS``, ``tables.PRINTERS``) and imported when it is needed.

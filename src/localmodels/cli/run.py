@@ -16,7 +16,7 @@ from localmodels.cli.session import Session
 from localmodels.cli.starting import start_server
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
-from localmodels.client import Client
+from localmodels.client._sync_calls import Calls
 from localmodels.config import load
 from localmodels.core.quantity import parse_duration
 
@@ -75,7 +75,7 @@ def read_prompt(args: argparse.Namespace, world: World) -> str:
     return "\n\n".join(part for part in (piped, " ".join(args.prompt)) if part)
 
 
-def reached(host: str | None, world: World) -> Client:
+def reached(host: str | None, world: World) -> Calls:
     """A client of a server that runs, one of our own making if need be."""
     client = find(host, world)
     if client is not None:
@@ -87,7 +87,7 @@ def reached(host: str | None, world: World) -> Client:
     return client_of(started.url, world)
 
 
-def once(session: Session, prompt: str, client: Client, world: World) -> None:
+def once(session: Session, prompt: str, client: Calls, world: World) -> None:
     """Prints one answer; what goes wrong goes to the caller, after the line that had begun."""
     printer = terminal.Printer(world.out, terminal=world.out.isatty())
     try:
@@ -98,7 +98,7 @@ def once(session: Session, prompt: str, client: Client, world: World) -> None:
         world.err.write(terminal.timings(done))
 
 
-def converse(session: Session, client: Client, world: World) -> None:
+def converse(session: Session, client: Calls, world: World) -> None:
     """Chats, once the model is loaded: a name that there is not is said before the first question."""
     client.load(session.model, session.keep_alive)
     with terminal.history(load({}, world.environ).config.home / "history"):

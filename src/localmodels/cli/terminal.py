@@ -17,7 +17,7 @@ from localmodels.cli.session import Session
 from localmodels.cli.show import PARTS
 from localmodels.cli.words import printable
 from localmodels.cli.world import World
-from localmodels.client import Client
+from localmodels.client._sync_calls import Calls
 from localmodels.core.chat import Chunk, Done, Event
 from localmodels.core.errors import LocalModelsError
 
@@ -28,7 +28,7 @@ HISTORY_LINES = 1000
 SECOND = 10**9
 
 
-def chat(session: Session, client: Client, world: World) -> None:
+def chat(session: Session, client: Calls, world: World) -> None:
     """Talks until ``/bye`` or the end of the input."""
     for text in messages(world.read_line, world.out):
         if not text.startswith("/"):
@@ -65,7 +65,7 @@ def message(read_line: Callable[[str], str]) -> str:
     return text if text.startswith("/") else text.replace(QUOTES, "")
 
 
-def exchange(session: Session, text: str, client: Client, world: World) -> Session:
+def exchange(session: Session, text: str, client: Calls, world: World) -> Session:
     """Asks and prints the answer; the session after it, the same one where there was no answer."""
     printer = Printer(world.out, terminal=world.out.isatty())
     try:
@@ -82,7 +82,7 @@ def exchange(session: Session, text: str, client: Client, world: World) -> Sessi
     return sessions.answered(session, text, printer.answer)
 
 
-def answer(session: Session, text: str, client: Client, printer: Printer) -> Done | None:
+def answer(session: Session, text: str, client: Calls, printer: Printer) -> Done | None:
     """Asks and prints what comes."""
     done = None
     with closing(client.stream_chat(sessions.request(session, text))) as stream:
@@ -132,7 +132,7 @@ class Printer:
         self._out.flush()
 
 
-def shown(model: str, part: str, client: Client) -> str:
+def shown(model: str, part: str, client: Calls) -> str:
     """A part of the model's description, or why there is none."""
     try:
         return PARTS[part](client.show(model)).rstrip("\n") or f"The model has no {part}."

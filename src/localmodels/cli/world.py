@@ -1,6 +1,6 @@
 """Everything around a command that a test wants to be another: terminal, environment, network, clock, a new server.
 
-The rule: what costs time to import (the HTTP library, processes) is only named here; the verb that needs it brings it.
+The rule: what costs time to import (HTTP, processes) is only named here; the verb that needs it brings it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import httpx2
+    from localmodels.client._sync_calls import Carrier
 
 
 class Started(Struct, frozen=True):
@@ -34,7 +34,7 @@ class World(Struct, frozen=True, kw_only=True):
         stdin, out, err: the standard streams.
         now: the time, with offset.
         read_line: shows a prompt and gives a line; raises ``EOFError`` at the end, as ``input`` does.
-        transport: carries requests; None is the network.
+        carry: carries requests to a URL, with these headers and this timeout; None is the network.
         start: starts a server whose log goes to this file, and returns once it answers; None is a real one.
     """
 
@@ -44,7 +44,7 @@ class World(Struct, frozen=True, kw_only=True):
     err: TextIO
     now: Callable[[], datetime]
     read_line: Callable[[str], str] = input
-    transport: httpx2.BaseTransport | None = None
+    carry: Callable[[str, Mapping[str, str], float | None], Carrier] | None = None
     start: Callable[[Path], Started] | None = None
 
 

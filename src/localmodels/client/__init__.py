@@ -5,17 +5,24 @@
     from localmodels.client import ChatRequest, Client, user
 
     with Client() as client:
-        for event in client.stream_chat(ChatRequest("smollm2", (user("Why is the sky blue?"),))):
+        for event in client.stream_chat(ChatRequest("localmodels", (user("Why is the sky blue?"),))):
             ...
 
-Requests and answers are the values of ``localmodels.core``; errors are those of ``localmodels.core.errors``.
+Requests and answers are the values of ``localmodels.core``; errors are those of ``localmodels.core.errors``. A name is
+imported when it is first used, since the command line uses parts of this package and must not wait for the rest.
 """
 
-from localmodels.client._async import AsyncClient
-from localmodels.client._sync import Client
-from localmodels.client.messages import system, user
-from localmodels.client.wire import Health
-from localmodels.core.chat import Answer, ChatRequest, Chunk, Done, EmbedRequest, Event, GenerateRequest, Message
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from localmodels.client._async import AsyncClient
+    from localmodels.client._sync import Client
+    from localmodels.client.messages import assistant, system, user
+    from localmodels.client.wire import Health
+    from localmodels.core.chat import Answer, ChatRequest, Chunk, Done, EmbedRequest, Event, GenerateRequest, Message
 
 __all__ = [
     "Answer",
@@ -29,6 +36,22 @@ __all__ = [
     "GenerateRequest",
     "Health",
     "Message",
+    "assistant",
     "system",
     "user",
 ]
+
+_HOMES = {
+    "AsyncClient": "localmodels.client._async",
+    "Client": "localmodels.client._sync",
+    "Health": "localmodels.client.wire",
+    **dict.fromkeys(("assistant", "system", "user"), "localmodels.client.messages"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES.get(name, "localmodels.core.chat")), name)
+    globals()[name] = value  # the next use finds it without us
+    return value

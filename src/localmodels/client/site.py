@@ -30,6 +30,11 @@ def headers(api_key: str | None, environ: Mapping[str, str]) -> dict[str, str]:
     return {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if key else {})}
 
 
+def content_type(body: bytes | None) -> dict[str, str]:
+    """What a request says of its body."""
+    return {} if body is None else {"Content-Type": "application/json"}
+
+
 def named_in(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
     """The first of these variables that is set; empty when none is."""
     return next((environ[name].strip() for name in names if environ.get(name, "").strip()), "")

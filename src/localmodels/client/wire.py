@@ -1,4 +1,4 @@
-"""What the client reads and writes beyond the dialects: small bodies, statuses, and failures of the connection.
+"""What the client reads and writes beyond the dialects: small bodies and headers; and how long it waits.
 
 No I/O here, so that the asynchronous client and the one generated from it share it as it stands.
 """
@@ -8,17 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-import httpx2
 import msgspec
 from msgspec import Struct
 
-from localmodels.core.errors import BackendTimeout, Garbled, LocalModelsError, StreamCut, Unreachable
+from localmodels.core.errors import Garbled
 
 T = TypeVar("T")
 _ENCODER = msgspec.json.Encoder()
 
-# A model may first have to be loaded and then think: as long as the contract lets a chat take.
-TIMEOUT = httpx2.Timeout(1800.0, connect=5.0)
+# Seconds. A model may first have to be loaded and then think: as long as the contract lets a chat take.
+CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 1800.0
 
 
 class Health(Struct, frozen=True):
@@ -70,21 +69,3 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds after which to ask again, as the server says."""
     text = headers.get("retry-after", "")
     return float(text) if text.isdecimal() and len(text) < 7 else None
-
-
-def not_reached(error: httpx2.TransportError, url: str) -> LocalModelsError:
-    """What a connection that failed before the answer means."""
-    if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):
-        return Unreachable(f"no server answers at {url}")
-    if isinstance(error, httpx2.TimeoutException):
-        return BackendTimeout(f"the server at {url} did not answer in time")
-    return Unreachable(f"the server at {url} closed the connection without an answer")
-
-
-def broken(error: httpx2.RequestError) -> LocalModelsError:
-    """What a failure within the answer means."""
-    if isinstance(error, httpx2.DecodingError):
-        return Garbled("the answer is compressed in a way that its header does not name")
-    if isinstance(error, httpx2.TimeoutException):
-        return BackendTimeout("the server fell silent in the middle of its answer")
-    return StreamCut("the connection broke in the middle of the answer")

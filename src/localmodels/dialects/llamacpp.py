@@ -1,8 +1,9 @@
 """llama.cpp's own server, as a client speaks to it: our runner, and any ``llama-server``.
 
-Chats go to its OpenAI route with its own fields beside, raw texts to ``/completion`` and ``/infill``. Answers of chats are OpenAI's pieces with llama.cpp's ``timings``; answers of texts end with an object that has
-``stop: true`` and no ``[DONE]``. Checked against ``tools/server`` of build 11549 (``server-schema.cpp``,
-``server-common.cpp``, ``server-task.cpp``).
+Chats go to its OpenAI route with its own fields beside, raw texts to ``/completion`` and ``/infill``. Answers of chats
+are OpenAI's pieces with llama.cpp's ``timings``; answers of texts end with an object that has ``stop: true`` and no
+``[DONE]``. Checked against ``tools/server`` of build 11549 (``server-schema.cpp``, ``server-common.cpp``,
+``server-task.cpp``).
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class LlamaCpp:
             request: ``system`` and ``echo`` are not said: a template's matter, and the answering dialect's.
             id_slot: as in :meth:`write_chat`.
             n_predict: as in :meth:`write_chat`.
-            return_tokens: the ids of the answer, which end in ``Done.context``.
+            return_tokens: the ids of the answer as well; for a reader that gathers them.
 
         Raises:
             Unsupported: pictures, or token ids before a gap.
@@ -134,15 +135,15 @@ class LlamaCpp:
         return encode(fields)
 
     @staticmethod
-    def generate_reader() -> StreamReader:
-        """Reads the stream of ``/completion`` and ``/infill``."""
-        return StreamReader(ServerSentEvents(), _TextReader().read)
+    def generate_reader(*, gather: bool = False) -> StreamReader:
+        """Reads the stream of ``/completion`` and ``/infill``; ``gather`` puts the answer's ids into ``Done.context``."""
+        return StreamReader(ServerSentEvents(), _TextReader(gather=gather).read)
 
     @staticmethod
     def read_generate_answer(body: bytes) -> Answer:
         """A whole answer of ``/completion``."""
         folded = Fold()
-        for event in _TextReader().read(body):
+        for event in _TextReader(gather=False).read(body):
             folded.add(event)
         return folded.answer()
 
@@ -241,9 +242,10 @@ _TEXT = msgspec.json.Decoder(_Text)
 
 
 class _TextReader:
-    """Reads one object after the other; gathers the ids of the answer, where they were asked for."""
+    """Reads one object after the other. The server sends ids in a stream whether or not they were asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, gather: bool) -> None:
+        self._gather = gather
         self._tokens: list[int] = []
 
     def read(self, data: bytes) -> Iterator[Event]:
@@ -256,7 +258,8 @@ class _TextReader:
         said = _read(data, _TEXT)
         if said.error is not None:
             raise failures.in_band(said.error)
-        self._tokens += said.tokens
+        if self._gather:
+            self._tokens += said.tokens
         rows = said.completion_probabilities
         if said.content or rows:
             yield Chunk(said.content, logprobs=answers.read_logprobs(wire.TextLogprobs(content=rows)) if rows else ())

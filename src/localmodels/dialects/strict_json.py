@@ -3,8 +3,8 @@
 The one rule: what one parser reads one way and another parser another way is not read at all. msgspec itself refuses
 NaN, infinities, halves of surrogate pairs and broken strings, but it keeps the last of two equal keys, skips over bytes
 that are not UTF-8 in fields it does not know, and meets depth with a ``RecursionError``; :func:`check` closes these
-three (threat V-34 and part D of the reliability notes). It is one anchored pass of a regular expression that cannot
-backtrack, and comes to Python only for keys and brackets: 15 to 30 microseconds for a conversation of 10 KB.
+three (threat V-34 and part D of the reliability notes). It splits the body at its quotes and comes to Python once a
+text, not once a character: 25 to 60 microseconds for a conversation of 10 KB, twice what Python's own parser takes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ T = TypeVar("T")
 
 MAX_DEPTH = 64
 
-# Everything up to and with the next key or bracket; possessive, so that no input makes it go back over a long text.
-_STEP = re.compile(
-    rb"""(?: [^"{}\[\]]++ | "(?:[^"\\]++|\\.)*+"(?!\s*+:) )*+ ( "(?:[^"\\]++|\\.)*+" | [{}\[\]] )""",
-    re.VERBOSE | re.DOTALL,
-)
-_OPENING = frozenset((b"{", b"["))
+# Half of them are the texts that a body may hold: far more than any request needs, and few enough to be split at once.
+MAX_QUOTES = 2**18
+_BRACKETS = re.compile(rb"[{}\[\]]")
+# Escapes that would hide where a text ends, as bytes that cannot stand in JSON; two for two, so that they can go back.
+_HIDDEN = ((b"\\\\", b"\0\0"), (b'\\"', b"\0\1"))
 _PROBLEM = re.compile(r"(?P<what>.*?)(?: - at `(?P<where>[^`]*)`)?", re.DOTALL)
 _EXPECTED = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
@@ -77,24 +76,45 @@ def check(body: bytes) -> None:
     """
     if not body.isascii():
         _check_utf8(body)
-    open_keys: list[set[bytes]] = []
-    position, size, step = 0, len(body), _STEP.match
-    while position < size:
-        found = step(body, position)
-        if found is None:
-            return  # the end, or no JSON: the parser will tell
-        position = found.end()
-        token = found[1]
-        if token in _OPENING:
-            open_keys.append(set())
-            if len(open_keys) > MAX_DEPTH:
-                raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
-        elif not open_keys:
-            return
-        elif token[0] == 0x22:
-            _add(open_keys[-1], token)
-        else:
-            open_keys.pop()
+    for escape, hidden in _HIDDEN if b"\\" in body else ():
+        body = body.replace(escape, hidden)
+    if body.count(b'"') > MAX_QUOTES:
+        raise InvalidRequest(f"the body holds more than {MAX_QUOTES // 2:,} texts")
+    _check_objects(body.split(b'"'))
+
+
+def _check_objects(pieces: list[bytes]) -> None:
+    """Follows texts (every second piece) and what stands between them. Loose brackets are left to the parser.
+
+    In one function, since a call for each key would double its time.
+    """
+    keys: set[bytes] = set()
+    around: list[set[bytes]] = []
+    roles: dict[bytes, tuple[bool, tuple[bool, ...]]] = {}
+    for text, after in zip([b"", *pieces[1::2]], pieces[::2], strict=False):
+        role = roles.get(after)
+        if role is None:
+            role = roles[after] = _role(after)
+        is_key, brackets = role
+        if is_key:
+            if b"\\" in text or b"\0" in text:
+                text = _spelled(text)  # noqa: PLW2901
+            if text in keys:
+                raise InvalidRequest(f"the key '{text[:80].decode(errors='replace')}' appears twice in one object")
+            keys.add(text)
+        for opens in brackets:
+            if opens:
+                around.append(keys)
+                keys = set()
+            elif around:
+                keys = around.pop()
+        if len(around) > MAX_DEPTH:
+            raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
+
+
+def _role(after: bytes) -> tuple[bool, tuple[bool, ...]]:
+    """What stands between two texts: is the one before it a key, and which brackets open (True) or close."""
+    return after.lstrip()[:1] == b":", tuple(bracket in b"{[" for bracket in _BRACKETS.findall(after))
 
 
 def objection(problem: str) -> CallerError:
@@ -124,13 +144,11 @@ def _check_utf8(body: bytes) -> None:
         raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from error
 
 
-def _add(keys: set[bytes], token: bytes) -> None:
-    """Adds one key of an object, in the one spelling that all its escapes mean."""
-    if b"\\" in token:
-        try:
-            token = _ENCODER.encode(msgspec.json.decode(token))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"the body is not JSON: {error}") from error
-    if token in keys:
-        raise InvalidRequest(f"the key {token[:80].decode(errors='replace')} appears twice in one object")
-    keys.add(token)
+def _spelled(key: bytes) -> bytes:
+    """The key in the one spelling that all its escapes mean."""
+    for escape, hidden in _HIDDEN:
+        key = key.replace(hidden, escape)
+    try:
+        return msgspec.json.decode(b'"%b"' % key, type=str).encode()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from error

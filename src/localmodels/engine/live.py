@@ -17,12 +17,14 @@ from localmodels.core.errors import LoadFailed, RunnerDied
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.engine.command import RunnerConfig
 from localmodels.engine.confine import Layer
+from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Load
 from localmodels.engine.process import Process
 from localmodels.engine.seats import Seats
 
 # A prompt may take minutes to read, and a runner's death is noticed otherwise: no clock on its silence.
 PATIENT = Patience(connect=5.0, first_byte=None, idle=None)
+BARE = "localmodels.engine.child"
 NOTICE = 1.0  # seconds within which the death of a child shows after its connections broke
 
 
@@ -126,3 +128,18 @@ class LiveRunner:
             await self._process.stop()
         await self.http.close()
         await asyncio.to_thread(rmtree, self._directory, ignore_errors=True)
+
+
+async def probe_layers(housing: Housing) -> tuple[Layer, ...]:
+    """What would confine a runner here, told by one that has no model."""
+    room = housing.room("probe")
+    config = RunnerConfig(model="", socket=str(room / "runner.sock"), slot_dir=str(room), context=1, parallel=1)
+    process = await Process.start(config, module=BARE)
+    try:
+        await process.ready()
+        return process.layers
+    except LoadFailed:
+        return ()
+    finally:
+        await process.stop()
+        await asyncio.to_thread(rmtree, room, ignore_errors=True)

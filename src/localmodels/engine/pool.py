@@ -21,8 +21,9 @@ from msgspec import Struct
 
 from localmodels.core.catalog import Running
 from localmodels.core.errors import LocalModelsError
+from localmodels.engine.confine import Layer
 from localmodels.engine.housing import Housing
-from localmodels.engine.live import LiveRunner
+from localmodels.engine.live import LiveRunner, probe_layers
 from localmodels.engine.llama import LlamaBackend
 from localmodels.engine.loadable import Load
 from localmodels.engine.scheduler import (
@@ -86,6 +87,7 @@ class Pool:
         self._lives: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[str, str] = {}
+        self._layers: tuple[Layer, ...] = ()
 
     @asynccontextmanager
     async def lease(self, load: Load, *, keep_alive: float | None, patience: float) -> AsyncIterator[LlamaBackend]:
@@ -132,6 +134,14 @@ class Pool:
     def last_failure(self, model_key: str) -> str:
         """Why the model's last load failed; empty when it did not."""
         return self._failures.get(model_key, "")
+
+    async def layers(self) -> tuple[Layer, ...]:
+        """What confines runners on this machine; asks a runner without a model where none has told yet."""
+        told = next((runner.layers for runner in self._runners.values() if runner.layers), self._layers)
+        if not told:
+            told = await probe_layers(self._housing)
+        self._layers = told
+        return told
 
     def running(self) -> tuple[Running, ...]:
         """The models in memory, as ``/api/ps`` shows them."""

@@ -23,6 +23,7 @@ from localmodels.engine.confine import Layer
 # Nothing else of our environment reaches a runner: it may hold keys and tokens (threats V-36, V-37).
 INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
              "GGML_VK_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")  # fmt: skip
+WHEEL, BINARY = "localmodels.engine.runner", "localmodels.engine.binary"
 STDERR_LINES = 80
 LINE_LIMIT = 64 * 1024
 
@@ -49,8 +50,10 @@ class Process:
         self._waiter = asyncio.create_task(self._await_end())
 
     @classmethod
-    async def start(cls, config: RunnerConfig, *, spin: bool = False) -> Process:
+    async def start(cls, config: RunnerConfig, *, spin: bool = False, module: str = "") -> Process:
         """Starts the child and hands it its configuration; it loads on its own from here.
+
+        ``module`` is what it runs, where that does not follow from the configuration.
 
         ``spin`` lets OpenMP threads spin while they wait: 6 % faster alone, half as fast when the cores are shared
         (measured; ``docs/why.md``).
@@ -67,7 +70,7 @@ class Process:
                 sys.executable,
                 "-I",
                 "-m",
-                "localmodels.engine.runner",
+                module or (BINARY if config.binary else WHEEL),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

@@ -8,11 +8,16 @@ from contextlib import asynccontextmanager
 
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
+from localmodels.core.options import Options
 from localmodels.engine.loadable import Loadable, Loader, Purpose
 from localmodels.engine.pool import Pool
 from localmodels.flows.chat import Answerer, Defaults
 from localmodels.store.entries import Entry, capabilities, to_model
 from localmodels.store.library import Library
+
+# The sources' own default (seeds 002 and 003), unless the file brings its author's.
+USUAL = Options(temperature=0.7)
+AUTHORS_TEMPERATURE = "general.sampling.temp"
 
 Request = ChatRequest | GenerateRequest | EmbedRequest
 
@@ -56,7 +61,8 @@ class Local:
     @asynccontextmanager
     async def lease(self, entry: Entry, request: Request) -> AsyncIterator[Answerer]:
         """A place at a runner of this model for one request."""
-        purpose: Purpose = "embed" if isinstance(request, EmbedRequest) else "generate"
+        vectors = isinstance(request, EmbedRequest) or entry.header.is_embedding
+        purpose: Purpose = "embed" if vectors else "generate"
         load = self._loader.load(loadable(entry), purpose, request.options)
         async with self._pool.lease(load, keep_alive=request.keep_alive, patience=self._patience) as backend:
             yield backend
@@ -91,7 +97,7 @@ class Target:
         return Defaults(
             system=entry.system,
             messages=tuple(Message(role, (Text(text),)) for role, text in entry.messages),  # type: ignore[arg-type]
-            options=entry.options,
+            options=entry.options if AUTHORS_TEMPERATURE in entry.header.metadata else entry.options.over(USUAL),
         )
 
     @asynccontextmanager

@@ -7,7 +7,6 @@ browser sends along with a cross-site change, must be the page's own server or a
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
 from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError, Misdirected
@@ -62,13 +61,3 @@ def host_name(host: str) -> str:
         return name[1:].partition("]")[0]
     name = name.partition(":")[0]
     return name.removesuffix(".")
-
-
-def is_loopback(host: str) -> bool:
-    """Can only this machine reach an address bound to ``host``?"""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -45,25 +45,21 @@ class Inspector:
             default_model=name,
             models=tuple(map(to_model, survey.entries)),
             notes=tuple(notes),
-            details=self._details() if verbose else {},
+            details=await self._details() if verbose else {},
         )
 
     def _look(self) -> tuple[Survey, Entry | None, str]:
         return self._library.survey(), self._library.default(), self._library.default_name()
 
-    def _details(self) -> dict[str, Any]:
+    async def _details(self) -> dict[str, Any]:
         snapshot = self._pool.snapshot()
         return {
             "queue": {"waiting": snapshot.waiting},
             "memory": {"models": snapshot.memory, "limit": snapshot.memory_limit},
             "hardware": msgspec.to_builtins(self._hardware),
+            "confinement": [msgspec.to_builtins(layer) for layer in await self._pool.layers()],
             "runners": [
-                {
-                    "id": runner.id,
-                    "model": runner.name,
-                    "pid": runner.pid,
-                    "layers": [msgspec.to_builtins(layer) for layer in runner.layers],
-                }
+                {"id": runner.id, "model": runner.name, "pid": runner.pid, "context": runner.config.context}
                 for runner in self._pool.runners()
             ],
         }

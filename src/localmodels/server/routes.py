@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 
 from msgspec import Struct
 from starlette.routing import compile_path
@@ -38,6 +39,7 @@ class Row(Struct, frozen=True):
 
 def table(answers: Answers, listings: Listings, status: Status, tokens: Tokens) -> tuple[Row, ...]:
     """All rows, each Ollama one also under the prefix ``/ollama``."""
+    plain = partial(WholeRoute, Plain())
     ollama = ollama_rows(DIALECTS["ollama"], answers, listings, status)
     return (
         Row(("GET", "HEAD"), "/", "plain", "What this server is.", status.root()),
@@ -45,8 +47,8 @@ def table(answers: Answers, listings: Listings, status: Status, tokens: Tokens) 
         *ollama,
         *(Row(row.methods, OLLAMA_PREFIX + row.path, row.dialect, row.doc, row.answers) for row in ollama),
         *openai_rows(DIALECTS["openai"], answers, listings),
-        Row(("POST",), "/tokenize", "plain", "Token ids of a text, by the model's tokenizer.", WholeRoute(Plain(), tokens.tokenize)),
-        Row(("POST",), "/detokenize", "plain", "The text of token ids.", WholeRoute(Plain(), tokens.detokenize)),
+        Row(("POST",), "/tokenize", "plain", "Token ids of a text, by the model's tokenizer.", plain(tokens.tokenize)),
+        Row(("POST",), "/detokenize", "plain", "The text of token ids.", plain(tokens.detokenize)),
     )  # fmt: skip
 
 
@@ -54,16 +56,16 @@ def ollama_rows(dialect: Dialect, answers: Answers, listings: Listings, status: 
     """Ollama's API."""
     chat = Codec(dialect.read_chat, answers.chat, dialect.chat_writer, dialect.write_chat_answer)
     generate = Codec(dialect.read_generate, answers.generate, dialect.generate_writer, dialect.write_generate_answer)
-    name = "ollama"
+    name, whole = "ollama", partial(WholeRoute, dialect)
     return (
         Row(("POST",), "/api/chat", name, "Goes on with a conversation.", EventRoute(dialect, chat, "")),
         Row(("POST",), "/api/generate", name, "Goes on with a text.", EventRoute(dialect, generate, "")),
-        Row(("POST",), "/api/embed", name, "Turns texts into vectors.", WholeRoute(dialect, listings.embed(dialect))),
-        Row(("POST",), "/api/embeddings", name, "Turns one text into a vector.", WholeRoute(dialect, listings.legacy_embed)),
-        Row(("GET", "HEAD"), "/api/tags", name, "The models that can be asked.", WholeRoute(dialect, listings.tags)),
-        Row(("GET", "POST"), "/api/show", name, "All about one model.", WholeRoute(dialect, listings.show)),
-        Row(("GET",), "/api/ps", name, "The models in memory.", WholeRoute(dialect, listings.ps)),
-        Row(("GET", "HEAD"), "/api/version", name, "The version of this server.", WholeRoute(dialect, status.version)),
+        Row(("POST",), "/api/embed", name, "Turns texts into vectors.", whole(listings.embed(dialect))),
+        Row(("POST",), "/api/embeddings", name, "Turns one text into a vector.", whole(listings.legacy_embed)),
+        Row(("GET", "HEAD"), "/api/tags", name, "The models that can be asked.", whole(listings.tags)),
+        Row(("GET", "POST"), "/api/show", name, "All about one model.", whole(listings.show)),
+        Row(("GET",), "/api/ps", name, "The models in memory.", whole(listings.ps)),
+        Row(("GET", "HEAD"), "/api/version", name, "The version of this server.", whole(status.version)),
     )  # fmt: skip
 
 
@@ -71,15 +73,15 @@ def openai_rows(dialect: Dialect, answers: Answers, listings: Listings) -> tuple
     """OpenAI's API."""
     chat = Codec(dialect.read_chat, answers.chat, dialect.chat_writer, dialect.write_chat_answer)
     complete = Codec(dialect.read_generate, answers.generate, dialect.generate_writer, dialect.write_generate_answer)
-    name = "openai"
+    name, whole = "openai", partial(WholeRoute, dialect)
     return (
         Row(("POST",), "/v1/chat/completions", name, "Goes on with a conversation.",
             EventRoute(dialect, chat, "chatcmpl-")),
         Row(("POST",), "/v1/completions", name, "Goes on with a text.", EventRoute(dialect, complete, "cmpl-")),
         Row(("POST",), "/v1/embeddings", name, "Turns texts into vectors.",
-            WholeRoute(dialect, listings.embed(dialect))),
-        Row(("GET",), "/v1/models", name, "The models that can be asked.", WholeRoute(dialect, listings.openai_models)),
-        Row(("GET",), "/v1/models/{id:path}", name, "One model.", WholeRoute(dialect, listings.openai_model)),
+            whole(listings.embed(dialect))),
+        Row(("GET",), "/v1/models", name, "The models that can be asked.", whole(listings.openai_models)),
+        Row(("GET",), "/v1/models/{id:path}", name, "One model.", whole(listings.openai_model)),
     )  # fmt: skip
 
 

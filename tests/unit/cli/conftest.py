@@ -13,6 +13,7 @@ from tests.unit.client.fake_server import FakeServer
 
 from localmodels.cli import main
 from localmodels.cli.world import Started, World
+from localmodels.client._sync import Httpx
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -64,7 +65,7 @@ class Shell:
             err=err,
             now=lambda: NOW,
             read_line=self._reader(script, prompts),
-            transport=self.server.transport,
+            carry=lambda url, headers, timeout: Httpx(url, headers, timeout, self.server.transport),
             start=self._start,
         )
         return Result(main(list(words), world), out.getvalue(), err.getvalue(), prompts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 import msgspec
 
-from localmodels.client._async import DIALECT
+from localmodels.client._async_calls import DIALECT
 from localmodels.core.catalog import Description, Details, Model, Running
 from localmodels.core.chat import (
     Answer,

@@ -1,4 +1,4 @@
-"""The client is light: it brings none of the server's dependencies, and its synchronous form is the generated one."""
+"""The client is light: nothing is imported that is not needed; and its synchronous form is the generated one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("aiohttp", "starlette", "uvicorn", "xllamacpp", "psutil", "rich", "localmodels.server", "localmodels.engine")
+import pytest
+
+import localmodels.client
+
+SERVER = ("aiohttp", "starlette", "uvicorn", "xllamacpp", "psutil", "rich", "localmodels.server", "localmodels.engine")
+EVERYTHING = "import localmodels.client as client; [getattr(client, name) for name in client.__all__]"
 
 
-def test_importing_the_client_brings_nothing_of_the_server() -> None:
-    program = f"import sys, localmodels.client; print([name for name in {HEAVY!r} if name in sys.modules])"
+@pytest.mark.parametrize(
+    ("program", "absent"),
+    [
+        (EVERYTHING, SERVER),
+        ("import localmodels.cli.list, localmodels.cli.plain", (*SERVER, "httpx2", "asyncio", "subprocess")),
+    ],
+)
+def test_nothing_is_imported_that_is_not_needed(program: str, absent: tuple[str, ...]) -> None:
+    program = f"import sys; {program}; print([name for name in {absent!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_what_the_package_does_not_have_is_an_attribute_error() -> None:
+    assert not hasattr(localmodels.client, "Nothing")
 
 
 def test_the_synchronous_client_is_generated() -> None:

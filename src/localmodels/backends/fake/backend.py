@@ -12,7 +12,7 @@ from contextlib import aclosing
 from itertools import cycle, islice
 
 from localmodels.backends.fake.book import Book
-from localmodels.backends.fake.script import Choose, Request, Script, Sleep, break_off, choice, play
+from localmodels.backends.fake.script import GREETING, Choose, Request, Script, Sleep, break_off, choice, play
 from localmodels.backends.protocol import Health
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import LocalModelsError, StreamCut, Unreachable
@@ -31,7 +31,7 @@ class Fake:
 
     def __init__(
         self,
-        script: Script | Choose = Script(),  # noqa: B008  a frozen value
+        script: Script | Choose = GREETING,
         *,
         sleep: Sleep = asyncio.sleep,
         patience: float | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from localmodels.backends.fake.script import Request
@@ -47,10 +47,12 @@ class Book:
 
     async def nth(self, number: int = 0) -> Visit:
         """The visit of this number, counted from 0; waits until it has come."""
-        while len(self.visits) <= number:
-            self._news.clear()
-            await self._news.wait()
+        await self._until(lambda: len(self.visits) > number)
         return self.visits[number]
+
+    async def empty(self) -> None:
+        """Waits until no visit is open."""
+        await self._until(lambda: self.open == 0)
 
     @contextmanager
     def visit(self, request: Request) -> Iterator[Visit]:
@@ -65,3 +67,9 @@ class Book:
         finally:
             self.open -= 1
             visit.closed.set()
+            self._news.set()
+
+    async def _until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            self._news.clear()
+            await self._news.wait()

@@ -12,7 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from localmodels.core.chat import Chunk, Done, EmbedRequest, ChatRequest, Event, GenerateRequest, Timings, Usage
+from localmodels.core.chat import ChatRequest, Chunk, Done, EmbedRequest, Event, GenerateRequest, Timings, Usage
 from localmodels.core.errors import BackendTimeout, LocalModelsError, StreamCut, Unreachable
 from localmodels.dialects.failures import Complaint, mapped
 
@@ -52,7 +52,8 @@ class Wire(Struct, frozen=True):
 
     Attributes:
         framing: ``chunked``, ended by the end of the connection (``close``), or ``length`` known beforehand.
-        at: bytes of the body that go out before ``then`` happens; None is never.
+        at: bytes of the body that go out before ``then`` happens; None is never. The length of the body leaves out only
+            the end that HTTP puts behind it.
         then: ``fin`` and ``rst`` end the connection, ``stall`` falls silent and keeps it, ``garbage`` sends
             ``garbage`` in place of the rest and ends in good form, so that HTTP itself sees nothing wrong.
         write_size: most bytes of the body in one write; 0 writes each event in one piece.
@@ -83,7 +84,7 @@ class Script(Struct, frozen=True):
     """
 
     chunks: tuple[Chunk, ...] = (Chunk("Hello"), Chunk(" there"), Chunk("."))
-    done: Done = Done("stop", Usage(5, 3), Timings(total=9_000_000, load=1_000_000, prompt_eval=2_000_000, eval=6_000_000))
+    done: Done = Done("stop", Usage(5, 3), Timings(9_000_000, 1_000_000, 2_000_000, 6_000_000))
     vectors: tuple[tuple[float, ...], ...] = ((0.5, -0.25, 0.125),)
     first: float = 0.0
     between: float = 0.0
@@ -97,6 +98,7 @@ class Script(Struct, frozen=True):
 
 
 Choose = Callable[[Request], Script]
+GREETING = Script()
 
 
 def choice(script: Script | Choose) -> Choose:

@@ -279,7 +279,7 @@ def read_timings(timings: wire.Timings | None, known: Timings = _NO_TIMINGS) -> 
 
 
 def _nanoseconds(milliseconds: float | None) -> int:
-    return int((milliseconds or 0.0) * 1e6)
+    return round((milliseconds or 0.0) * 1e6)
 
 
 def read_logprobs(said: wire.TextLogprobs) -> tuple[TokenLogprob, ...]:

@@ -1,0 +1,180 @@
+"""Every call of the API, written by hand in its asynchronous form; ``_sync_calls.py`` is generated from it.
+
+Its rule: an answer is a value and a failure an error of ``core.errors``, whatever went wrong on the way. It speaks
+Ollama's dialect, through the same codec with which the server reads. How bytes are carried is the business of a
+:class:`AsyncCarrier`: the SDK's is httpx2, the command line has a lighter one, so nothing here imports an HTTP library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+from msgspec.structs import replace
+
+from localmodels.client import wire
+from localmodels.core.catalog import Description, Model, Running
+from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
+from localmodels.core.errors import Garbled
+from localmodels.dialects import listing
+from localmodels.dialects.ollama import Ollama
+from localmodels.dialects.protocol import EventReader
+
+DIALECT = Ollama()
+
+
+class AsyncReply(Protocol):
+    """An answer whose head has come. Names of ``headers`` are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes.
+
+        Raises:
+            BackendError: the connection broke or fell silent.
+        """
+        ...
+
+
+class AsyncCarrier(Protocol):
+    """Connections to one server."""
+
+    url: str
+
+    def open(self, method: str, path: str, body: bytes | None) -> AbstractAsyncContextManager[AsyncReply]:
+        """Sends a request; leaving the context closes what is still open of the answer.
+
+        Raises:
+            BackendError: there is no answer.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Gives back every connection."""
+        ...
+
+
+class AsyncCalls:
+    """Speaks with one LocalModels server, or with an Ollama.
+
+    Every method raises errors of ``localmodels.core.errors``: what the server said, ``Unreachable`` when it cannot be
+    reached, ``BackendTimeout`` when it is silent for too long, ``StreamCut`` when an answer ends before its end.
+    """
+
+    def __init__(self, carrier: AsyncCarrier) -> None:
+        self.url = carrier.url
+        self._carrier = carrier
+
+    async def chat(self, request: ChatRequest) -> Answer:
+        """Goes on with a conversation."""
+        body = DIALECT.write_chat(replace(request, stream=False))
+        return DIALECT.read_chat_answer(await self._post(DIALECT.paths["chat"], body))
+
+    def stream_chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        """Goes on with a conversation; gives what arrives: chunks, then one ``Done``. Closing it stops the model."""
+        body = DIALECT.write_chat(replace(request, stream=True))
+        return self._stream(DIALECT.paths["chat"], body, DIALECT.chat_reader())
+
+    async def generate(self, request: GenerateRequest) -> Answer:
+        """Goes on with a text."""
+        body = DIALECT.write_generate(replace(request, stream=False))
+        return DIALECT.read_generate_answer(await self._post(DIALECT.paths["generate"], body))
+
+    def stream_generate(self, request: GenerateRequest) -> AsyncGenerator[Event, None]:
+        """Goes on with a text; gives what arrives: chunks, then one ``Done``. Closing it stops the model."""
+        body = DIALECT.write_generate(replace(request, stream=True))
+        return self._stream(DIALECT.paths["generate"], body, DIALECT.generate_reader())
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Turns texts into vectors."""
+        return DIALECT.read_embeddings(await self._post(DIALECT.paths["embed"], DIALECT.write_embed(request)))
+
+    async def load(self, model: str, keep_alive: float | None = None) -> None:
+        """Loads a model and returns when it is ready; ``keep_alive`` is seconds, negative for ever."""
+        await self.generate(GenerateRequest(model, keep_alive=keep_alive))
+
+    async def unload(self, model: str) -> None:
+        """Takes a model out of memory once its answers are done; one that is not loaded is left as it is."""
+        await self.generate(GenerateRequest(model, keep_alive=0.0))
+
+    async def list(self) -> tuple[Model, ...]:
+        """The models that can be asked."""
+        return listing.read_tags(await self._get("/api/tags"))
+
+    async def ps(self) -> tuple[Running, ...]:
+        """The models in memory."""
+        return listing.read_ps(await self._get("/api/ps"))
+
+    async def show(self, model: str, *, verbose: bool = False) -> tuple[Description, str]:
+        """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
+        return listing.read_show(await self._post("/api/show", wire.encode({"model": model, "verbose": verbose})))
+
+    async def version(self) -> str:
+        """The server's version."""
+        return wire.decode(await self._get("/api/version"), wire.Version).version
+
+    async def health(self) -> wire.Health:
+        """Would a request be answered now? Says so also when it would not."""
+        async with self._carrier.open("GET", "/health", None) as reply:
+            body = await self._whole(reply)
+            if reply.status not in {200, 503}:
+                raise DIALECT.read_error(reply.status, body)
+            return wire.decode(body, wire.Health)
+
+    async def tokenize(self, model: str, text: str, *, add_special: bool = False) -> tuple[int, ...]:
+        """Token ids of a text; ``add_special`` with those that begin every prompt."""
+        body = wire.encode({"model": model, "content": text, "add_special": add_special})
+        return wire.decode(await self._post("/tokenize", body), wire.Tokens).tokens
+
+    async def detokenize(self, model: str, tokens: Iterable[int]) -> str:
+        """The text of token ids."""
+        body = wire.encode({"model": model, "tokens": tuple(tokens)})
+        return wire.decode(await self._post("/detokenize", body), wire.Content).content
+
+    async def aclose(self) -> None:
+        """Gives back every connection."""
+        await self._carrier.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _get(self, path: str) -> bytes:
+        async with self._carrier.open("GET", path, None) as reply:
+            return await self._good(reply)
+
+    async def _post(self, path: str, body: bytes) -> bytes:
+        async with self._carrier.open("POST", path, body) as reply:
+            return await self._good(reply)
+
+    async def _stream(self, path: str, body: bytes, reader: EventReader) -> AsyncGenerator[Event, None]:
+        async with self._carrier.open("POST", path, body) as reply:
+            if reply.status != 200:
+                await self._good(reply)
+            async for data in reply.pieces():
+                for event in reader.feed(data):
+                    yield event
+            reader.close()
+
+    async def _good(self, reply: AsyncReply) -> bytes:
+        """The body of an answer with status 200; raises the error that any other one says."""
+        body = await self._whole(reply)
+        if reply.status == 200:
+            return body
+        if 300 <= reply.status < 400:
+            raise Garbled(f"{self.url} sends us elsewhere; give the address that answers itself")
+        raise DIALECT.read_error(reply.status, body, wire.retry_after(reply.headers))
+
+    async def _whole(self, reply: AsyncReply) -> bytes:
+        body = bytearray()
+        async for piece in reply.pieces():
+            body += piece
+        return bytes(body)

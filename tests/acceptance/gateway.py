@@ -1,0 +1,212 @@
+"""Our whole server on a loopback port of this process, with fake servers behind it, and a client that judges answers.
+
+The client reads JSON by itself and shares no code with the dialects, so that no mistake of theirs can hide.
+"""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+from msgspec import Struct
+
+from localmodels.backends.fake import FakeServer, Script
+from localmodels.backends.fake.script import Choose, Request, Sleep
+from localmodels.backends.http import Http, Patience
+from localmodels.backends.remote import Remote
+from localmodels.core.address import Address
+from localmodels.core.catalog import Description, Model, Running
+from localmodels.core.chat import ChatRequest
+from localmodels.core.errors import ModelNotFound, Unsupported
+from localmodels.dialects import DIALECTS
+from localmodels.flows.chat import Answerer, Answers, Defaults
+from localmodels.server import listeners
+from localmodels.server.app import Application
+from localmodels.server.gate import Gate
+from localmodels.server.http import run
+from localmodels.server.listings import Listings
+from localmodels.server.routes import table
+from localmodels.server.status import State, Status
+from localmodels.server.tokens import Tokens
+
+PATIENT = Patience(connect=10.0, first_byte=60.0, idle=60.0)
+# For models whose name says so; a stall need not take longer to be one.
+HASTY = Patience(connect=10.0, first_byte=0.05, idle=0.05)
+PATHS = {"ollama": "/api/chat", "openai": "/v1/chat/completions"}
+
+
+class Upstream(Remote):
+    """A remote server as the flows want it; what only an engine of ours can do is refused."""
+
+    async def count(self, request: ChatRequest) -> int:
+        raise Unsupported("a remote server counts nothing")
+
+    async def render(self, request: ChatRequest) -> str:
+        raise Unsupported("a remote server renders nothing")
+
+    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        raise Unsupported("a remote server tokenizes nothing")
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        raise Unsupported("a remote server detokenizes nothing")
+
+
+class Borrowed:
+    """A model at a remote server."""
+
+    defaults = Defaults()
+    capabilities = ("completion", "tools")
+
+    def __init__(self, name: str, backend: Answerer) -> None:
+        self.name = name
+        self._backend = backend
+
+    @asynccontextmanager
+    async def ready(self, request: Request) -> AsyncIterator[Answerer]:
+        yield self._backend
+
+    async def unload(self) -> None:
+        raise Unsupported("not ours to unload")
+
+
+class Registry:
+    """Finds ``DIALECT/PATIENCE/ANYTHING`` at the server that speaks this dialect; lists nothing."""
+
+    def __init__(self, backends: Mapping[str, Answerer]) -> None:
+        self._backends = backends
+
+    async def find(self, name: str) -> Borrowed:
+        backend = self._backends.get(name.rpartition("/")[0])
+        if backend is None:
+            raise ModelNotFound(name)
+        return Borrowed(name, backend)
+
+    async def models(self) -> tuple[Model, ...]:
+        return ()
+
+    async def describe(self, name: str, *, verbose: bool) -> Description:
+        raise ModelNotFound(name)
+
+    def running(self) -> tuple[Running, ...]:
+        return ()
+
+    async def inspect(self, *, verbose: bool) -> State:
+        return State(status="healthy", model_ready=True, default_model="", models=())
+
+    async def default_name(self) -> str:
+        return ""
+
+
+class World(Struct):
+    """Everything that runs: ``server`` is what stands behind our own server at ``port``."""
+
+    port: int
+    server: FakeServer
+    client: aiohttp.ClientSession
+
+
+@asynccontextmanager
+async def world(script: Script | Choose, *, sleep: Sleep = asyncio.sleep) -> AsyncIterator[World]:
+    """A fake server, ours in front of it, and a client of ours."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(FakeServer(script, sleep=sleep))
+        backends: dict[str, Answerer] = {}
+        for name, dialect in DIALECTS.items():
+            for word, patience in {"patient": PATIENT, "hasty": HASTY}.items():
+                upstream = Upstream(Http(server.url, dialect.read_error, patience=patience), dialect)
+                stack.push_async_callback(upstream.close)
+                backends[f"{name}/{word}"] = upstream
+        port = await stack.enter_async_context(serving(application(Registry(backends))))
+        connector = aiohttp.TCPConnector(limit=0)
+        client = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        yield World(port, server, client)
+
+
+def application(registry: Registry) -> Application:
+    """Our server."""
+    answers = Answers(registry)
+    rows = table(
+        answers, Listings(registry, answers), Status(registry.inspect, list), Tokens(answers, registry.default_name)
+    )
+    return Application(rows, Gate())
+
+
+@asynccontextmanager
+async def serving(application: Application) -> AsyncIterator[int]:
+    """The port on which it is served, by the same few lines as in earnest; SIGTERM ends it, as it does there."""
+    sockets = listeners.bind([Address("127.0.0.1", 0)], asked=True)
+    ready = asyncio.Event()
+    task = asyncio.ensure_future(run(application, sockets, drain=1, ready=ready.set, draining=lambda: None))
+    await ready.wait()
+    try:
+        yield sockets[0].getsockname()[1]
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        await task
+
+
+class Heard(Struct):
+    """What a client makes of an answer.
+
+    Attributes:
+        success: any sign that the answer is complete: ``done: true``, a ``finish_reason``, ``[DONE]``.
+        error: the message of an error, in whichever place.
+        after: was anything said after the error?
+    """
+
+    status: int
+    text: str = ""
+    success: bool = False
+    error: str = ""
+    after: bool = False
+
+
+async def ask(world: World, dialect: str, model: str, *, stream: bool) -> Heard:
+    """Asks and judges."""
+    url = f"http://127.0.0.1:{world.port}{PATHS[dialect]}"
+    async with world.client.post(url, json=question(model, stream=stream)) as response:
+        body = await response.read()
+        return judged(response.status, [json.loads(body)] if response.status != 200 else MESSAGES[dialect](body))
+
+
+def question(model: str, *, stream: bool) -> dict[str, Any]:
+    """The same in both dialects."""
+    return {"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello?"}]}
+
+
+def judged(status: int, messages: list[Any]) -> Heard:
+    """What a reader of these messages believes."""
+    heard = Heard(status)
+    for message in messages:
+        heard.after = heard.after or bool(heard.error)
+        if message == "[DONE]":
+            heard.success = True
+            continue
+        choice: dict[str, Any] = next(iter(message.get("choices", ())), {})
+        said = message.get("message") or choice.get("delta") or choice.get("message") or {}
+        heard.text += said.get("content") or ""
+        heard.success = heard.success or message.get("done") is True or choice.get("finish_reason") is not None
+        error = message.get("error", "")
+        heard.error = heard.error or (error["message"] if isinstance(error, dict) else error)
+    return heard
+
+
+def lines(body: bytes) -> list[Any]:
+    """Messages of NDJSON, or the one of a whole answer. A line that is no JSON is a defect of ours."""
+    return [json.loads(line) for line in body.splitlines()]
+
+
+def events(body: bytes) -> list[Any]:
+    """Messages of server-sent events, or the one of a whole answer. Anything else is a defect of ours."""
+    if body.startswith(b"{"):
+        return [json.loads(body)]
+    frames = body.split(b"\n\n")
+    assert frames.pop() == b""
+    assert all(frame.startswith(b"data: ") and b"\n" not in frame for frame in frames)
+    return [text if (text := frame[6:].decode()) == "[DONE]" else json.loads(text) for frame in frames]
+
+
+MESSAGES = {"ollama": lines, "openai": events}

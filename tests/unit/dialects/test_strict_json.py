@@ -1,0 +1,146 @@
+"""What may come in: one reading of every body, and objections in the caller's own terms."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from msgspec import Struct
+from tests.unit.dialects import strategies as some
+
+from localmodels.core.errors import InvalidRequest, InvalidValue
+from localmodels.dialects.strict_json import MAX_DEPTH, MAX_QUOTES, check, read
+
+
+class _Inner(Struct):
+    size: int
+
+
+class _Body(Struct):
+    name: str = ""
+    inner: list[_Inner] | None = None
+    either: str | list[str] | None = None
+    extra: Any = None
+
+
+DECODER = msgspec.json.Decoder(_Body)
+
+
+@given(some.json_values)
+def test_whatever_json_can_say_passes(value: Any) -> None:
+    for body in (json.dumps(value), json.dumps(value, indent=1), json.dumps(value, ensure_ascii=False)):
+        check(body.encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a":1 , "b":{}, "a" : 2}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"\\"":1,"\\u0022":2}',
+        b'{"\\\\":1,"\\\\":2}',
+        b'[{"x":{"a":[{"b":1}],"c":{},"a":null}}]',
+        '{"ж":1,"\\u0436":2}'.encode(),
+    ],
+)
+def test_a_key_twice_in_one_object_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="appears twice"):
+        check(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":{"a":{"a":1}},"b":[{"a":1},{"a":2}]}',
+        b'{"a":"a","b":"a","c":["a","a"]}',
+        b'{"a\\"":1,"a\\\\":2,"a__":3}',
+        b'{"a":"\\",\\"a\\":1","b":"{\\"b\\":"}',
+        b'{"a":"\\\\","b":"\\\\\\"a\\":"}',
+    ],
+)
+def test_the_same_word_elsewhere_is_no_second_key(body: bytes) -> None:
+    check(body)
+    assert json.loads(body)
+
+
+@pytest.mark.parametrize("pair", [b"[]", b"{}"])
+def test_64_levels_and_no_more(pair: bytes) -> None:
+    opening, closing = (b"[", b"]") if pair == b"[]" else (b'{"a":', b"1" + b"}" * MAX_DEPTH)
+    check(opening * MAX_DEPTH + (closing * MAX_DEPTH if pair == b"[]" else closing))
+    with pytest.raises(InvalidRequest, match="deeper than 64"):
+        check(opening * (MAX_DEPTH + 1))
+
+
+def test_brackets_in_texts_are_no_levels() -> None:
+    check(json.dumps({"a": "[" * 500 + '{"' * 500}).encode())
+
+
+def test_too_many_texts_are_refused_before_they_are_split() -> None:
+    with pytest.raises(InvalidRequest, match="texts"):
+        check(b'"' * (MAX_QUOTES + 1))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b'{"name":NaN}',
+        b'{"extra":Infinity}',
+        b'{"unknown":-Infinity}',
+        b'{"name":"\\ud800"}',
+        b'{"unknown":"\\udc00"}',
+        b'{"unknown":"\xff"}',
+        b'{"\xff":1}',
+        b'{"name":"\n"}',
+        b'{"name":"a"}}',
+        b'}{"name":"a"}',
+        '{"name":"a"}'.encode("utf-16"),
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"a\\":1}',
+    ],
+)
+def test_what_is_not_json_is_an_invalid_request(body: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        read(body, DECODER)
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"3", b"null"])
+def test_the_body_must_be_an_object(body: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="the body must be an object"):
+        read(body, DECODER)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        (b'{"name":3}', "name", "name must be a text, not a whole number"),
+        (b'{"either":true}', "either", "either must be a text or a list, not true or false"),
+        (b'{"either":[1]}', "either[0]", "either[0] must be a text, not a whole number"),
+        (b'{"inner":[{"size":"x"}]}', "inner[0].size", "inner[0].size must be a whole number, not a text"),
+        (b'{"inner":[{"size":1.5}]}', "inner[0].size", "inner[0].size must be a whole number, not a number"),
+        (b'{"extra":1e999}', "extra", "extra is not valid: Number out of range"),
+    ],
+)
+def test_a_wrong_type_names_the_field_and_what_would_be_right(body: bytes, param: str, message: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        read(body, DECODER)
+    assert (caught.value.param, caught.value.message) == (param, message)
+
+
+def test_a_missing_field_names_its_place() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read(b'{"inner":[{}]}', DECODER)
+    assert (caught.value.param, caught.value.status) == ("inner[0].size", 400)
+
+
+def test_a_number_of_ten_thousand_digits_is_refused() -> None:
+    with pytest.raises(InvalidValue):
+        read(b'{"inner":[{"size":' + b"9" * 10_000 + b"}]}", DECODER)
