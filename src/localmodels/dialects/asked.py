@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar
 
 from localmodels.core.chat import Image, Message, Text, ThinkLevel, Tool
@@ -125,7 +126,7 @@ def check_schema(schema: dict[str, Any], name: str) -> dict[str, Any]:
             raise InvalidValue(f"{name} is {size:,} bytes of JSON; at most {MAX_SCHEMA:,} are read", param=name)
         if _too_deep(schema, MAX_SCHEMA_DEPTH):
             raise InvalidValue(f"{name} nests deeper than {MAX_SCHEMA_DEPTH} levels", param=name)
-        _References(schema, name).visit("#", schema)
+        _check_references(schema, name)
     return schema
 
 
@@ -134,34 +135,31 @@ def _too_deep(value: Any, room: int) -> bool:
     return children is not None and (room == 0 or any(_too_deep(child, room - 1) for child in children))
 
 
-class _References:
-    """Follows the references of a schema, each once: a pointer met again while it is being followed is a cycle."""
+def _check_references(schema: dict[str, Any], name: str) -> None:
+    """Follows every reference once, without recursion: a chain of them may be as long as the schema."""
+    graph: dict[str, set[str]] = {}
+    pending = ["#"]
+    while pending:
+        pointer = pending.pop()
+        if pointer not in graph:
+            graph[pointer] = set(_targets(_resolved(schema, pointer, name)))
+            pending.extend(graph[pointer])
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pointer = error.args[1][0]
+        raise InvalidValue(f"{name}: the reference {pointer[:80]} leads back to itself", param=name) from error
 
-    def __init__(self, schema: dict[str, Any], name: str) -> None:
-        self._schema = schema
-        self._name = name
-        self._open: set[str] = set()
-        self._closed: set[str] = set()
 
-    def visit(self, pointer: str, value: Any) -> None:
-        if pointer in self._open:
-            raise InvalidValue(f"{self._name}: the reference {pointer[:80]} leads back to itself", param=self._name)
-        if pointer in self._closed:
-            return
-        self._open.add(pointer)
-        for target in _targets(value):
-            self.visit(target, self._resolve(target))
-        self._open.discard(pointer)
-        self._closed.add(pointer)
-
-    def _resolve(self, pointer: str) -> Any:
-        value: Any = self._schema
-        for step in pointer.removeprefix("#").split("/")[1:]:
-            key = step.replace("~1", "/").replace("~0", "~")
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is None or not pointer.startswith("#"):
-            raise InvalidValue(f"{self._name}: the reference {pointer[:80]} leads nowhere in it", param=self._name)
-        return value
+def _resolved(schema: dict[str, Any], pointer: str, name: str) -> Any:
+    """What a reference points to."""
+    value: Any = schema
+    for step in pointer.removeprefix("#").split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None or not pointer.startswith("#"):
+        raise InvalidValue(f"{name}: the reference {pointer[:80]} leads nowhere in it", param=name)
+    return value
 
 
 def _targets(value: Any) -> Iterable[str]:

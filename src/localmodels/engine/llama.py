@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from math import hypot
+from math import hypot
 
 from msgspec.structs import replace
 
 from localmodels.backends.protocol import Health
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
-from localmodels.core.errors import BackendError, ContextLengthExceeded
+from localmodels.core.errors import BackendError, ContextLengthExceeded, InvalidValue
 from localmodels.dialects.protocol import EventReader
 from localmodels.engine.live import LiveRunner
 from localmodels.engine.seats import prompt_of
 
 Stream = AsyncGenerator[list[Event], None]
+SPECIAL = 4  # most tokens that a tokenizer puts around a text
 
 
 class LlamaBackend:
@@ -68,26 +71,32 @@ class LlamaBackend:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Turns texts into vectors; a text that is too long is cut where the request allows it."""
         async with self._explained():
-            try:
-                return await self._embed(request)
-            except ContextLengthExceeded:
-                if not request.truncate:
-                    raise
-                return await self._embed(replace(request, inputs=await self._cut(request)))
+            inputs = tuple([await self._fitting(text, request) for text in request.inputs])
+            http, dialect = self._runner.http, self._runner.dialect
+            body = dialect.write_embed(replace(request, inputs=inputs, dimensions=None))
+            embeddings = dialect.read_embeddings(await http.post(dialect.paths["embed"], body))
+        if request.dimensions is None:
+            return embeddings
+        return replace(embeddings, vectors=tuple(first(vector, request.dimensions) for vector in embeddings.vectors))
 
-    async def _embed(self, request: EmbedRequest) -> Embeddings:
-        dialect = self._runner.dialect
-        return dialect.read_embeddings(
-            await self._runner.http.post(dialect.paths["embed"], dialect.write_embed(request))
-        )
+    async def _fitting(self, text: str | tuple[int, ...], request: EmbedRequest) -> str | tuple[int, ...]:
+        """The text, or as many of its first tokens as are computed at once.
 
-    async def _cut(self, request: EmbedRequest) -> tuple[tuple[int, ...], ...]:
-        """Every input as token ids, as many as fit."""
+        Raises:
+            ContextLengthExceeded: it is too long, and may not be cut.
+        """
         config = self._runner.config
-        # All of a text is computed at once (llama.cpp #12836); two tokens begin and end it in embedding models.
-        room = min(config.context, config.ubatch) - 2
-        tokens = [text if isinstance(text, tuple) else await self.tokenize(text) for text in request.inputs]
-        return tuple(ids[:room] for ids in tokens)
+        room = min(config.context, config.ubatch)  # all of a text is computed at once (llama.cpp #12836)
+        if isinstance(text, str) and len(text.encode()) <= room - SPECIAL:
+            return text  # no token is shorter than a byte
+        tokens = await self.tokenize(text) if isinstance(text, str) else text
+        if len(tokens) <= room:
+            return text
+        if not request.truncate:
+            raise ContextLengthExceeded(len(tokens), room)
+        # A model made for embeddings expects the token that ends a text; others have none.
+        end = () if config.pooling else tokens[-1:]
+        return (*tokens[: room - len(end)], *end)
 
     async def count(self, request: ChatRequest) -> int:
         """Tokens of the prompt that this conversation makes."""
@@ -136,3 +145,35 @@ class LlamaBackend:
             if death is None:
                 raise
             raise death from error
+
+
+def first_dimensions(embeddings: Embeddings, dimensions: int | None) -> Embeddings:
+    """The vectors cut to their first numbers and made of length 1 again; llama.cpp itself knows no ``dimensions``.
+
+    Raises:
+        InvalidValue: more are asked for than the model has.
+    """
+    if dimensions is None or not embeddings.vectors:
+        return embeddings
+    if dimensions > (most := len(embeddings.vectors[0])):
+        raise InvalidValue(f"dimensions must be at most {most} with this model, not {dimensions}", param="dimensions")
+    return replace(embeddings, vectors=tuple(unit(vector[:dimensions]) for vector in embeddings.vectors))
+
+
+def unit(vector: tuple[float, ...]) -> tuple[float, ...]:
+    """The vector of the same direction and length 1; the zero vector stays as it is."""
+    length = hypot(*vector)
+    return tuple(number / length for number in vector) if length else vector
+
+
+def first(vector: tuple[float, ...], dimensions: int) -> tuple[float, ...]:
+    """The first so many numbers, of length one again: how models trained for it are shortened (Matryoshka).
+
+    Raises:
+        InvalidValue: the model's vectors are shorter.
+    """
+    if dimensions > len(vector):
+        raise InvalidValue(f"dimensions must be at most {len(vector)} for this model", param="dimensions")
+    head = vector[:dimensions]
+    norm = hypot(*head) or 1.0
+    return tuple(number / norm for number in head)

@@ -120,4 +120,5 @@ def loadable(entry: Entry) -> Loadable:
         header=entry.header,
         projector=entry.projector_path,
         adapters=entry.adapter_paths,
+        extra=entry.projector.file_size if entry.projector else 0,
     )

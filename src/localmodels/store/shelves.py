@@ -13,11 +13,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from localmodels.artifacts.gguf import parts
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import InvalidValue, ModelDamaged
+from localmodels.core.options import Options
 from localmodels.store.entries import Damaged, Entry, Source, details_of, expect, rfc3339
 from localmodels.store.headers import Headers
 
@@ -123,10 +124,20 @@ class BuiltinShelf:
         self._files = FileShelf({BUILTIN: ModelFiles(self._path)}, source="builtin", headers=headers)
 
     def list(self) -> tuple[Entry | Damaged, ...]:
-        return self._files.list() if self._path.exists() else ()
+        found = self._files.list() if self._path.exists() else ()
+        return tuple(careful(item) if isinstance(item, Entry) else item for item in found)
 
     def find(self, name: ModelName) -> Entry | None:
-        return self._files.find(name) if self._path.exists() else None
+        found = self._files.find(name) if self._path.exists() else None
+        return found and careful(found)
+
+
+def careful(entry: Entry) -> Entry:
+    """The built-in model with its defaults: it is small, so little randomness keeps it to what it knows.
+
+    Outside of that it may ramble; 512 tokens are several times its longest right answer.
+    """
+    return structs.replace(entry, options=Options(temperature=0.2, num_predict=512))
 
 
 def builtin_path() -> Path:

@@ -25,7 +25,7 @@ def nested(depth: int) -> dict[str, Any]:
     [
         {},
         {"type": "object", "properties": {"$ref": {"type": "string"}}},
-        nested(asked.MAX_SCHEMA_DEPTH),
+        nested(asked.MAX_SCHEMA_DEPTH - 1),
         {"$defs": {"a": {"type": "string"}}, "items": {"$ref": "#/$defs/a"}, "not": {"$ref": "#/$defs/a"}},
         {"$defs": {"a/b~": {"type": "string"}}, "items": {"$ref": "#/$defs/a~1b~0"}},
         {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "string"}}, "items": {"$ref": "#/$defs/a"}},
@@ -38,7 +38,7 @@ def test_schemas_that_are_taken(schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        (nested(asked.MAX_SCHEMA_DEPTH + 1), "deeper than 32"),
+        (nested(asked.MAX_SCHEMA_DEPTH), "deeper than 32"),
         ({"enum": ["x" * 70_000]}, "65,536"),
         ({"$ref": "#"}, "back to itself"),
         ({"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}, "$ref": "#/$defs/a"}, "back to itself"),
@@ -57,6 +57,11 @@ def test_a_schema_whose_references_fan_out_is_followed_once_each() -> None:
     # Twenty levels that each refer twice to the next would be a million ways without a memory.
     levels = {f"l{i}": {"anyOf": [{"$ref": f"#/$defs/l{i + 1}"}] * 2} for i in range(20)}
     asked.check_schema({"$defs": {**levels, "l20": {"type": "string"}}, "$ref": "#/$defs/l0"}, "format")
+
+
+def test_a_chain_of_references_may_be_longer_than_the_stack() -> None:
+    chain = {f"l{i}": {"$ref": f"#/$defs/l{i + 1}"} for i in range(1_500)}
+    asked.check_schema({"$defs": {**chain, "l1500": {}}, "$ref": "#/$defs/l0"}, "format")
 
 
 def test_tools_are_128_with_a_name_each() -> None:

@@ -116,6 +116,7 @@ class Fake:
         finally:
             closed.cancel()
             following.cancel()
+            await asyncio.wait((following,))  # a generator that still runs cannot be closed
         if self._closed.is_set():
             raise StreamCut("the back end was closed")
         return await following
