@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from math import hypot
-from math import hypot
 
 from msgspec.structs import replace
 
@@ -145,25 +144,6 @@ class LlamaBackend:
             if death is None:
                 raise
             raise death from error
-
-
-def first_dimensions(embeddings: Embeddings, dimensions: int | None) -> Embeddings:
-    """The vectors cut to their first numbers and made of length 1 again; llama.cpp itself knows no ``dimensions``.
-
-    Raises:
-        InvalidValue: more are asked for than the model has.
-    """
-    if dimensions is None or not embeddings.vectors:
-        return embeddings
-    if dimensions > (most := len(embeddings.vectors[0])):
-        raise InvalidValue(f"dimensions must be at most {most} with this model, not {dimensions}", param="dimensions")
-    return replace(embeddings, vectors=tuple(unit(vector[:dimensions]) for vector in embeddings.vectors))
-
-
-def unit(vector: tuple[float, ...]) -> tuple[float, ...]:
-    """The vector of the same direction and length 1; the zero vector stays as it is."""
-    length = hypot(*vector)
-    return tuple(number / length for number in vector) if length else vector
 
 
 def first(vector: tuple[float, ...], dimensions: int) -> tuple[float, ...]:
