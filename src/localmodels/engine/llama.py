@@ -74,9 +74,7 @@ class LlamaBackend:
             http, dialect = self._runner.http, self._runner.dialect
             body = dialect.write_embed(replace(request, inputs=inputs, dimensions=None))
             embeddings = dialect.read_embeddings(await http.post(dialect.paths["embed"], body))
-        if request.dimensions is None:
-            return embeddings
-        return replace(embeddings, vectors=tuple(first(vector, request.dimensions) for vector in embeddings.vectors))
+        return first_dimensions(embeddings, request.dimensions)
 
     async def _fitting(self, text: str | tuple[int, ...], request: EmbedRequest) -> str | tuple[int, ...]:
         """The text, or as many of its first tokens as are computed at once.
@@ -146,14 +144,20 @@ class LlamaBackend:
             raise death from error
 
 
-def first(vector: tuple[float, ...], dimensions: int) -> tuple[float, ...]:
-    """The first so many numbers, of length one again: how models trained for it are shortened (Matryoshka).
+def first_dimensions(embeddings: Embeddings, dimensions: int | None) -> Embeddings:
+    """Vectors of the first so many numbers, of length one again: how models trained for it are shortened (Matryoshka).
 
     Raises:
         InvalidValue: the model's vectors are shorter.
     """
-    if dimensions > len(vector):
-        raise InvalidValue(f"dimensions must be at most {len(vector)} for this model", param="dimensions")
-    head = vector[:dimensions]
-    norm = hypot(*head) or 1.0
-    return tuple(number / norm for number in head)
+    if dimensions is None or not embeddings.vectors:
+        return embeddings
+    if dimensions > (most := len(embeddings.vectors[0])):
+        raise InvalidValue(f"dimensions must be at most {most} with this model, not {dimensions}", param="dimensions")
+    return replace(embeddings, vectors=tuple(unit(vector[:dimensions]) for vector in embeddings.vectors))
+
+
+def unit(vector: tuple[float, ...]) -> tuple[float, ...]:
+    """The vector of the same direction and length 1; the zero vector stays as it is."""
+    length = hypot(*vector)
+    return tuple(number / length for number in vector) if length else vector
