@@ -34,4 +34,4 @@ def read_keep_alive(value: float | str | None, *, param: str = "keep_alive") -> 
 
 def write_keep_alive(seconds: float | None) -> float | None:
     """The same as a number, whole where it is whole."""
-    return int(seconds) if seconds is not None and seconds.is_integer() else seconds
+    return int(seconds) if seconds is not None and float(seconds).is_integer() else seconds
