@@ -17,6 +17,7 @@ from localmodels.dialects import DIALECTS
 GREETING = Script()
 # Where a stall is expected; everywhere else the clock must not be able to matter.
 SHORT = Patience(connect=10.0, first_byte=0.1, idle=0.1)
+PATIENT = Patience(connect=10.0, first_byte=None, idle=None)
 
 
 class Opened(Struct):

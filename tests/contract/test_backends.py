@@ -10,11 +10,10 @@ from itertools import count
 import pytest
 from msgspec.structs import replace
 from tests.awaited import awaited
-from tests.contract.backends import SCRIPTED, Opens, chat, generate
+from tests.contract.backends import PATIENT, SCRIPTED, Opens, chat, generate
 
 from localmodels.backends.fake import Break, Failure, Script
 from localmodels.backends.fake.script import Request
-from localmodels.backends.http import Patience
 from localmodels.backends.protocol import Backend
 from localmodels.core.chat import (
     Answer,
@@ -43,8 +42,6 @@ from localmodels.core.errors import (
     Unreachable,
 )
 
-# Long enough never to matter: a stream that is silent on purpose must still be there when the test ends it.
-PATIENT = Patience(connect=10.0, first_byte=60.0, idle=60.0)
 LOGPROB = TokenLogprob("é", -0.5, (195, 169), (TopLogprob("é", -0.5, (195, 169)), TopLogprob("e", -1.5, (101,))))
 RICH = Script(
     chunks=(

@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from tests.awaited import awaited
-from tests.contract.backends import SHORT, chat
+from tests.contract.backends import PATIENT, SHORT, chat
 
 from localmodels.backends.fake import FakeServer, Script, Wire
 from localmodels.backends.fake.server import body_of
@@ -19,7 +19,6 @@ from localmodels.dialects import DIALECTS
 # "ï" is two bytes, "日" three, the smiley four: a body with places where a character can be halved.
 SAID = (Chunk("na"), Chunk("ïve 日本"), Chunk(" \U0001f600 end"))
 TEXT = "".join(chunk.text for chunk in SAID)
-PATIENT = Patience(connect=10.0, first_byte=60.0, idle=60.0)
 
 
 @pytest.fixture(params=DIALECTS)

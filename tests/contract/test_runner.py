@@ -43,6 +43,11 @@ class Engine(Struct):
         async with self.pool.lease(self.load, keep_alive=None, patience=60.0) as backend:
             yield backend
 
+    async def gone(self) -> None:
+        """Waits until the pool holds no runner."""
+        while self.pool.runners():  # noqa: ASYNC110  the pool's own task is all that learns of an end
+            await asyncio.sleep(0)
+
     @property
     def busy(self) -> int:
         return sum(view.busy for view in self.pool.snapshot().runners)
@@ -147,8 +152,7 @@ async def test_a_runner_that_dies_in_the_middle_says_so_and_another_takes_over(m
     async with engine(model) as here:
         with pytest.raises(RunnerDied):
             await endless(here, lambda: os.kill(here.pool.runners()[0].pid, signal.SIGKILL))
-        while here.pool.runners():  # the pool learns of it a few turns after the stream does
-            await asyncio.sleep(0)
+        await here.gone()  # the pool learns of it a moment after the stream does
         async with here.leased() as backend:
             assert isinstance((await heard(backend, "Hello?"))[-1], Done)
 
@@ -167,14 +171,23 @@ async def test_closing_ends_open_streams_with_an_error(model: Path) -> None:
 @awaited
 async def test_vectors_models_and_health(model: Path) -> None:
     async with engine(model, "embed") as here, here.leased() as backend:
-        embeddings = await backend.embed(EmbedRequest("tiny:latest", ("one", "two", "one")))
+        embeddings = await backend.embed(EmbedRequest("tiny:latest", ("one", "two")))
         assert await backend.models() == ("tiny:latest",)
         assert (await backend.health()).ok
-    first, second, third = embeddings.vectors
-    assert len(first) == TINY.width
-    assert first == pytest.approx(third, abs=1e-3)
+    first, second = embeddings.vectors
+    assert (len(first), len(second)) == (TINY.width, TINY.width)
     assert first != pytest.approx(second, abs=1e-3)
     assert embeddings.prompt_tokens > 0
+
+
+@pytest.mark.xfail(reason="llama.cpp without a unified cache: the longer text's mean is over its last tokens only")
+@awaited
+async def test_a_vector_does_not_depend_on_what_else_was_asked(model: Path) -> None:
+    async with engine(model, "embed") as here, here.leased() as backend:
+        together = (await backend.embed(EmbedRequest("tiny:latest", ("one", "abcdefgh")))).vectors
+        alone = [(await backend.embed(EmbedRequest("tiny:latest", (text,)))).vectors[0] for text in ("one", "abcdefgh")]
+    for vector, same in zip(together, alone, strict=True):
+        assert vector == pytest.approx(same, abs=1e-3)
 
 
 @awaited
