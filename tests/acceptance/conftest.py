@@ -19,6 +19,7 @@ MODELS = {
     "endless": {"end_bias": NEVER},
     "leaver": {"seed": 1, "end_bias": NEVER},
     "narrow": {"seed": 2, "end_bias": NEVER, "shape": replace(TINY, context=256)},
+    "brief": {"seed": 4, "end_bias": 6.0},
     "embedder": {"seed": 3, "embedding": True},
 }
 

@@ -124,3 +124,11 @@ def eventually(true: Callable[[], T], what: str, *, within: float = PATIENCE) ->
         assert monotonic() < deadline, f"not within {within:g} s: {what}"
         sleep(0.005)
     return answer
+
+
+def verdicts_of(command: list[str]) -> dict[str, str]:
+    """What a judge that is a program says: by the name of the check why it failed, or an empty text."""
+    judged = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert judged.returncode == 0, judged.stderr
+    verdicts: dict[str, str] = json.loads(judged.stdout.splitlines()[-1])
+    return verdicts

@@ -264,10 +264,21 @@ async def test_closing_ends_open_streams_with_an_error(opens: Opens, after: int)
 
 
 @awaited
+async def test_closing_reaches_a_stream_that_nobody_reads_just_then(opens: Opens) -> None:
+    async with opens(Script(breaks=Break("stall", 1)), patience=PATIENT) as opened:
+        stream = opened.backend.chat(chat())
+        await anext(stream)
+        await opened.backend.close()
+        with pytest.raises(StreamCut):
+            await anext(stream)
+
+
+@awaited
 async def test_a_closed_back_end_cannot_be_reached(opens: Opens) -> None:
     async with opens() as opened:
         await opened.backend.close()
-        assert (await heard(opened.backend)) != ([], None)
+        events, error = await heard(opened.backend)
+        assert (events, type(error)) == ([], Unreachable)
         with pytest.raises(Unreachable):
             await opened.backend.models()
 

@@ -152,7 +152,6 @@ async def test_a_runner_that_dies_in_the_middle_says_so_and_another_takes_over(m
     async with engine(model) as here:
         with pytest.raises(RunnerDied):
             await endless(here, lambda: os.kill(here.pool.runners()[0].pid, signal.SIGKILL))
-        await here.gone()  # the pool learns of it a moment after the stream does
         async with here.leased() as backend:
             assert isinstance((await heard(backend, "Hello?"))[-1], Done)
 
@@ -180,7 +179,6 @@ async def test_vectors_models_and_health(model: Path) -> None:
     assert embeddings.prompt_tokens > 0
 
 
-@pytest.mark.xfail(reason="llama.cpp without a unified cache: the longer text's mean is over its last tokens only")
 @awaited
 async def test_a_vector_does_not_depend_on_what_else_was_asked(model: Path) -> None:
     async with engine(model, "embed") as here, here.leased() as backend:

@@ -1,11 +1,11 @@
-"""Every link inside the documentation leads somewhere, and every page can be reached from the index."""
+"""Every link inside the documentation leads somewhere, and every page can be reached from the README."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import DOCS, anchors, links, named, pages
+from tests.docs.pages import ROOT, anchors, links, named, pages
 
 
 def resolved(page: Path, link: str) -> Path:
@@ -29,15 +29,11 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
     assert broken == []
 
 
-def test_every_page_can_be_reached_from_the_index() -> None:
-    seen, waiting = set(), [DOCS / "index.md"]
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen, waiting = set(), [ROOT / "README.md"]
     while waiting:
         page = waiting.pop()
         if page not in seen and page.exists():
             seen.add(page)
             waiting += [target for link in inside(page) if (target := resolved(page, link)).suffix == ".md"]
     assert [named(page) for page in pages() if page not in seen] == []
-
-
-def test_the_readme_leads_to_the_index() -> None:
-    assert "docs/index.md" in inside(DOCS.parent / "README.md")

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.docs.pages import examples, named, pages
+from tests.docs.pages import examples, guides, named, pages, prose
 
-from localmodels.cli.commands import ALONE, find, load, parser_of
+from localmodels.cli.commands import ALONE, VERBS, find, load, parser_of
 from localmodels.client.site import HOST_NAMES
 from localmodels.config import SETTINGS
 
 _COMMAND = re.compile(r"^\s*(?:\$ |[A-Z_]+=\S+ )*localmodels ([^|#>\n]+)", re.MULTILINE)
+_FLAG = re.compile(r"`(?:localmodels [^`]*?)?(--[a-z][a-z-]*)")
 _VARIABLE = re.compile(r"`((?:LOCALMODELS|OLLAMA)_[A-Z_]+)")
 # Read by the client, by the file's finder and by tests; OLLAMA_FLASH_ATTENTION stands for those that have no effect.
 _BESIDES = {
@@ -40,6 +41,13 @@ def test_every_command_is_understood(page: Path) -> None:
         verb = find(name)
         assert verb is not None, name
         parser_of(verb, load(verb)).parse_args([ALONE.get(word, word) for word in rest])
+
+
+@pytest.mark.parametrize("page", guides(), ids=named)
+def test_every_flag_is_one_that_a_verb_has(page: Path) -> None:
+    helps = "".join(parser_of(verb, load(verb)).format_help() for verb in VERBS.values())
+    known = set(re.findall(r"--[a-z][a-z-]*", helps))
+    assert set(_FLAG.findall(prose(page))) - known == set()
 
 
 @pytest.mark.parametrize("page", pages(), ids=named)

@@ -84,7 +84,6 @@ class Http:
             read_bufsize=READ_SIZE,
             trust_env=False,
         )
-        self._answers: set[aiohttp.ClientResponse] = set()
 
     async def post(self, path: str, body: bytes) -> bytes:
         """The whole answer.
@@ -121,23 +120,18 @@ class Http:
 
     async def close(self) -> None:
         """Closes every connection; open streams raise."""
-        for response in self._answers:  # aiohttp leaves whoever waits for a body to wait for ever
-            response.content.set_exception(aiohttp.ClientConnectionError("closed from here"))
         await self._session.close()
 
     @asynccontextmanager
     async def _open(self, method: str, path: str, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
         response = await self._begin(method, path, body)
-        self._answers.add(response)
         done = False
         try:
-            self._check_open()  # closed while the head was on its way: reading on would be aiohttp's RuntimeError
             if response.status != 200:
                 raise self._read_error(response.status, await self._whole(response), retry_after(response.headers))
             yield response
             done = True
         finally:
-            self._answers.discard(response)
             # `release` would keep reading an answer nobody wants; `close` tells the other side now.
             if done and response.content.at_eof():
                 response.release()
@@ -145,7 +139,8 @@ class Http:
                 response.close()
 
     async def _begin(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
-        self._check_open()
+        if self._session.closed:
+            raise Unreachable("the connection to the server was closed")
         patience = self._patience
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=patience.connect, connect=None, sock_read=patience.first_byte
@@ -164,10 +159,6 @@ class Http:
             raise Garbled(f"the server's answer is not HTTP: {type(error).__name__}") from error
         set_idle(response, patience.idle)
         return response
-
-    def _check_open(self) -> None:
-        if self._session.closed:
-            raise Unreachable("the connection to the server was closed")
 
     async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
         data = bytearray()
@@ -198,7 +189,8 @@ async def piece(response: aiohttp.ClientResponse) -> bytes:
         return await response.content.readany()
     except (aiohttp.SocketTimeoutError, TimeoutError) as error:
         raise BackendTimeout("the server fell silent in the middle of its answer") from error
-    except (aiohttp.ClientError, ConnectionError) as error:
+    except (aiohttp.ClientError, ConnectionError, RuntimeError) as error:
+        # The last one is aiohttp's for a body whose connection was closed from here while nobody read it.
         raise StreamCut("the connection broke in the middle of the answer") from error
 
 

@@ -136,7 +136,7 @@ class LlamaCpp:
 
     @staticmethod
     def generate_reader(*, gather: bool = False) -> StreamReader:
-        """Reads the stream of ``/completion`` and ``/infill``; ``gather`` puts the answer's ids into ``Done.context``."""
+        """Reads what ``/completion`` and ``/infill`` stream; ``gather`` puts the answer's ids into ``Done.context``."""
         return StreamReader(ServerSentEvents(), _TextReader(gather=gather).read)
 
     @staticmethod

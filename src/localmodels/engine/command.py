@@ -98,7 +98,7 @@ def server_arguments(config: RunnerConfig) -> list[str]:
     if not config.mmap:
         flags.append(("--no-mmap", None))
     if config.embedding:
-        flags.append(("--embeddings", None))
+        flags += [("--embeddings", None), ("--kv-unified", None)]
     if config.pooling:
         flags.append(("--pooling", config.pooling))
     if config.projector:

@@ -45,6 +45,7 @@ class LiveRunner:
         self.dialect = LlamaCpp()
         self.http = Http("http://runner", self.dialect.read_error, socket=config.socket, patience=PATIENT)
         self.seats = Seats(self.http, config.parallel, config.slot_dir)
+        self.gone = asyncio.Event()  # set by the pool, once everybody who decides knows of the end
         self._directory = directory
         self._spin = spin
         self._leaving = asyncio.Event()
@@ -107,6 +108,8 @@ class LiveRunner:
                 await self._process.exited.wait()
         except TimeoutError:
             return None
+        # Who is told of a death may ask again at once, and must not be sent to the dead runner.
+        await self.gone.wait()
         return RunnerDied(f"the engine stopped while it ran {self.name}: {self._process.why()}")
 
     async def _unless_leaving(self, work: Coroutine[Any, Any, object]) -> bool:

@@ -216,6 +216,7 @@ class Pool:
             outcome = RunnerFailed(runner.id, error)
         del self._runners[runner.id]
         self._tell(outcome)
+        runner.gone.set()
 
     def _set_alarm(self, now: float) -> None:
         if self._timer is not None:

@@ -70,6 +70,8 @@ def parameters(config: RunnerConfig) -> xllamacpp.CommonParams:
         p.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     if config.embedding:
         p.embedding = True
+        # Otherwise llama.cpp cuts batches of unlike lengths into pieces, and the mean is that of the last piece.
+        p.kv_unified = True
     if config.pooling:
         p.pooling_type = _POOLINGS[config.pooling]
     if config.projector:

@@ -209,10 +209,13 @@ def check_abilities(request: ChatRequest, model: Found) -> None:
     """Refuses what the model cannot do, by name, instead of an answer that ignores half of the question.
 
     Raises:
-        Unsupported: tools for a model whose template has no place for them, pictures without a projector.
+        Unsupported: tools for a model whose template has no place for them, thinking likewise, pictures without a
+            projector.
     """
     if request.tools and "tools" not in model.capabilities:
         raise Unsupported(f"{model.name} does not support tools", param="tools")
+    if request.think and "thinking" not in model.capabilities:
+        raise Unsupported(f"{model.name} does not support thinking", param="think")
     if "vision" not in model.capabilities and any(
         not isinstance(part, Text) for message in request.messages for part in message.parts
     ):
@@ -242,9 +245,12 @@ def as_conversation(request: GenerateRequest) -> ChatRequest:
 
 
 async def continued(backend: Answerer, request: GenerateRequest, conversation: ChatRequest) -> GenerateRequest:
-    """The raw request that goes on from an earlier one's ``context`` (Ollama's deprecated way of remembering)."""
+    """The raw request that goes on from an earlier one's ``context`` (Ollama's deprecated way of remembering).
+
+    The context stays where it is: the dialect puts it before the prompt.
+    """
     tokens = await backend.tokenize(await backend.render(conversation))
-    return replace(request, raw=True, prompt=(*request.context, *tokens), options=conversation.options)
+    return replace(request, raw=True, prompt=tokens, options=conversation.options)
 
 
 async def fitting(backend: Answerer, request: ChatRequest, facts: Facts) -> Stream:

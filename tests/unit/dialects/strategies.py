@@ -19,6 +19,7 @@ from localmodels.core.chat import (
     Image,
     Message,
     Text,
+    ThinkLevel,
     Timings,
     TokenLogprob,
     Tool,
@@ -69,7 +70,9 @@ options = st.fixed_dictionaries({}, optional={name: option_values(row) for name,
     lambda values: Options(**values)
 )
 keep_alives = st.none() | st.integers(-1, 10**6).map(float) | st.floats(-1, 1e9)
-thinks = st.sampled_from([None, True, False, "low", "medium", "high", "max"])
+thinks: st.SearchStrategy[bool | ThinkLevel | None] = st.sampled_from(
+    [None, True, False, "low", "medium", "high", "max"]
+)
 formats = st.none() | st.builds(Format, st.none() | objects, st.sampled_from(["", "person"]))
 
 images = st.builds(Image, st.binary(min_size=1, max_size=9), st.sampled_from(["", "image/png"]))

@@ -91,20 +91,25 @@ def test_figures_come_back() -> None:
     [
         (404, b'{"error":"model \'x\' not found"}', ModelNotFound, "model 'x' not found"),
         (404, b'{"error":"model \\"x\\" not found, try pulling it first"}', ModelNotFound, "model 'x' not found"),
-        (404, b'{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}', ModelNotFound, "'x'"),
+        (404, b'{"error":{"message":"model `x` does not exist","code":"model_not_found"}}', ModelNotFound, "'x'"),
         (404, b'{"detail":"Not Found"}', NotFound, "Not Found"),
         (404, b"404 page not found", NotFound, "answered 404"),
         (
             400,
-            b'{"error":{"code":400,"message":"request (4011 tokens) exceeds the available context size (2048 tokens),'
-            b' try increasing it","type":"exceed_context_size_error","n_prompt_tokens":4011,"n_ctx":2048}}',
+            (
+                b'{"error":{"code":400,"message":"request (4011 tokens) exceeds the available context size (2048 tokens),'
+                b""
+                b' try increasing it","type":"exceed_context_size_error","n_prompt_tokens":4011,"n_ctx":2048}}'
+            ),
             ContextLengthExceeded,
             "2048 tokens, but the prompt has 4011",
         ),
         (
             400,
-            b'{"error":{"message":"This model\'s maximum context length is 2048 tokens. However, you requested 2500'
-            b' tokens.","type":"BadRequestError","param":null,"code":400}}',
+            (
+                b'{"error":{"message":"This model\'s maximum context length is 2048 tokens. However, you requested 2500'
+                b' tokens.","type":"BadRequestError","param":null,"code":400}}'
+            ),
             ContextLengthExceeded,
             "2048 tokens, but the prompt has 2500",
         ),

@@ -33,12 +33,17 @@ OLLAMA, OPENAI = DIALECTS["ollama"], DIALECTS["openai"]
 stamps = st.builds(Stamp, some.texts, some.words, st.integers(0, 2**60))
 
 
-def streamed(reader: EventReader, pieces: list[bytes]) -> list[Event]:
-    events: list[Event] = []
+def drain(reader: EventReader, pieces: list[bytes], seen: list[Event]) -> None:
+    """Reads to the end; ``seen`` keeps what came before an error."""
     for piece in pieces:
-        events += reader.feed(piece)
+        seen += reader.feed(piece)
     reader.close()
-    return events
+
+
+def streamed(reader: EventReader, pieces: list[bytes]) -> list[Event]:
+    seen: list[Event] = []
+    drain(reader, pieces, seen)
+    return seen
 
 
 def written(writer: EventWriter, events: list[Event]) -> bytes:
@@ -143,9 +148,7 @@ def test_after_a_failure_there_is_no_success(
     reader = dialect.chat_reader()
     seen: list[Event] = []
     with pytest.raises(LocalModelsError):
-        for piece in some.cut(data, cuts):
-            seen += reader.feed(piece)
-        reader.close()
+        drain(reader, some.cut(data, cuts), seen)
     complete = getattr(carried, f"{name}_chat_events")
     usage = {} if name == "ollama" else {"usage": True}
     told = complete(events, request.top_logprobs, **usage)

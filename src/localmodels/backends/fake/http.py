@@ -148,7 +148,7 @@ async def misheaded(wire: Wire, transport: asyncio.Transport) -> None:
         raise Hangup(reset=False)
 
 
-def hang_up(transport: asyncio.Transport, *, reset: bool) -> None:
+def hang_up(transport: asyncio.WriteTransport, *, reset: bool) -> None:
     """Ends a connection: with a FIN behind everything that was written, or with a reset."""
     if reset:
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
