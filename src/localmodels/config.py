@@ -176,9 +176,10 @@ def default_home(machine: Machine) -> str:
 
 
 def default_models(machine: Machine) -> str:
-    """Where Ollama keeps its models: as the user's program, and as Linux's system service."""
+    """Where Ollama keeps its models: as the user's program, and as a service by its installer or a distribution."""
     own = [f"{machine.home}/.ollama/models"] if machine.home else []
-    return ":".join([*own, *(["/usr/share/ollama/.ollama/models"] if machine.platform == "linux" else [])])
+    service = ["/usr/share/ollama/.ollama/models", "/var/lib/ollama/.ollama/models", "/var/lib/ollama/models"]
+    return ":".join([*own, *(service if machine.platform == "linux" else [])])
 
 
 DAY = 86_400.0
@@ -217,7 +218,7 @@ SETTINGS: Mapping[str, Setting] = {
             environ=("OLLAMA_MODELS",),
             many=True,
             separator=":",
-            default_doc="`~/.ollama/models`; Linux also `/usr/share/ollama/.ollama/models`",
+            default_doc="`~/.ollama/models`; Linux also those of Ollama's service",
         ),
         Setting(
             "model",

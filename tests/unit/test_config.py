@@ -67,7 +67,7 @@ def test_defaults() -> None:
     config = settings.config
     assert config.listen == (Address("127.0.0.1", 8000), Address("127.0.0.1", 11434))
     assert config.home == DATA
-    assert config.models == (Path("/home/ada/.ollama/models"), Path("/usr/share/ollama/.ollama/models"))
+    assert config.models[:2] == (Path("/home/ada/.ollama/models"), Path("/usr/share/ollama/.ollama/models"))
     assert (config.keep_alive, config.load_timeout, config.drain_timeout) == (300, 600, 30)
     assert (config.num_parallel, config.max_queue, config.gpu_layers) == (0, 512, -1)
     assert (config.model, config.alias, config.origins, config.llama_server) == ((), (), (), None)

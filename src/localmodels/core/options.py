@@ -147,7 +147,7 @@ def parse_options(values: Mapping[str, Any], *, prefix: str = "") -> Options:
     for name, value in values.items():
         option = OPTIONS.get(name)
         if option is None:
-            ignored.append(_shown(name))
+            ignored.append(str(name)[:60])
         elif value is not None:
             checked[name] = check(option, value, param=prefix + name)
     return Options(**checked, ignored=tuple(ignored[:16]))

@@ -60,7 +60,10 @@ class Application:
 
     async def _answer(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
         refusal = self._gate.judge(
-            headers(scope, b"host"), headers(scope, b"origin"), "".join(headers(scope, b"sec-fetch-site"))
+            headers(scope, b"host"),
+            headers(scope, b"origin"),
+            "".join(headers(scope, b"sec-fetch-site")),
+            (scope.get("server") or ("",))[0],
         )
         if refusal is not None:
             raise refusal

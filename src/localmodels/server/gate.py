@@ -26,17 +26,21 @@ class Gate:
         self._hosts = LOOPBACK | {host.lower() for host in hosts}
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
-    def judge(self, hosts: list[str], origins: list[str], site: str) -> LocalModelsError | None:
+    def judge(
+        self, hosts: list[str], origins: list[str], site: str, reached: str = "127.0.0.1"
+    ) -> LocalModelsError | None:
         """Why this request must not be answered, or None.
 
         Args:
             hosts: every ``Host`` header.
+            reached: our own address on this connection. A ``Host`` that is this very address is no rebound name.
             origins: every ``Origin`` header.
             site: the ``Sec-Fetch-Site`` header, empty when there is none.
         """
         if len(hosts) != 1:
             return InvalidRequest("a request needs exactly one Host header")
-        if host_name(hosts[0]) not in self._hosts:
+        name = host_name(hosts[0])
+        if name not in self._hosts and name != reached:
             return Misdirected(f"this server is not {hosts[0][:100]!r}; allow the name with --allowed-host")
         if len(origins) > 1:
             return InvalidRequest("a request has at most one Origin header")

@@ -42,7 +42,7 @@ class Inspector:
         return State(
             status=verdict(draining=draining, usable=bool(survey.entries), notes=notes),
             model_ready=default is not None and not failure and not draining,
-            default_model=name,
+            default_model=to_model(default).name if default else name,
             models=tuple(map(to_model, survey.entries)),
             notes=tuple(notes),
             details=await self._details() if verbose else {},

@@ -109,8 +109,10 @@ def fact_headers(request: ChatRequest | GenerateRequest, facts: Facts) -> Header
     if facts.truncated_messages:
         headers.append((b"x-localmodels-truncated", str(facts.truncated_messages).encode()))
     if request.options.ignored:
-        names = ", ".join(request.options.ignored).encode("ascii", "backslashreplace")
-        headers.append((b"x-localmodels-ignored-options", names))
+        names = ", ".join(request.options.ignored)
+        # A stranger's words in a header: nothing that could end a line or be read as two.
+        safe = "".join(char if char.isascii() and char.isprintable() else "?" for char in names)
+        headers.append((b"x-localmodels-ignored-options", safe.encode()))
     return headers
 
 

@@ -8,16 +8,16 @@ from typing import Protocol
 from urllib.parse import parse_qs, unquote
 from uuid import uuid4
 
+import msgspec
 from msgspec import Struct
 from starlette.types import Scope
 
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import InvalidRequest
-from localmodels.dialects import listing, ollama
+from localmodels.dialects import listing, ollama, strict_json
 from localmodels.dialects.protocol import Dialect, Stamp
 from localmodels.flows.chat import Answers
 from localmodels.server.inference import Reply
-from localmodels.server.tokens import read
 
 
 class Catalog(Protocol):
@@ -48,6 +48,9 @@ class _Show(Struct, frozen=True):
     verbose: bool = False
 
 
+_SHOW = msgspec.json.Decoder(_Show)
+
+
 class Listings:
     """The routes."""
 
@@ -69,7 +72,7 @@ class Listings:
                 verbose=query.get("verbose", ["false"])[-1] in {"1", "true"},
             )
         else:
-            asked = read(body, _Show)
+            asked = strict_json.read(body, _SHOW)
         if not (asked.model or asked.name):
             raise InvalidRequest("model is required", param="model")
         return listing.write_show(await self._catalog.describe(asked.model or asked.name, verbose=asked.verbose))

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 import localmodels
-from localmodels.config import Config, Settings, check_binds
+from localmodels.config import Config, ConfigError, Settings, check_binds
 from localmodels.core.options import Options
 from localmodels.engine.hardware import Hardware, probe
 from localmodels.engine.housing import Housing
@@ -157,10 +157,11 @@ def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
         The exit status: 0 after an orderly end, 1 when a port cannot be had.
 
     Raises:
-        ConfigError: an address that must not be served without a key.
+        ConfigError: an address that must not be served without a key, a program that is not there.
     """
     config = settings.config
     check_binds(config)
+    check_program(config)
     set_up_logging(config.log_level, config.log_format)
     for note in settings.notes:
         log.warning("%s", note)
@@ -185,6 +186,17 @@ def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(main())
     return 0
+
+
+def check_program(config: Config) -> None:
+    """Looks at a ``llama-server`` of the user's own before the first request has to.
+
+    Raises:
+        ConfigError: there is no program at this path.
+    """
+    program = config.llama_server
+    if program and not (program.is_file() and os.access(program, os.X_OK)):
+        raise ConfigError(f"llama_server: {program} is not a program")
 
 
 def greet(out: TextIO, urls: list[str], *, as_json: bool) -> None:

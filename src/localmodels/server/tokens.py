@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 from starlette.types import Scope
 
-from localmodels.core.errors import InvalidRequest, InvalidValue
+from localmodels.dialects import strict_json
 from localmodels.flows.chat import Answers
 
-T = TypeVar("T")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -35,6 +33,10 @@ class _Content(Struct, frozen=True):
     content: str
 
 
+_TOKENIZE = msgspec.json.Decoder(_Tokenize)
+_DETOKENIZE = msgspec.json.Decoder(_Detokenize)
+
+
 class Tokens:
     """The two routes; an empty model name is the default model."""
 
@@ -44,27 +46,12 @@ class Tokens:
 
     async def tokenize(self, scope: Scope, body: bytes) -> bytes:
         """``{"content", "model"?, "add_special"?}`` to ``{"tokens"}``."""
-        asked = read(body, _Tokenize)
+        asked = strict_json.read(body, _TOKENIZE)
         model = asked.model or await self._default()
         return _ENCODER.encode(_Tokens(await self._answers.tokenize(model, asked.content, special=asked.add_special)))
 
     async def detokenize(self, scope: Scope, body: bytes) -> bytes:
         """``{"tokens", "model"?}`` to ``{"content"}``."""
-        asked = read(body, _Detokenize)
+        asked = strict_json.read(body, _DETOKENIZE)
         model = asked.model or await self._default()
         return _ENCODER.encode(_Content(await self._answers.detokenize(model, asked.tokens)))
-
-
-def read(body: bytes, shape: type[T]) -> T:
-    """The body as a value of this shape.
-
-    Raises:
-        InvalidRequest: it is not JSON.
-        InvalidValue: it is, of another shape; the message says where.
-    """
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError as error:
-        raise InvalidValue(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from error

@@ -25,25 +25,6 @@ from localmodels.store.manifests import Config, Layer, Manifest
 REMEMBERED = 512
 REMEMBERED_BYTES = 64 * 1024  # Ollama's own manifests have about 1 KiB
 
-# Where Ollama keeps models when it runs as a service: by its own installer, then by the packages of distributions.
-SERVICE_ROOTS = (
-    Path("/usr/share/ollama/.ollama/models"),
-    Path("/var/lib/ollama/.ollama/models"),
-    Path("/var/lib/ollama/models"),
-    Path("/var/lib/ollama"),
-)
-
-
-def ollama_roots(environ: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    """Where Ollama's models may be: ``OLLAMA_MODELS`` alone if it is set, else its default places.
-
-    Most of them are not there; such a shelf is empty.
-    """
-    if environ.get("OLLAMA_MODELS"):
-        return (Path(environ["OLLAMA_MODELS"]),)
-    return (home / ".ollama/models", *SERVICE_ROOTS)
-
-
 class OllamaShelf:
     """A store in Ollama's layout, read only."""
 

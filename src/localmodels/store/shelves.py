@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from localmodels.artifacts.gguf import parts
 from localmodels.core.catalog import ModelName
-from localmodels.core.errors import InvalidValue, ModelDamaged
+from localmodels.core.errors import ModelDamaged
 from localmodels.core.options import Options
 from localmodels.store.entries import Damaged, Entry, Source, details_of, expect, rfc3339
 from localmodels.store.headers import Headers
@@ -48,21 +48,6 @@ class ModelFiles(Struct, frozen=True):
 
     model: Path
     projector: Path | None = None
-
-
-def parse_model_flag(text: str) -> tuple[ModelName, ModelFiles]:
-    """Reads ``NAME=FILE.gguf`` or ``NAME=FILE.gguf,MMPROJ.gguf``.
-
-    Raises:
-        InvalidValue: the text has another form, or the name is none.
-    """
-    name, equals, rest = text.partition("=")
-    if not equals or not rest:
-        raise InvalidValue(f"--model takes NAME=FILE.gguf, not {text[:120]!r}", param="model")
-    model, comma, projector = rest.rpartition(",")
-    if comma and model.endswith(".gguf") and projector:
-        return ModelName.parse(name), ModelFiles(Path(model), Path(projector))
-    return ModelName.parse(name), ModelFiles(Path(rest))
 
 
 class FileShelf:

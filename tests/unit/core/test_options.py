@@ -100,7 +100,7 @@ def test_the_table_and_the_value_have_the_same_names() -> None:
 
 def test_unknown_names_are_told_and_do_nothing() -> None:
     options = parse_options({"temprature": 0.1, "top_k": 3})
-    assert options == Options(top_k=3, ignored=("'temprature'",))
+    assert options == Options(top_k=3, ignored=("temprature",))
 
 
 def test_no_more_than_sixteen_unknown_names_are_told_and_each_is_short() -> None:

@@ -455,6 +455,11 @@ def test_a_client_is_told_what_cannot_be_said() -> None:
             DIALECT.write_generate(request)
 
 
+def test_no_limit_is_not_said_in_words_that_other_servers_refuse() -> None:
+    sent = msgspec.json.decode(DIALECT.write_chat(ChatRequest("m", (), options=Options(num_predict=-1, num_ctx=64))))
+    assert (sent["options"], "max_tokens" in sent) == ({"num_predict": -1, "num_ctx": 64}, False)
+
+
 @pytest.mark.parametrize(
     ("data", "kind"),
     [

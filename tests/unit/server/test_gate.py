@@ -57,6 +57,11 @@ def test_other_names_are_misdirected(host: str) -> None:
     assert isinstance(GATE.judge([host], [], ""), Misdirected)
 
 
+def test_our_own_address_on_this_connection_is_a_name_of_ours() -> None:
+    assert GATE.judge(["192.0.2.2:8000"], [], "", reached="192.0.2.2") is None
+    assert isinstance(GATE.judge(["192.0.2.3:8000"], [], "", reached="192.0.2.2"), Misdirected)
+
+
 @pytest.mark.parametrize("hosts", [[], ["localhost", "localhost"], ["localhost", "evil.example"]])
 def test_exactly_one_host(hosts: list[str]) -> None:
     assert isinstance(GATE.judge(hosts, [], ""), InvalidRequest)

@@ -17,18 +17,17 @@ from localmodels import engine
 from localmodels.artifacts.gguf import read_header
 from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import ModelName
-from localmodels.core.errors import InvalidValue, ModelDamaged
+from localmodels.core.errors import ModelDamaged
 from localmodels.core.options import Options
 from localmodels.store.entries import Damaged, Entry, capabilities, rfc3339
 from localmodels.store.headers import Headers
-from localmodels.store.ollama import SERVICE_ROOTS, OllamaShelf, ollama_roots
+from localmodels.store.ollama import OllamaShelf
 from localmodels.store.shelves import (
     BuiltinShelf,
     FileShelf,
     ModelFiles,
     Shelf,
     builtin_path,
-    parse_model_flag,
 )
 
 NAME = ModelName.parse("tiny:q4")
@@ -387,26 +386,6 @@ def test_a_link_that_its_owner_named_is_followed(tmp_path: Path) -> None:
     assert only(FileShelf({NAME: ModelFiles(tmp_path / "link.gguf")})).header.architecture == "llama"
 
 
-@pytest.mark.parametrize(
-    ("text", "name", "files"),
-    [
-        ("m=/x/y.gguf", "m", ModelFiles(Path("/x/y.gguf"))),
-        ("me/m:q4=y.gguf", "me/m:q4", ModelFiles(Path("y.gguf"))),
-        ("m=y.gguf,eyes.gguf", "m", ModelFiles(Path("y.gguf"), Path("eyes.gguf"))),
-        ("m=a=b.gguf", "m", ModelFiles(Path("a=b.gguf"))),
-        ("m=a,b.gguf", "m", ModelFiles(Path("a,b.gguf"))),
-    ],
-)
-def test_the_model_flag(text: str, name: str, files: ModelFiles) -> None:
-    assert parse_model_flag(text) == (ModelName.parse(name), files)
-
-
-@pytest.mark.parametrize("text", ["", "m", "m=", "=x.gguf", "../m=x.gguf", "/x/y.gguf"])
-def test_what_is_no_model_flag(text: str) -> None:
-    with pytest.raises(InvalidValue):
-        parse_model_flag(text)
-
-
 # The built-in model
 
 
@@ -425,13 +404,7 @@ def test_the_built_in_model_lies_in_the_package() -> None:
     assert builtin_path() == Path(engine.__path__[0]) / "builtin.gguf"
 
 
-# Places and times
-
-
-def test_ollamas_places(tmp_path: Path) -> None:
-    assert ollama_roots({"OLLAMA_MODELS": "/m"}, tmp_path) == (Path("/m"),)
-    assert ollama_roots({"OLLAMA_MODELS": ""}, tmp_path)[0] == tmp_path / ".ollama/models"
-    assert ollama_roots({}, tmp_path)[1:] == SERVICE_ROOTS
+# Times
 
 
 @pytest.mark.parametrize("nanoseconds", [0, 1, 999_999_999, 1_750_000_000_000_000_000, 2**62])
