@@ -4,7 +4,8 @@ The one rule: what one parser reads one way and another parser another way is no
 NaN, infinities, halves of surrogate pairs and broken strings, but it keeps the last of two equal keys, skips over bytes
 that are not UTF-8 in fields it does not know, and meets depth with a ``RecursionError``; :func:`check` closes these
 three (threat V-34 and part D of the reliability notes). It splits the body at its quotes and comes to Python once a
-text, not once a character: 25 to 60 microseconds for a conversation of 10 KB, twice what Python's own parser takes.
+text, not once a character: 50 to 80 microseconds for a conversation of 10 KB, 350 for 10 KB of nothing but tools (three
+and seven times what Python's own parser takes, which keeps the whole tree in memory), 16 ms for a picture of 20 MB.
 """
 
 from __future__ import annotations

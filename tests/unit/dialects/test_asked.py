@@ -97,7 +97,7 @@ def test_16_pictures_in_all() -> None:
 
 def test_the_options_object_wins_over_the_top_level() -> None:
     read = asked.read_options({"temperature": 0.5, "typo": 1}, {"temperature": 1, "max_tokens": 7, "seed": None})
-    assert read == Options(temperature=0.5, num_predict=7, ignored=("'typo'",))
+    assert read == Options(temperature=0.5, num_predict=7, ignored=("typo",))
 
 
 def test_an_option_is_named_where_the_caller_put_it() -> None:

@@ -97,9 +97,8 @@ def test_figures_come_back() -> None:
         (
             400,
             (
-                b'{"error":{"code":400,"message":"request (4011 tokens) exceeds the available context size (2048 tokens),'
-                b""
-                b' try increasing it","type":"exceed_context_size_error","n_prompt_tokens":4011,"n_ctx":2048}}'
+                b'{"error":{"code":400,"message":"request (4011 tokens) exceeds the available context size (2048'
+                b' tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":4011,"n_ctx":2048}}'
             ),
             ContextLengthExceeded,
             "2048 tokens, but the prompt has 4011",

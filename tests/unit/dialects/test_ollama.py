@@ -122,7 +122,7 @@ def test_open_webui_puts_options_at_the_top_level() -> None:
 
 
 def test_a_misspelt_option_is_remembered() -> None:
-    assert chat(options={"temprature": 1, "numa": False}).options.ignored == ("'temprature'", "'numa'")
+    assert chat(options={"temprature": 1, "numa": False}).options.ignored == ("temprature", "numa")
 
 
 @pytest.mark.parametrize(
