@@ -31,6 +31,7 @@ from localmodels.core.options import NO_OPTIONS, Options
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
 
 Stream = AsyncGenerator[list[Event], None]
+Request = ChatRequest | GenerateRequest | EmbedRequest
 
 
 class Answerer(Backend, Protocol):
@@ -79,7 +80,7 @@ class Found(Protocol):
         """In the words of ``core.catalog.Capability``."""
         ...
 
-    def ready(self, request: ChatRequest | GenerateRequest | EmbedRequest) -> AbstractAsyncContextManager[Answerer]:
+    def ready(self, request: Request) -> AbstractAsyncContextManager[Answerer]:
         """Waits until it can answer this request and keeps it so; leaving frees the place."""
         ...
 
@@ -163,7 +164,8 @@ class Answers:
         model = await self._finder.find(request.model)
         async with model.ready(request) as backend:
             loaded = monotonic_ns()
-            embeddings = await backend.embed(request)
+            # No inputs only load the model, as in Ollama.
+            embeddings = await backend.embed(request) if request.inputs else Embeddings(())
         timings = replace(embeddings.timings, total=monotonic_ns() - started, load=loaded - started)
         return replace(embeddings, timings=timings)
 

@@ -7,19 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from localmodels.core.catalog import Description, Model, Running
-from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
+from localmodels.core.chat import EmbedRequest, Message, Text
 from localmodels.core.options import Options
 from localmodels.engine.loadable import Loadable, Loader, Purpose
 from localmodels.engine.pool import Pool
-from localmodels.flows.chat import Answerer, Defaults
+from localmodels.flows.chat import Answerer, Defaults, Request
 from localmodels.store.entries import Entry, capabilities, to_model
 from localmodels.store.library import Library
 
 # The sources' own default (seeds 002 and 003), unless the file brings its author's.
 USUAL = Options(temperature=0.7)
 AUTHORS_TEMPERATURE = "general.sampling.temp"
-
-Request = ChatRequest | GenerateRequest | EmbedRequest
 
 
 class Local:
