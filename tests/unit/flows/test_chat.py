@@ -207,7 +207,11 @@ def test_a_prompt_is_one_user_message_unless_it_is_raw() -> None:
 
 
 def test_a_context_is_gone_on_from() -> None:
-    assert generate(Model(Counting()), prompt="four xx", context=(9, 8)).text == "(9, 8, 4, 2)"
+    backend = Counting()
+    generate(Model(backend), prompt="four xx", context=(9, 8))
+    asked = backend.asked[0]
+    assert isinstance(asked, GenerateRequest)
+    assert (asked.raw, asked.context, asked.prompt) == (True, (9, 8), (4, 2))
 
 
 def test_embeddings_of_nothing_only_load() -> None:
