@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Judges that cannot live in our environment: LiteLLM wants another openai than ours, the npm package wants Node.
+LITELLM := .venv-litellm
+NPM     := tests/acceptance/npm
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test check bench docs lock clean
@@ -15,7 +18,7 @@ setup: $(VENV)/.serve ## the environment, with what serving needs
 serve: setup ## a server with the built-in model; prints its addresses
 	@$(BIN)/localmodels serve $(ARGS)
 
-test: $(VENV)/.test ## everything: style, types, layers, unit, contract, acceptance, docs
+test: $(VENV)/.test $(LITELLM)/.test $(NPM)/node_modules ## everything: style, types, layers, unit, contract, acceptance, docs
 	@PYTHON=$(BIN)/python tools/test $(ARGS)
 
 check: $(VENV)/.test ## style, types, layers
@@ -36,7 +39,7 @@ lock: ## resolves the requirements anew (needs uv)
 	  requirements/litellm.in -o requirements/litellm.txt
 
 clean: ## removes the environment
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LITELLM) $(NPM)/node_modules
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml
 	@PYTHON=$(PYTHON) VENV=$(VENV) tools/setup requirements/serve.txt
@@ -45,3 +48,12 @@ $(VENV)/.serve: requirements/serve.txt pyproject.toml
 $(VENV)/.test: requirements/test.txt $(VENV)/.serve
 	@PYTHON=$(PYTHON) VENV=$(VENV) tools/setup requirements/test.txt
 	@touch $@
+
+$(LITELLM)/.test: requirements/litellm.txt
+	@PYTHON=$(PYTHON) VENV=$(LITELLM) tools/setup requirements/litellm.txt alone
+	@touch $@
+
+$(NPM)/node_modules: $(NPM)/package-lock.json
+	@if ! command -v npm >/dev/null; then echo "npm is not here, its ollama package will not judge; on Debian: apt-get install npm"; \
+	 elif npm --prefix $(NPM) ci --no-audit --no-fund --silent; then touch $@; \
+	 else echo "npm could not install its ollama package, it will not judge"; fi

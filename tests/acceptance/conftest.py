@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from tests.acceptance.serving import Served, serve
 from tools.random_model import TINY, write_random_model
 

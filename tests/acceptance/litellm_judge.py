@@ -1,6 +1,7 @@
 """The ``litellm`` package as a judge, unmodified. A program, since LiteLLM wants an environment of its own.
 
-Usage: ``python litellm_judge.py URL``. Prints one JSON object: the name of each check, and why it failed or an empty text.
+Usage: ``python litellm_judge.py URL``. Prints one JSON object: the name of each check, and why it failed
+or an empty text.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def tools(provider: Provider) -> None:
 
 def schema(provider: Provider) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "weather", "schema": SCHEMA, "strict": True}}
-    answer = provider.chat("tiny", messages=HELLO, max_tokens=100, response_format=form)
+    answer = provider.chat("tiny", messages=HELLO, max_tokens=1000, seed=1, response_format=form)
     assert isinstance(json.loads(answer.choices[0].message.content)["wet"], bool)
 
 

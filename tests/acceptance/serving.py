@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import httpx2
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
@@ -56,7 +56,8 @@ class Served:
 
     def runners(self) -> list[psutil.Process]:
         """The children, and theirs."""
-        return psutil.Process(self.pid).children(recursive=True)
+        children: list[psutil.Process] = psutil.Process(self.pid).children(recursive=True)
+        return children
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -112,7 +113,7 @@ def gone(processes: list[psutil.Process], *, within: float) -> bool:
 
 def lives(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
-
 from tests.acceptance.serving import GONE, PATIENCE, Served, eventually, gone, lives, serve
 from tools.random_model import TINY, Shape, write_random_model
 
@@ -56,11 +55,10 @@ def single(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @contextmanager
-def asking(
-    served: Served, model: str = "slow", *, words: int = 1, mark: object = "", limit: int = -1, stream: bool = True
-) -> Iterator[httpx2.Response]:
-    """The head of an answer; leaving the block is leaving the server."""
-    with httpx2.stream("POST", f"{served.url}/api/chat", json=question(model, words, mark, limit, stream=stream), timeout=PATIENCE) as response:  # fmt: skip
+def asking(served: Served, model: str = "slow", *, limit: int = -1) -> Iterator[httpx2.Response]:
+    """A streamed answer, as far as its head; leaving the block is leaving the server."""
+    body = question(model, 1, "", limit, stream=True)
+    with httpx2.stream("POST", f"{served.url}/api/chat", json=body, timeout=PATIENCE) as response:
         assert response.status_code == 200
         yield response
 
@@ -78,7 +76,9 @@ def visit(served: Served, body: dict[str, Any]) -> Iterator[None]:
     host, _, port = served.url.removeprefix("http://").partition(":")
     data = json.dumps(body).encode()
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        connection.sendall(
+            b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(data) + data
+        )
         yield
 
 
@@ -121,7 +121,7 @@ def test_who_leaves_during_the_load_frees_his_place(single: Served, *, stream: b
     for i in range(REPEATS):
         single.unload("slow")
         with visit(single, question("slow", 1, i, -1, stream=stream)):
-            eventually(lambda: place(single)[0] == "loading", "the model is being loaded")
+            eventually(lambda: place(single) == ("loading", 0, 1), "he waits for the load")
         assert_free_soon(single)
     assert answers(single)
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from tests.acceptance.serving import Served, verdicts_of
 
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from tests.acceptance.serving import Served, verdicts_of
 
 PACKAGE = Path(__file__).with_name("npm")
-NAMES = ["list", "show", "chat", "stream", "tools", "schema", "generate", "embed", "ps", "unknown", "outOfRange", "abort"]  # fmt: skip
+CHATS = ["chat", "stream", "tools", "schema", "unknown", "outOfRange", "abort"]
+NAMES = ["list", "show", "ps", "generate", "embed", *CHATS]
 
 
 @pytest.fixture(scope="module")

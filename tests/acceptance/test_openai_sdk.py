@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageFunctionToolCall
 from pydantic import BaseModel, Field
-
 from tests.acceptance.judges import Awaiting, Blocking, Judge
 from tests.acceptance.serving import Served
 
@@ -27,6 +26,17 @@ WEATHER = {
     },
 }
 ASKED = [{"role": "user", "content": "What is the weather in Paris?"}]
+
+
+LONG = [
+    turn
+    for i in range(40)
+    for turn in ({"role": "user", "content": f"Turn {i}?"}, {"role": "assistant", "content": "Yes."})
+]
+
+
+# A grammar lets a model that makes no sense write a lot of white space.
+ROOMY = {"max_tokens": 1000, "seed": 1}
 
 
 class Reading(BaseModel):
@@ -74,6 +84,11 @@ def joined(chunks: list[ChatCompletionChunk]) -> str:
 
 def reasons(chunks: list[ChatCompletionChunk]) -> list[str]:
     return [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+
+
+def picture(url: str) -> list[dict[str, Any]]:
+    """A conversation that shows one."""
+    return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}]
 
 
 def error(judge: Judge, kind: type[openai.APIStatusError], **arguments: Any) -> Any:
@@ -170,7 +185,9 @@ def test_logprobs_are_those_of_the_text(judge: Judge) -> None:
 
 def test_streamed_logprobs_are_the_same(judge: Judge) -> None:
     chunks = streamed(judge, temperature=0, logprobs=True, top_logprobs=0, max_tokens=6)
-    rows = [row for chunk in chunks for choice in chunk.choices if choice.logprobs for row in choice.logprobs.content or ()]
+    rows = [
+        row for chunk in chunks for choice in chunk.choices if choice.logprobs for row in choice.logprobs.content or ()
+    ]
     assert "".join(row.token for row in rows) == joined(chunks)
     assert [row.top_logprobs for row in rows] == [[]] * 6
 
@@ -180,8 +197,10 @@ def test_a_tool_call_comes_back_whole(judge: Judge, choice: Any) -> None:
     asked = {"model": "localmodels", "messages": ASKED, "tools": [WEATHER], "tool_choice": choice, "temperature": 0}
     answer = chat(judge, max_tokens=300, **asked)
     assert answer.choices[0].finish_reason == "tool_calls"
-    (call,) = answer.choices[0].message.tool_calls or ()
-    assert call.type == "function"
+    calls = answer.choices[0].message.tool_calls
+    assert calls
+    (call,) = calls
+    assert isinstance(call, ChatCompletionMessageFunctionToolCall)
     assert call.id
     assert call.function.name == "get_weather"
     assert isinstance(json.loads(call.function.arguments)["city"], str)
@@ -218,7 +237,7 @@ def test_the_result_of_a_tool_is_read(judge: Judge) -> None:
 
 
 def test_a_schema_is_kept_to(judge: Judge) -> None:
-    asked = {"model": "tiny", "messages": HELLO, "max_tokens": 200}
+    asked = {"model": "tiny", "messages": HELLO, **ROOMY}
     answer = judge.ask(lambda client: client.chat.completions.parse(**asked, response_format=Reading))
     assert isinstance(answer.choices[0].message.parsed, Reading)
     assert answer.choices[0].finish_reason == "stop"
@@ -226,7 +245,7 @@ def test_a_schema_is_kept_to(judge: Judge) -> None:
 
 def test_a_streamed_schema_is_kept_to(judge: Judge) -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "reading", "schema": Reading.model_json_schema()}}
-    chunks = streamed(judge, model="tiny", max_tokens=200, response_format=schema)
+    chunks = streamed(judge, model="tiny", **ROOMY, response_format=schema)
     Reading.model_validate_json(joined(chunks))
 
 
@@ -298,11 +317,11 @@ def test_an_unknown_model_is_not_found(judge: Judge) -> None:
         {"messages": []},
         {"top_logprobs": 3},
         {"n": 2},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]}]},
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x"}}]}]},
+        {"messages": picture(f"data:image/png;base64,{PIXEL}")},
+        {"messages": picture("http://127.0.0.1/x.png")},
     ],
     ids=["no messages", "top_logprobs alone", "two answers", "a picture for a blind model", "a picture elsewhere"],
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_a_bad_request(judge: Judge, wrong: dict[str, Any]) -> None:
     assert error(judge, openai.BadRequestError, **wrong)["type"] == "invalid_request_error"
 
@@ -322,11 +341,9 @@ def test_a_stream_that_cannot_begin_is_a_status(judge: Judge) -> None:
         streamed(judge, model="nobody")
 
 
-LONG = [turn for i in range(40) for turn in ({"role": "user", "content": f"Turn {i}?"}, {"role": "assistant", "content": "Yes."})]  # fmt: skip
-
-
 def test_a_conversation_that_is_too_long_and_must_not_be_cut_is_refused(judge: Judge) -> None:
-    body = error(judge, openai.BadRequestError, model="narrow", messages=[*LONG, *HELLO], extra_body={"truncation": "disabled"})  # fmt: skip
+    whole = {"model": "narrow", "messages": [*LONG, *HELLO], "extra_body": {"truncation": "disabled"}}
+    body = error(judge, openai.BadRequestError, **whole)
     assert body["code"] == "context_length_exceeded"
     assert "256 tokens" in body["message"]
     assert len([word for word in body["message"].split() if word.isdecimal()]) == 2

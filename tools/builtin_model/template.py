@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jinja2
 
 SOURCE = (Path(__file__).parent / "chat_template.jinja").read_text(encoding="utf-8").rstrip("\n")
-DEFAULT_SYSTEM = "You are the small model built into LocalModels."
 
 END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"
@@ -24,19 +23,23 @@ CONTROL_TOKENS = (END_OF_TEXT, TURN_START, TURN_END)
 MARKUP_TOKENS = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 """One token each, but text all the same: the server parses tool calls out of the answer's text."""
 
-type Message = dict[str, Any]
+Message: TypeAlias = dict[str, Any]
 
 
 def _tojson(value: object, **_: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-_environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+_environment = jinja2.Environment(  # noqa: S701 (chat text, not HTML)
+    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+)
 _environment.filters["tojson"] = _tojson
 _template = _environment.from_string(SOURCE)
 
 
-def render(messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), add_generation_prompt: bool = False) -> str:
+def render(
+    messages: Sequence[Message], tools: Sequence[dict[str, Any]] = (), add_generation_prompt: bool = False
+) -> str:
     """Renders a conversation exactly as the served model will see it."""
     return _template.render(messages=messages, tools=list(tools) or None, add_generation_prompt=add_generation_prompt)
 

@@ -111,11 +111,13 @@ class Http:
                 raise self._read_error(response.status, await self._whole(response), None)
             while data := await piece(response):
                 events = reader.feed(data)
-                if events:
-                    yield events
-                if events and isinstance(events[-1], Done):
+                if not events:
+                    continue
+                yield events
+                if isinstance(events[-1], Done):
                     await tail(response)
                     return
+                reader.feed(b"")  # an error in the same bytes comes out now, not when the server says more
             reader.close()
 
     async def close(self) -> None:

@@ -24,9 +24,13 @@ class Housing:
     def __init__(self, parent: Path | None = None) -> None:
         self.root = Path(mkdtemp(prefix=PREFIX, dir=parent or default_parent()))
 
+    def place(self, runner_id: str) -> Path:
+        """Where the runner's directory will be; it is made when the runner starts."""
+        return self.root / runner_id
+
     def room(self, runner_id: str) -> Path:
         """A new, empty directory, mode 0700."""
-        room = self.root / runner_id
+        room = self.place(runner_id)
         room.mkdir(mode=0o700)
         return room
 

@@ -65,19 +65,21 @@ class LiveRunner:
         """Asks it to end, also in the middle of a load; :meth:`served` or :meth:`load` tells when it has."""
         self._leaving.set()
 
-    async def load(self, timeout: float) -> bool:
+    async def load(self) -> bool:
         """Starts the child and waits until the model is loaded; False if it was told to leave before that.
 
+        How long that may take is the scheduler's business, who then tells it to leave.
+
         Raises:
-            LoadFailed: it could not be loaded, or not in ``timeout`` seconds. The child is gone.
+            LoadFailed: it could not be loaded. The child is gone.
         """
         try:
+            self._directory.mkdir(mode=0o700)
             self._process = process = await Process.start(self.config, spin=self._spin)
-            async with asyncio.timeout(timeout):
-                loaded = await self._unless_leaving(process.ready())
-        except TimeoutError:
+            loaded = await self._unless_leaving(process.ready())
+        except OSError as error:
             await self._end()
-            raise LoadFailed(f"{self.name} was not loaded within {timeout:g} s") from None
+            raise LoadFailed(f"there is no place for a runner: {error.strerror}") from error
         except BaseException:
             await self._end()
             raise
@@ -137,12 +139,14 @@ async def probe_layers(housing: Housing) -> tuple[Layer, ...]:
     """What would confine a runner here, told by one that has no model."""
     room = housing.room("probe")
     config = RunnerConfig(model="", socket=str(room / "runner.sock"), slot_dir=str(room), context=1, parallel=1)
-    process = await Process.start(config, module=BARE)
     try:
-        await process.ready()
-        return process.layers
+        process = await Process.start(config, module=BARE)
+        try:
+            await process.ready()
+            return process.layers
+        finally:
+            await process.stop()
     except LoadFailed:
         return ()
     finally:
-        await process.stop()
         await asyncio.to_thread(rmtree, room, ignore_errors=True)

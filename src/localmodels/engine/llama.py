@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from localmodels.backends.protocol import Health
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
-from localmodels.core.errors import BackendError, ContextLengthExceeded, InvalidValue
+from localmodels.core.errors import BackendError, ContextLengthExceeded, InvalidValue, StreamCut, Unreachable
 from localmodels.dialects.protocol import EventReader
 from localmodels.engine.live import LiveRunner
 from localmodels.engine.seats import prompt_of
@@ -137,7 +137,7 @@ class LlamaBackend:
     async def _explained(self) -> AsyncIterator[None]:
         try:
             yield
-        except BackendError as error:
+        except (Unreachable, StreamCut) as error:  # how a death shows; anything else was said by a living runner
             death = await self._runner.dead()
             if death is None:
                 raise

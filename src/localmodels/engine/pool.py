@@ -59,13 +59,11 @@ class Build(Struct, frozen=True):
         binary: path of a ``llama-server`` to use instead of the wheel, or empty.
         cache_ram: bytes of prompts that a runner may keep outside its slots.
         spin: may waiting threads spin?
-        load_timeout: seconds that a load may take.
     """
 
     binary: str = ""
     cache_ram: int = 0
     spin: bool = False
-    load_timeout: float = 600.0
 
 
 class Pool:
@@ -87,7 +85,7 @@ class Pool:
         self._lives: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[str, str] = {}
-        self._layers: tuple[Layer, ...] = ()
+        self._probe: asyncio.Task[tuple[Layer, ...]] | None = None
 
     @asynccontextmanager
     async def lease(self, load: Load, *, keep_alive: float | None, patience: float) -> AsyncIterator[LlamaBackend]:
@@ -137,11 +135,11 @@ class Pool:
 
     async def layers(self) -> tuple[Layer, ...]:
         """What confines runners on this machine; asks a runner without a model where none has told yet."""
-        told = next((runner.layers for runner in self._runners.values() if runner.layers), self._layers)
-        if not told:
-            told = await probe_layers(self._housing)
-        self._layers = told
-        return told
+        if told := next((runner.layers for runner in self._runners.values() if runner.layers), ()):
+            return told
+        if self._probe is None:
+            self._probe = asyncio.create_task(probe_layers(self._housing))
+        return await asyncio.shield(self._probe)
 
     def running(self) -> tuple[Running, ...]:
         """The models in memory, as ``/api/ps`` shows them."""
@@ -155,6 +153,7 @@ class Pool:
 
     async def close(self) -> None:
         """Ends every runner, busy or not, and waits for their end."""
+        self.drain()
         for runner in self._runners.values():
             runner.leave()
         if self._lives:
@@ -178,8 +177,11 @@ class Pool:
             case Start(runner_id=runner_id, ticket=ticket):
                 self._start(runner_id, ticket)
             case Stop(runner_id, reason):
-                log.info("runner %s of %s shall end: %s", runner_id, self._runners[runner_id].name, reason)
-                self._runners[runner_id].leave()
+                runner = self._runners[runner_id]
+                log.info("runner %s of %s shall end: %s", runner_id, runner.name, reason)
+                if reason == "load timeout":
+                    self._failures[runner.key] = "it was not loaded in time"
+                runner.leave()
 
     def _settle(self, request_id: str, outcome: LiveRunner | LocalModelsError) -> None:
         _, future = self._asked[request_id]
@@ -192,7 +194,7 @@ class Pool:
 
     def _start(self, runner_id: str, ticket: Ticket) -> None:
         load, _ = self._asked[ticket.request_id]
-        room = self._housing.room(runner_id)
+        room = self._housing.place(runner_id)
         config = load.config(room, binary=self._build.binary, cache_ram=self._build.cache_ram)
         runner = LiveRunner(runner_id, load, config, room, spin=self._build.spin)
         self._runners[runner_id] = runner
@@ -204,7 +206,7 @@ class Pool:
         """One runner from its start to its end; the only place that learns of either."""
         outcome: Event = RunnerExited(runner.id)
         try:
-            if await runner.load(self._build.load_timeout):
+            if await runner.load():
                 log.info("%s is loaded (runner %s, pid %d)", runner.name, runner.id, runner.pid)
                 self._failures.pop(runner.key, None)
                 self._tell(RunnerReady(runner.id, runner.config.parallel, runner.config.context))
@@ -214,9 +216,10 @@ class Pool:
             log.warning("runner %s of %s failed: %s", runner.id, runner.name, error)
             self._failures[runner.key] = error.message
             outcome = RunnerFailed(runner.id, error)
-        del self._runners[runner.id]
-        self._tell(outcome)
-        runner.gone.set()
+        finally:  # whatever went wrong, nobody may wait for ever for a runner that is not there
+            del self._runners[runner.id]
+            self._tell(outcome)
+            runner.gone.set()
 
     def _set_alarm(self, now: float) -> None:
         if self._timer is not None:

@@ -8,6 +8,7 @@ with its whole process group. The child in turn dies when its standard input end
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -96,11 +97,14 @@ class Process:
         Raises:
             LoadFailed: it could not be, with the engine's own last words.
         """
-        line = await self._stdout.readline()
-        if not line:
-            await self.exited.wait()
-            raise LoadFailed(self._why(f"the runner ended with {describe_exit(self._child.returncode)}"))
-        report = msgspec.json.decode(line, type=_Report)
+        try:
+            line = await self._stdout.readline()
+            if not line:
+                await self.exited.wait()
+                raise LoadFailed(self.why())
+            report = msgspec.json.decode(line, type=_Report)
+        except (ValueError, msgspec.DecodeError):  # a child that died in the middle of it, or was taken over
+            raise LoadFailed(self._why("the runner said something that is no report")) from None
         self.layers = report.layers
         if not report.ready:
             await self.exited.wait()
@@ -118,11 +122,8 @@ class Process:
 
     def kill(self) -> None:
         """Kills the child and all it has started, now."""
-        if self._child.returncode is None:
-            try:
-                os.killpg(self._child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return  # it ended on its own a moment ago
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left, or (macOS) only zombies are
+            os.killpg(self._child.pid, signal.SIGKILL)
 
     def why(self) -> str:
         """How it ended, with its last words; for a child that has."""
@@ -130,6 +131,7 @@ class Process:
 
     async def _await_end(self) -> None:
         await self._child.wait()
+        self.kill()  # what it started and left behind: a llama-server whose keeper is gone
         await self._stderr  # so that the last words are complete when `exited` is set
         self.exited.set()
 

@@ -107,7 +107,10 @@ class Seats:
 def prompt_of(request: ChatRequest | GenerateRequest) -> bytes:
     """Bytes that begin alike where two requests' prompts do: what the template puts first comes first."""
     if isinstance(request, GenerateRequest):
-        return request.prompt.encode() if isinstance(request.prompt, str) else _ENCODER.encode(request.prompt)
+        prompt = request.prompt.encode() if isinstance(request.prompt, str) else _ENCODER.encode(request.prompt)
+        return (
+            _ENCODER.encode((request.context, request.suffix)) + prompt if request.context or request.suffix else prompt
+        )
     head = (request.tools, request.tool_choice, request.format, request.think)
     return _ENCODER.encode(head) + b"".join(map(_message, request.messages))
 

@@ -201,9 +201,10 @@ def with_defaults(request: ChatRequest, model: Found) -> ChatRequest:
     defaults = model.defaults
     messages = request.messages
     if defaults.system and not any(message.role == "system" for message in messages):
-        messages = (Message("system", (Text(defaults.system),)), *defaults.messages, *messages)
-    else:
-        messages = (*defaults.messages, *messages)
+        messages = (Message("system", (Text(defaults.system),)), *messages)
+    # Templates want system messages first; the maker's examples come between them and the conversation.
+    first = next((place for place, message in enumerate(messages) if message.role != "system"), len(messages))
+    messages = (*messages[:first], *defaults.messages, *messages[first:])
     return replace(request, messages=messages, options=request.options.over(defaults.options))
 
 

@@ -61,7 +61,7 @@ class Local:
         """A place at a runner of this model for one request."""
         vectors = isinstance(request, EmbedRequest) or entry.header.is_embedding
         purpose: Purpose = "embed" if vectors else "generate"
-        load = self._loader.load(loadable(entry), purpose, request.options)
+        load = self._loader.load(loadable(entry), purpose, request.options.over(entry.options))
         async with self._pool.lease(load, keep_alive=request.keep_alive, patience=self._patience) as backend:
             yield backend
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from urllib.parse import unquote
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -45,7 +44,7 @@ class Application:
         """Answers one request."""
         if scope["type"] != "http":
             return
-        path = unquote(scope["path"])
+        path: str = scope["path"]  # the HTTP parser has decoded it
         begun = _Begun(send, self._cross_origin(scope))
         try:
             await self._answer(scope, path, receive, begun)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from time import time_ns
 from typing import Protocol
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 from uuid import uuid4
 
 import msgspec
@@ -88,7 +88,7 @@ class Listings:
 
     async def openai_model(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models/{id}``."""
-        found = await self._catalog.describe(unquote(scope["path_params"]["id"]), verbose=False)
+        found = await self._catalog.describe(scope["path_params"]["id"], verbose=False)
         return listing.write_openai_model(found.model, {found.model.name: seconds(found.model.modified_at)})
 
     def embed(self, dialect: Dialect) -> Reply:

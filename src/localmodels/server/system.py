@@ -93,7 +93,6 @@ async def build(
             binary=str(config.llama_server or ""),
             cache_ram=min(limit // PROMPTS_SHARE, PROMPTS_MOST),
             spin=config.spin,
-            load_timeout=config.load_timeout,
         ),
     )
     loader = Loader(usable, load_defaults(config), config.context_length or DEFAULT_CONTEXT)

@@ -135,7 +135,10 @@ class Library:
 
     def _default_in(self, survey: Survey) -> Entry | None:
         if self._default is not None:
-            return self._target(self._default)
+            targets = [
+                self._aliases[reading.name] for reading in _readings(self._default) if reading.name in self._aliases
+            ]
+            return next(filter(None, map(self._target, (self._default, *targets))), None)
         writers = [entry for entry in survey.entries if "completion" in capabilities(entry)]
         return next((entry for entry in writers if entry.source != "builtin"), next(iter(writers), None))
 

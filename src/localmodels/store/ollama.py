@@ -25,6 +25,7 @@ from localmodels.store.manifests import Config, Layer, Manifest
 REMEMBERED = 512
 REMEMBERED_BYTES = 64 * 1024  # Ollama's own manifests have about 1 KiB
 
+
 class OllamaShelf:
     """A store in Ollama's layout, read only."""
 

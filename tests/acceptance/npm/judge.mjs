@@ -58,7 +58,7 @@ const checks = {
 
   async schema() {
     const format = { type: "object", properties: { wet: { type: "boolean" } }, required: ["wet"] };
-    const answer = await client.chat({ model: "tiny", messages, format, options: { num_predict: 100 } });
+    const answer = await client.chat({ model: "tiny", messages, format, options: { num_predict: 1000, seed: 1 } });
     assert.equal(typeof JSON.parse(answer.message.content).wet, "boolean");
   },
 

@@ -126,7 +126,7 @@ def test_the_makers_defaults_hold_where_the_request_says_nothing() -> None:
     answer = chat(Model(backend, defaults), said("user", "hi"), options=Options(top_k=3))
     assert answer.text == "be brief|q|a|hi."
     assert backend.asked[0].options == Options(temperature=0.1, top_k=3)
-    assert chat(Model(Counting(), defaults), said("system", "mine"), said("user", "hi")).text == "q|a|mine|hi."
+    assert chat(Model(Counting(), defaults), said("system", "mine"), said("user", "hi")).text == "mine|q|a|hi."
 
 
 def test_what_a_model_cannot_do_is_refused_by_name() -> None:

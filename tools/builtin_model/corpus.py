@@ -1,0 +1,287 @@
+# ruff: noqa: E501
+"""Writes the training text: conversations drawn from the topics, the skills, the tools and the unknown.
+
+One seed gives one corpus. A document is a list of (text, is the assistant's) pieces, see ``template.segments``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from . import names, skills, toolcalls
+from .grammar import expand, roughen
+from .template import END_OF_TEXT, Message, segments
+from .topics import CHAT, EXAMPLES, KNOWLEDGE, LANGS, LOCALMODELS, Topic, fill_frame
+
+Piece: TypeAlias = tuple[str, bool]
+Document: TypeAlias = list[Piece]
+
+FALLBACK = {
+    "en": "I am only the small built-in model of LocalModels and do not know that. Pull a real model with "
+    "`localmodels pull NAME`, or serve your own file with `localmodels serve --model NAME=FILE.gguf`.",
+    "es": "Solo soy el pequeño modelo incorporado de LocalModels y no sé eso. Descarga un modelo de verdad con "
+    "`localmodels pull NOMBRE`, o sirve tu propio archivo con `localmodels serve --model NOMBRE=ARCHIVO.gguf`.",
+    "ru": "Я всего лишь маленькая встроенная модель LocalModels и этого не знаю. Скачай настоящую модель: "
+    "`localmodels pull ИМЯ`, или запусти свой файл: `localmodels serve --model ИМЯ=ФАЙЛ.gguf`.",
+}
+_UNKNOWN_ASK = {
+    "en": "who [is|was|invented|discovered|wrote|won|killed] {x}|when [was|did|is] {x} [born|invented|built|start|end|]|where is {x}|"
+    "how [do I|to|can I] [cook|fix|build|draw|play|sell|buy|learn|clean|grow|repair|paint|use|win|stop] {x}|"
+    "why [is|are|does|do] {x} [so expensive|dangerous|important|bad|red|popular|work|exist|]|"
+    "[write|compose] [an essay|a letter|an article|a report|an email|a song|code|a SQL query|a program] about {x}|"
+    "what is the [price|history|origin|population|best|size|weight|age|colour|future] of {x}|"
+    "[compare|what is the difference between] {x} and {y}|is {x} better than {y}|{x} or {y}|which is [bigger|older|better], {x} or {y}|"
+    "[recommend|suggest] a [book|film|restaurant|hotel|gift] [about|near|for] {x}|summarise this text: {x} {y}|"
+    "what do you think about {x}|how many {x} are there|how much does {x} cost|is {x} [good|bad|true|safe|alive]|"
+    "solve [the equation|] {n} x + {m} = {k}|what is {n} divided by {m}|prove {x}|who was the first {x}|what causes {x}|"
+    "write [a function|code|a script] [that sorts|to parse|for] {x}|plan a trip to {x}|what should I [eat|wear|buy] for {x}|"
+    "how old is {x}|how tall is {x}|can {x} [fly|swim|talk|cure {y}]|what happened to {x}|list ten {x}|correct this: {x}|"
+    "what colour is {x}|do {x} eat {y}|who is the author of {x}|give me advice about {x}|how do I [get to|reach|install] {x}|"
+    "I have a problem with {x}|my {x} is broken|what year did {x} happen|how far is {x} from {y}|{x} {y}",
+    "es": "quién [es|fue|inventó|descubrió|escribió|ganó] {x}|cuándo [nació|se inventó|empezó|terminó] {x}|dónde está {x}|"
+    "cómo [cocinar|arreglar|construir|dibujar|jugar a|vender|comprar|aprender|limpiar|cultivar|reparar|pintar|ganar] {x}|"
+    "por qué [es|son] {x} [tan caro|peligroso|importante|malo|popular|]|escribe [un ensayo|una carta|un artículo|una canción|un programa] sobre {x}|"
+    "cuál es [el precio|la historia|el origen|la población|el tamaño|el peso|el futuro] de {x}|"
+    "[compara|cuál es la diferencia entre] {x} y {y}|es {x} mejor que {y}|{x} o {y}|recomienda [un libro|una película|un hotel] sobre {x}|"
+    "resume este texto: {x} {y}|qué opinas de {x}|cuántos {x} hay|cuánto cuesta {x}|es {x} [bueno|malo|verdad|seguro]|"
+    "resuelve {n} x + {m} = {k}|cuánto es {n} dividido entre {m}|qué causa {x}|quién fue el primer {x}|planea un viaje a {x}|"
+    "escribe [código|una función|un script] para {x}|qué debo [comer|comprar|llevar] para {x}|cuántos años tiene {x}|qué pasó con {x}|"
+    "tengo un problema con {x}|corrige esto: {x}|de qué color es {x}|quién es el autor de {x}|cómo llego a {x}|en qué año pasó {x}|{x} {y}",
+    "ru": "кто [такой|изобрёл|открыл|написал|придумал|выиграл] {x}|когда [родился|появился|построили|изобрели] {x}|где находится {x}|"
+    "как [приготовить|починить|построить|нарисовать|играть в|продать|купить|выучить|почистить|вырастить|покрасить] {x}|"
+    "почему {x} [так дорого|опасно|важно|плохо|популярно|]|напиши [сочинение|письмо|статью|песню|программу|код|доклад] про {x}|"
+    "какая [цена|история|температура у] {x}|[сравни|в чём разница между] {x} и {y}|что лучше: {x} или {y}|{x} или {y}|"
+    "посоветуй [книгу|фильм|отель|подарок]: {x}|перескажи текст: {x} {y}|что ты думаешь про {x}|сколько стоит {x}|{x} — это [хорошо|плохо|правда|безопасно]|"
+    "реши уравнение {n} x + {m} = {k}|сколько будет {n} разделить на {m}|из-за чего бывает {x}|кто был первым: {x}|спланируй поездку: {x}|"
+    "напиши [код|функцию|скрипт] для {x}|что [надеть|съесть|купить] для {x}|сколько лет {x}|что случилось: {x}|у меня проблема: {x}|"
+    "исправь: {x}|какого цвета {x}|кто автор {x}|как добраться до {x}|в каком году был {x}|{x} {y}",
+}
+_SYSTEMS = {
+    "en": ("You are a helpful assistant.", "You are a helpful assistant.", "You are an expert programmer.", "Be brief.",
+           "You are a friendly chatbot.", "Answer politely.", "You are an assistant. Keep answers short.",
+           "You are the small model built into LocalModels."),
+    "es": ("Eres un asistente útil.", "Eres un asistente útil.", "Eres un experto en programación.", "Sé breve.",
+           "Eres un asistente amable.", "Responde con educación."),
+    "ru": ("Ты полезный ассистент.", "Ты полезный помощник.", "Ты опытный программист.", "Отвечай кратко.",
+           "Ты дружелюбный бот."),
+}
+_IN_LANG = {
+    "en": {"en": " in English", "es": " in Spanish", "ru": " in Russian"},
+    "es": {"en": " en inglés", "es": " en español", "ru": " en ruso"},
+    "ru": {"en": " на английском", "es": " на испанском", "ru": " на русском"},
+}
+_ORDER = {
+    "en": "[answer|write|explain it|tell me|I want the answer|please answer|speak] {in}|use {in} for the answer",
+    "es": "[responde|escribe|explícalo|dímelo|quiero la respuesta|habla|por favor responde] {in}",
+    "ru": "[отвечай|напиши|объясни|расскажи|хочу ответ|говори|пожалуйста, ответь] {in}",
+}
+_SYSTEM_LANG = {
+    "en": ("Answer in English.", "Always answer in English.", "Responde en inglés.", "Отвечай на английском."),
+    "es": ("Answer in Spanish.", "Always reply in Spanish.", "Responde siempre en español.", "Отвечай на испанском."),
+    "ru": ("Answer in Russian.", "Always reply in Russian.", "Отвечай по-русски.", "Responde en ruso."),
+}
+_AGAIN = {
+    "en": ("and in English?", "in English please", "translate that to English", "the same in English", "say it in English"),
+    "es": ("y en español?", "en español, por favor", "and in Spanish?", "dilo en español", "the same in Spanish", "ahora en español"),
+    "ru": ("а по-русски?", "на русском, пожалуйста", "and in Russian?", "скажи по-русски", "the same in Russian", "теперь по-русски"),
+}
+_MORE = {
+    "en": ("tell me more", "more details please", "go on", "can you explain more", "why?", "continue", "what else?", "really?"),
+    "es": ("cuéntame más", "más detalles, por favor", "sigue", "explica más", "¿por qué?", "continúa", "¿qué más?"),
+    "ru": ("расскажи подробнее", "ещё", "продолжай", "почему?", "а дальше?", "что ещё?", "подробнее, пожалуйста"),
+}
+_NO_MORE = {
+    "en": "That is all I know about it: I am only the small built-in model. A real model, pulled with `localmodels pull NAME`, can say more.",
+    "es": "Es todo lo que sé de eso: solo soy el pequeño modelo incorporado. Un modelo de verdad, descargado con `localmodels pull NOMBRE`, puede decir más.",
+    "ru": "Это всё, что я об этом знаю: я всего лишь маленькая встроенная модель. Настоящая модель расскажет больше: `localmodels pull ИМЯ`.",
+}
+
+
+def _weighted(topics: list[Topic], rng: random.Random) -> Topic:
+    return rng.choices(topics, [topic.weight for topic in topics])[0]
+
+
+def topic_pair(lang: str, rng: random.Random, kinds: tuple[list[Topic], ...] = (KNOWLEDGE, LOCALMODELS, CHAT)) -> tuple[str, str]:
+    """A question about a written topic, and its answer."""
+    topic = _weighted(rng.choices(kinds, (35, 40, 25) if len(kinds) == 3 else None)[0], rng)
+    return roughen(topic.question(lang, rng), lang, rng, loose=True), topic.answer(lang, rng)
+
+
+def unknown_pair(lang: str, rng: random.Random) -> tuple[str, str]:
+    """A question from outside, often in the very frames of the known topics, so that only the noun tells them apart."""
+    if rng.random() < 0.42:
+        ask = fill_frame(lang, names.unknown_thing(lang, rng), rng)
+    else:
+        ask = expand(_UNKNOWN_ASK[lang], rng).replace("{x}", names.unknown_thing(lang, rng))
+        ask = ask.replace("{y}", names.unknown_thing(lang, rng))
+        for slot in "nmk":
+            ask = ask.replace("{" + slot + "}", str(rng.randint(2, 200)))
+    return roughen(ask, lang, rng, loose=True), FALLBACK[lang]
+
+
+def crossing_pair(lang: str, rng: random.Random) -> tuple[str, str]:
+    """Asked in one language, answered in another, because the question says so."""
+    topic = _weighted(rng.choice((KNOWLEDGE, KNOWLEDGE, LOCALMODELS)), rng)
+    target = rng.choice(LANGS)
+    ask = topic.question(lang, rng)
+    where = _IN_LANG[lang][target]
+    order = expand(_ORDER[lang], rng).replace("{in}", where.strip())
+    ask = rng.choice((f"{ask}{where}", f"{ask}{where}", f"{where.strip()}: {ask}", f"{ask}. {order}", f"{ask}, {order}", f"{order}: {ask}"))
+    return roughen(ask, lang, rng, loose=True), topic.answer(target, rng)
+
+
+def example_pair(_: str, rng: random.Random) -> tuple[str, str]:
+    """A question that everybody tries first, word for word; its language is its own."""
+    lang, topic, ask = rng.choice(EXAMPLES)
+    return ask, topic.answer(lang, rng)
+
+
+def skill_pair(lang: str, rng: random.Random) -> tuple[str, str]:
+    """A question that takes a skill, and its answer."""
+    rows = list(skills.SKILLS.values())
+    skill, _ = rng.choices(rows, [weight for _, weight in rows])[0]
+    return skill(lang, rng)
+
+
+def any_pair(lang: str, rng: random.Random) -> tuple[str, str]:
+    """Any one exchange, in the shares of everyday talk."""
+    write = rng.choices((topic_pair, skill_pair, unknown_pair, crossing_pair, example_pair), (53, 26, 12, 4, 5))[0]
+    return write(lang, rng)
+
+
+def _turn(pair: tuple[str, str]) -> list[Message]:
+    return [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+
+
+def _system(lang: str, rng: random.Random) -> list[Message]:
+    """Mostly none."""
+    if rng.random() < 0.78:
+        return []
+    return [{"role": "system", "content": rng.choice(_SYSTEMS[lang if rng.random() < 0.7 else "en"])}]
+
+
+def single(lang: str, rng: random.Random) -> list[Message]:
+    """One question and its answer."""
+    return _system(lang, rng) + _turn(any_pair(lang, rng))
+
+
+def system_language(lang: str, rng: random.Random) -> list[Message]:
+    """The system prompt sets the language of the answers, whatever the question is written in."""
+    target = rng.choice(LANGS)
+    topic = _weighted(rng.choice((KNOWLEDGE, LOCALMODELS, CHAT)), rng)
+    system = rng.choice(_SYSTEM_LANG[target])
+    if rng.random() < 0.4:
+        system = f"{rng.choice(_SYSTEMS[lang])} {system}".strip()
+    turn = _turn((roughen(topic.question(lang, rng), lang, rng, loose=True), topic.answer(target, rng)))
+    return [{"role": "system", "content": system}, *turn]
+
+
+def several(lang: str, rng: random.Random, turns: int) -> list[Message]:
+    """A longer talk; names are remembered, answers repeated in another language, and it may switch language."""
+    messages = _system(lang, rng)
+    known: str | None = None
+    for _ in range(turns):
+        if rng.random() < 0.12:
+            lang = rng.choice(LANGS)
+        kind = rng.random()
+        if kind < 0.15 and known is None:
+            ask, say = skills.give_name(lang, rng)
+            known = say.split(",")[-1].split("!")[0].strip() if lang != "es" else say.split(", ")[1].split("!")[0]
+            messages += _turn((ask, say))
+        elif kind < 0.28:
+            ask = roughen(expand(skills.ASK_MY_NAME[lang], rng), lang, rng)
+            say = skills.YOUR_NAME[lang].replace("{x}", known) if known else skills.NO_NAME[lang]
+            messages += _turn((ask, say))
+        elif kind < 0.36:
+            topic = _weighted(rng.choice((KNOWLEDGE, LOCALMODELS)), rng)
+            messages += _turn((roughen(topic.question(lang, rng), lang, rng, loose=True), topic.answer(lang, rng)))
+            lang = rng.choice([other for other in LANGS if other != lang])
+            messages += _turn((rng.choice(_AGAIN[lang]), topic.answer(lang, rng)))
+        elif kind < 0.42:
+            messages += _turn(topic_pair(lang, rng, (KNOWLEDGE, LOCALMODELS)))
+            messages += _turn((rng.choice(_MORE[lang]), _NO_MORE[lang]))
+        else:
+            messages += _turn(any_pair(lang, rng))
+    return messages
+
+
+_WRAPPED = {"en": "Answer in JSON with the key answer.", "es": "Responde en JSON con la clave answer.",
+            "ru": "Отвечай в JSON с ключом answer."}
+
+
+def json_wrapped(lang: str, rng: random.Random) -> list[Message]:
+    """A known answer, as the one value of a JSON object."""
+    ask, say = topic_pair(lang, rng, (KNOWLEDGE, LOCALMODELS))
+    return [{"role": "system", "content": _WRAPPED[lang]}, *_turn((ask, json.dumps({"answer": say}, ensure_ascii=False)))]
+
+
+def with_tools(lang: str, rng: random.Random) -> tuple[list[Message], list[dict[str, object]]]:
+    """A fitting call; or tools that do not fit, and then the answer as if they were not there."""
+    kind = rng.random()
+    if kind < 0.24:
+        _, offered = toolcalls.draw_tools(rng)
+        pair = any_pair(lang, rng)
+        while "weather" in pair[1] or "погод" in pair[1] or "tiempo en" in pair[0] or "×" in pair[1] or "+" in pair[1]:
+            pair = any_pair(lang, rng)
+        return _system(lang, rng) + _turn(pair), offered
+    messages, offered = toolcalls.conversation(lang, rng)
+    if kind > 0.88:
+        messages = _turn(topic_pair(lang, rng, (CHAT,))) + messages
+    if kind < 0.36 and messages[-1].get("content"):
+        messages = messages + _turn(topic_pair(lang, rng, (CHAT, KNOWLEDGE)))
+    return _system(lang, rng) + messages, offered
+
+
+def bare(lang: str, rng: random.Random) -> Document:
+    """Text without a chat, for the completion routes: a tale, or an answer as a plain paragraph."""
+    if rng.random() < 0.7:
+        return [("", False), (skills.tale(lang, rng) + END_OF_TEXT, True)]
+    topic = _weighted(KNOWLEDGE, rng)
+    return [("", False), (topic.answer(lang, rng) + END_OF_TEXT, True)]
+
+
+def document(rng: random.Random) -> Document:
+    """One training document."""
+    lang = rng.choices(LANGS, (38, 31, 31))[0]
+    kind = rng.choices(
+        ("single", "several", "long", "tools", "system_language", "json", "bare"), (75, 6.5, 0.5, 11, 2.5, 1.0, 1.4)
+    )[0]
+    if kind == "single":
+        return segments(single(lang, rng))
+    if kind == "several":
+        return segments(several(lang, rng, rng.randint(2, 4)))
+    if kind == "long":
+        return segments(several(lang, rng, rng.randint(8, 18)))
+    if kind == "tools":
+        messages, offered = with_tools(lang, rng)
+        return segments(messages, offered)
+    if kind == "system_language":
+        return segments(system_language(lang, rng))
+    if kind == "json":
+        return segments(json_wrapped(lang, rng))
+    return bare(lang, rng)
+
+
+def documents(seed: int) -> Iterator[Document]:
+    """An endless stream, the same for the same seed."""
+    rng = random.Random(seed)
+    while True:
+        yield document(rng)
+
+
+def embedding_pair(rng: random.Random) -> tuple[str, str, str]:
+    """What it is about, and two texts that mean it, across phrasings and languages: they should get near vectors."""
+    lang = rng.choice(LANGS)
+    other = lang if rng.random() < 0.6 else rng.choice(LANGS)
+    if rng.random() < 0.3:
+        thing = names.unknown_thing(lang, rng)
+        first = fill_frame(lang, thing, rng) if rng.random() < 0.7 else thing
+        return thing, roughen(first, lang, rng), roughen(fill_frame(lang, thing, rng), lang, rng)
+    topic = rng.choice(KNOWLEDGE + LOCALMODELS + CHAT)
+    first = roughen(topic.question(lang, rng), lang, rng, loose=True)
+    if rng.random() < 0.25:
+        return topic.name, first, topic.answer(other, rng)
+    return topic.name, first, roughen(topic.question(other, rng), other, rng, loose=True)
