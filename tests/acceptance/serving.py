@@ -19,7 +19,7 @@ from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import httpx2
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 T = TypeVar("T")
 

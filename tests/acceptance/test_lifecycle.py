@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 from tests.acceptance.serving import GONE, PATIENCE, Served, eventually, gone, lives, serve
 from tools.random_model import TINY, Shape, write_random_model

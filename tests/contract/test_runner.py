@@ -17,7 +17,7 @@ from tools.random_model import TINY, write_random_model
 from localmodels.artifacts.gguf import read_header
 from localmodels.core.catalog import Model
 from localmodels.core.chat import Done, EmbedRequest, Event, fold
-from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, RunnerDied
+from localmodels.core.errors import ContextLengthExceeded, InvalidValue, LocalModelsError, RunnerDied
 from localmodels.core.options import Options
 from localmodels.engine.hardware import Hardware
 from localmodels.engine.housing import Housing
@@ -59,11 +59,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @asynccontextmanager
-async def engine(model: Path, purpose: Purpose = "generate") -> AsyncIterator[Engine]:
+async def engine(
+    model: Path, build: Build | None = None, *, purpose: Purpose = "generate", slots: int = 2
+) -> AsyncIterator[Engine]:
     loadable = Loadable("tiny", Model("tiny:latest", 1, "d", ""), str(model), read_header(model))
     housing = Housing()
-    pool = Pool(Scheduler(Limits(memory=4 * GIB)), housing, Build())
-    load = Loader(HARDWARE, Options(num_parallel=2, num_ctx=512)).load(loadable, purpose, Options())
+    pool = Pool(Scheduler(Limits(memory=4 * GIB)), housing, build or Build())
+    load = Loader(HARDWARE, Options(num_parallel=slots, num_ctx=512 if slots == 2 else 2048)).load(
+        loadable, purpose, Options()
+    )
     try:
         yield Engine(pool, load)
     finally:
@@ -169,7 +173,7 @@ async def test_closing_ends_open_streams_with_an_error(model: Path) -> None:
 
 @awaited
 async def test_vectors_models_and_health(model: Path) -> None:
-    async with engine(model, "embed") as here, here.leased() as backend:
+    async with engine(model, purpose="embed") as here, here.leased() as backend:
         embeddings = await backend.embed(EmbedRequest("tiny:latest", ("one", "two")))
         assert await backend.models() == ("tiny:latest",)
         assert (await backend.health()).ok
@@ -181,7 +185,7 @@ async def test_vectors_models_and_health(model: Path) -> None:
 
 @awaited
 async def test_a_vector_does_not_depend_on_what_else_was_asked(model: Path) -> None:
-    async with engine(model, "embed") as here, here.leased() as backend:
+    async with engine(model, purpose="embed") as here, here.leased() as backend:
         together = (await backend.embed(EmbedRequest("tiny:latest", ("one", "abcdefgh")))).vectors
         alone = [(await backend.embed(EmbedRequest("tiny:latest", (text,)))).vectors[0] for text in ("one", "abcdefgh")]
     for vector, same in zip(together, alone, strict=True):
@@ -197,3 +201,41 @@ async def test_health_of_a_runner_that_is_gone_tells_and_does_not_raise(model: P
         health = await backend.health()
     assert not health.ok
     assert health.detail
+
+
+@awaited
+async def test_a_runner_that_falls_silent_is_ended_and_its_streams_are_told(model: Path) -> None:
+    async with engine(model, Build(pulse=0.02, silence=0.2)) as here:
+
+        def freeze() -> None:
+            os.kill(here.pool.runners()[0].pid, signal.SIGSTOP)
+
+        with pytest.raises(RunnerDied):
+            await endless(here, freeze)
+        async with here.leased() as backend:
+            assert isinstance((await heard(backend, "Hello?"))[-1], Done)
+
+
+@awaited
+async def test_tokens_that_the_model_does_not_have_are_named(model: Path) -> None:
+    async with engine(model) as here, here.leased() as backend:
+        assert await backend.detokenize(await backend.tokenize("hello", special=False)) == "hello"
+        for wrong in (-1, 2**31 - 1):
+            with pytest.raises(InvalidValue, match=f"{wrong} is no token"):
+                await backend.detokenize((wrong,))
+
+
+@awaited
+async def test_requests_that_begin_alike_share_what_was_computed(model: Path) -> None:
+    """Four at once with the same new prefix: it is computed once, and every one of them finds it in the cache."""
+    prefix = "the same long beginning of every question, " * 30
+
+    async def ask(here: Engine, number: int) -> Done:
+        async with here.leased() as backend:
+            done = (await heard(backend, f"{prefix}{number}?"))[-1]
+            assert isinstance(done, Done)
+            return done
+
+    async with engine(model, slots=4) as here:
+        ends = await asyncio.gather(*(ask(here, number) for number in range(4)))
+    assert min(end.usage.cached_tokens for end in ends) > 0.9 * ends[0].usage.prompt_tokens

@@ -60,13 +60,31 @@ _UNKNOWN_ASK = {
     "исправь: {x}|какого цвета {x}|кто автор {x}|как добраться до {x}|в каком году был {x}|{x} {y}",
 }
 _SYSTEMS = {
-    "en": ("You are a helpful assistant.", "You are a helpful assistant.", "You are an expert programmer.", "Be brief.",
-           "You are a friendly chatbot.", "Answer politely.", "You are an assistant. Keep answers short.",
-           "You are the small model built into LocalModels."),
-    "es": ("Eres un asistente útil.", "Eres un asistente útil.", "Eres un experto en programación.", "Sé breve.",
-           "Eres un asistente amable.", "Responde con educación."),
-    "ru": ("Ты полезный ассистент.", "Ты полезный помощник.", "Ты опытный программист.", "Отвечай кратко.",
-           "Ты дружелюбный бот."),
+    "en": (
+        "You are a helpful assistant.",
+        "You are a helpful assistant.",
+        "You are an expert programmer.",
+        "Be brief.",
+        "You are a friendly chatbot.",
+        "Answer politely.",
+        "You are an assistant. Keep answers short.",
+        "You are the small model built into LocalModels.",
+    ),
+    "es": (
+        "Eres un asistente útil.",
+        "Eres un asistente útil.",
+        "Eres un experto en programación.",
+        "Sé breve.",
+        "Eres un asistente amable.",
+        "Responde con educación.",
+    ),
+    "ru": (
+        "Ты полезный ассистент.",
+        "Ты полезный помощник.",
+        "Ты опытный программист.",
+        "Отвечай кратко.",
+        "Ты дружелюбный бот.",
+    ),
 }
 _IN_LANG = {
     "en": {"en": " in English", "es": " in Spanish", "ru": " in Russian"},
@@ -84,12 +102,41 @@ _SYSTEM_LANG = {
     "ru": ("Answer in Russian.", "Always reply in Russian.", "Отвечай по-русски.", "Responde en ruso."),
 }
 _AGAIN = {
-    "en": ("and in English?", "in English please", "translate that to English", "the same in English", "say it in English"),
-    "es": ("y en español?", "en español, por favor", "and in Spanish?", "dilo en español", "the same in Spanish", "ahora en español"),
-    "ru": ("а по-русски?", "на русском, пожалуйста", "and in Russian?", "скажи по-русски", "the same in Russian", "теперь по-русски"),
+    "en": (
+        "and in English?",
+        "in English please",
+        "translate that to English",
+        "the same in English",
+        "say it in English",
+    ),
+    "es": (
+        "y en español?",
+        "en español, por favor",
+        "and in Spanish?",
+        "dilo en español",
+        "the same in Spanish",
+        "ahora en español",
+    ),
+    "ru": (
+        "а по-русски?",
+        "на русском, пожалуйста",
+        "and in Russian?",
+        "скажи по-русски",
+        "the same in Russian",
+        "теперь по-русски",
+    ),
 }
 _MORE = {
-    "en": ("tell me more", "more details please", "go on", "can you explain more", "why?", "continue", "what else?", "really?"),
+    "en": (
+        "tell me more",
+        "more details please",
+        "go on",
+        "can you explain more",
+        "why?",
+        "continue",
+        "what else?",
+        "really?",
+    ),
     "es": ("cuéntame más", "más detalles, por favor", "sigue", "explica más", "¿por qué?", "continúa", "¿qué más?"),
     "ru": ("расскажи подробнее", "ещё", "продолжай", "почему?", "а дальше?", "что ещё?", "подробнее, пожалуйста"),
 }
@@ -104,7 +151,9 @@ def _weighted(topics: list[Topic], rng: random.Random) -> Topic:
     return rng.choices(topics, [topic.weight for topic in topics])[0]
 
 
-def topic_pair(lang: str, rng: random.Random, kinds: tuple[list[Topic], ...] = (KNOWLEDGE, LOCALMODELS, CHAT)) -> tuple[str, str]:
+def topic_pair(
+    lang: str, rng: random.Random, kinds: tuple[list[Topic], ...] = (KNOWLEDGE, LOCALMODELS, CHAT)
+) -> tuple[str, str]:
     """A question about a written topic, and its answer."""
     topic = _weighted(rng.choices(kinds, (35, 40, 25) if len(kinds) == 3 else None)[0], rng)
     return roughen(topic.question(lang, rng), lang, rng, loose=True), topic.answer(lang, rng)
@@ -129,7 +178,16 @@ def crossing_pair(lang: str, rng: random.Random) -> tuple[str, str]:
     ask = topic.question(lang, rng)
     where = _IN_LANG[lang][target]
     order = expand(_ORDER[lang], rng).replace("{in}", where.strip())
-    ask = rng.choice((f"{ask}{where}", f"{ask}{where}", f"{where.strip()}: {ask}", f"{ask}. {order}", f"{ask}, {order}", f"{order}: {ask}"))
+    ask = rng.choice(
+        (
+            f"{ask}{where}",
+            f"{ask}{where}",
+            f"{where.strip()}: {ask}",
+            f"{ask}. {order}",
+            f"{ask}, {order}",
+            f"{order}: {ask}",
+        )
+    )
     return roughen(ask, lang, rng, loose=True), topic.answer(target, rng)
 
 
@@ -208,14 +266,20 @@ def several(lang: str, rng: random.Random, turns: int) -> list[Message]:
     return messages
 
 
-_WRAPPED = {"en": "Answer in JSON with the key answer.", "es": "Responde en JSON con la clave answer.",
-            "ru": "Отвечай в JSON с ключом answer."}
+_WRAPPED = {
+    "en": "Answer in JSON with the key answer.",
+    "es": "Responde en JSON con la clave answer.",
+    "ru": "Отвечай в JSON с ключом answer.",
+}
 
 
 def json_wrapped(lang: str, rng: random.Random) -> list[Message]:
     """A known answer, as the one value of a JSON object."""
     ask, say = topic_pair(lang, rng, (KNOWLEDGE, LOCALMODELS))
-    return [{"role": "system", "content": _WRAPPED[lang]}, *_turn((ask, json.dumps({"answer": say}, ensure_ascii=False)))]
+    return [
+        {"role": "system", "content": _WRAPPED[lang]},
+        *_turn((ask, json.dumps({"answer": say}, ensure_ascii=False))),
+    ]
 
 
 def with_tools(lang: str, rng: random.Random) -> tuple[list[Message], list[dict[str, object]]]:

@@ -99,7 +99,9 @@ class Case:
         if lang and not in_language(text, lang):
             return False
         low = text.lower()
-        return all(any(word.strip() in low for word in group.split(" or ")) for group in self.wanted.lower().split(" & "))
+        return all(
+            any(word.strip() in low for word in group.split(" or ")) for group in self.wanted.lower().split(" & ")
+        )
 
 
 def _answer_language(case: Case) -> str | None:
@@ -107,8 +109,59 @@ def _answer_language(case: Case) -> str | None:
     return None if case.topic in ("counting", "arithmetic", "translation", "repeat", "crossing") else case.lang
 
 
-_SPANISH = frozenset(["el", "la", "los", "las", "un", "una", "de", "en", "que", "con", "por", "para", "es", "soy", "del", "te", "tu", "al", "no", "lo", "se", "hay", "y", "tu", "mi", "hola"])
-_ENGLISH = frozenset(["the", "a", "an", "of", "in", "that", "with", "for", "is", "am", "are", "and", "to", "you", "your", "it", "i", "not", "my"])
+_SPANISH = frozenset(
+    [
+        "el",
+        "la",
+        "los",
+        "las",
+        "un",
+        "una",
+        "de",
+        "en",
+        "que",
+        "con",
+        "por",
+        "para",
+        "es",
+        "soy",
+        "del",
+        "te",
+        "tu",
+        "al",
+        "no",
+        "lo",
+        "se",
+        "hay",
+        "y",
+        "tu",
+        "mi",
+        "hola",
+    ]
+)
+_ENGLISH = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "of",
+        "in",
+        "that",
+        "with",
+        "for",
+        "is",
+        "am",
+        "are",
+        "and",
+        "to",
+        "you",
+        "your",
+        "it",
+        "i",
+        "not",
+        "my",
+    ]
+)
 
 
 def in_language(text: str, lang: str) -> bool:
@@ -119,7 +172,7 @@ def in_language(text: str, lang: str) -> bool:
         return cyrillic > 0.3 * max(1, len(letters))
     if cyrillic > 0.3 * max(1, len(letters)):
         return False
-    words = [word.strip(".,:;!?¡¿()`\"").lower() for word in text.split()]
+    words = [word.strip('.,:;!?¡¿()`"').lower() for word in text.split()]
     spanish, english = sum(w in _SPANISH for w in words), sum(w in _ENGLISH for w in words)
     return spanish >= english if lang == "es" else english >= spanish
 
@@ -192,7 +245,11 @@ def tool_scores(engine: Engine, temperature: float, tally: Tally) -> None:
             calls = choice["message"].get("tool_calls") or []
             function = calls[0]["function"] if len(calls) == 1 else {"name": "", "arguments": "{}"}
             values = [str(value) for value in json.loads(function["arguments"]).values()]
-            good = function["name"] == offer["function"]["name"] and town in values and choice["finish_reason"] == "tool_calls"
+            good = (
+                function["name"] == offer["function"]["name"]
+                and town in values
+                and choice["finish_reason"] == "tool_calls"
+            )
             tally.add("tool call", lang, good, f"{question} → {choice['message']}")
             if not good:
                 continue
@@ -205,7 +262,9 @@ def tool_scores(engine: Engine, temperature: float, tally: Tally) -> None:
             good = said["finish_reason"] == "stop" and number_said in text and in_language(text, lang)
             tally.add("tool result", lang, good, f"{question} {result} → {said['message']}")
     for number, (lang, question) in enumerate(_NO_FIT):
-        choice = engine.chat([{"role": "user", "content": question}], temperature, tools=[_OFFERS[number % len(_OFFERS)]])
+        choice = engine.chat(
+            [{"role": "user", "content": question}], temperature, tools=[_OFFERS[number % len(_OFFERS)]]
+        )
         text = choice["message"].get("content") or ""
         good = choice["finish_reason"] == "stop" and not choice["message"].get("tool_calls") and in_language(text, lang)
         tally.add("tool does not fit", lang, good or "1, 2, 3" in text, f"{question} → {choice['message']}")
@@ -304,7 +363,16 @@ def embedding_scores(engine: Engine) -> dict[str, float]:
     return {"near": near / count, "far": far / count, "nearer": won / count, "found first": first / count}
 
 
-_ODD = ("🙂🚀", "  two  spaces\n\n\tand a tab", "ÀÉÎÕÜ ñandú", "Ёжик в тумане", "日本語 テスト", "a=1;b==2 // c", "1234567890", "I'll we've it's")
+_ODD = (
+    "🙂🚀",
+    "  two  spaces\n\n\tand a tab",
+    "ÀÉÎÕÜ ñandú",
+    "Ёжик в тумане",
+    "日本語 テスト",
+    "a=1;b==2 // c",
+    "1234567890",
+    "I'll we've it's",
+)
 
 
 def tokenizer_check(engine: Engine, tokenizer: Tokenizer) -> tuple[int, int]:
@@ -322,14 +390,21 @@ def tokenizer_check(engine: Engine, tokenizer: Tokenizer) -> tuple[int, int]:
 
 def long_prompt(engine: Engine) -> bool:
     """A conversation of some two thousand tokens still gets an ended answer."""
-    turn = [{"role": "user", "content": "What is Python?"}, {"role": "assistant", "content": "Python is a language. " * 12}]
+    turn = [
+        {"role": "user", "content": "What is Python?"},
+        {"role": "assistant", "content": "Python is a language. " * 12},
+    ]
     choice = engine.chat([*(turn * 28), {"role": "user", "content": "Hello!"}])
     return bool(choice["finish_reason"] == "stop")
 
 
 def streamed_call(engine: Engine) -> bool:
     """A tool call that is streamed arrives whole and ends with ``tool_calls``."""
-    body = {"messages": [{"role": "user", "content": "What is the weather like in Paris?"}], "tools": _OFFERS[:1], "temperature": 0}
+    body = {
+        "messages": [{"role": "user", "content": "What is the weather like in Paris?"}],
+        "tools": _OFFERS[:1],
+        "temperature": 0,
+    }
     name, arguments, ending = "", "", ""
     for event in engine.stream("/v1/chat/completions", body):
         choice = event["choices"][0] if event["choices"] else {"delta": {}}
@@ -337,12 +412,18 @@ def streamed_call(engine: Engine) -> bool:
         for call in choice["delta"].get("tool_calls") or []:
             name += call["function"].get("name") or ""
             arguments += call["function"].get("arguments") or ""
-    return bool(name == "get_current_weather" and json.loads(arguments)["location"] == "Paris" and ending == "tool_calls")
+    return bool(
+        name == "get_current_weather" and json.loads(arguments)["location"] == "Paris" and ending == "tool_calls"
+    )
 
 
 def schema_answer(engine: Engine) -> bool:
     """With a JSON schema the answer is that JSON, with the values of the question."""
-    schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"]}
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+        "required": ["name", "age"],
+    }
     choice = engine.chat(
         [{"role": "user", "content": "Ollama is 22 years old. Respond using JSON"}],
         response_format={"type": "json_schema", "json_schema": {"name": "person", "schema": schema}},
@@ -352,7 +433,9 @@ def schema_answer(engine: Engine) -> bool:
 
 def speed(engine: Engine) -> float:
     """Generated tokens a second, from the server's own timing."""
-    reply = engine.post("/completion", {"prompt": "Once upon a time", "n_predict": 128, "temperature": 0, "ignore_eos": True})
+    reply = engine.post(
+        "/completion", {"prompt": "Once upon a time", "n_predict": 128, "temperature": 0, "ignore_eos": True}
+    )
     return float(reply["timings"]["predicted_per_second"])
 
 
@@ -382,9 +465,17 @@ def _tables(engine: Engine, temperature: float, title: str) -> tuple[list[str], 
     lines.append(_row("unknown: says so and how to pull", everything, lambda topic: topic == "unknown"))
     names = sorted({topic for topic, _ in extra.rows})
     lines += [_row(name, [extra], name.__eq__) for name in names]
-    lines += ["", "By topic, right/asked in English, Spanish, Russian:", "", "| topic | en | es | ru |", "|---|---|---|---|"]
+    lines += [
+        "",
+        "By topic, right/asked in English, Spanish, Russian:",
+        "",
+        "| topic | en | es | ru |",
+        "|---|---|---|---|",
+    ]
     for name in dict.fromkeys(topic for tally in everything for topic, _ in tally.rows):
-        counts = [[sum(c) for c in zip(*(t.share(name.__eq__, lang) for t in everything), strict=True)] for lang in LANGS]
+        counts = [
+            [sum(c) for c in zip(*(t.share(name.__eq__, lang) for t in everything), strict=True)] for lang in LANGS
+        ]
         lines.append(f"| {name} | " + " | ".join(f"{right}/{asked}" for right, asked in counts) + " |")
     return [*lines, ""], [f"{title.lower()}: {miss}" for tally in (*everything, extra) for miss in tally.misses]
 

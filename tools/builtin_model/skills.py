@@ -19,11 +19,99 @@ Pair: TypeAlias = tuple[str, str]
 Skill: TypeAlias = Callable[[str, random.Random], Pair]
 
 NUMBERS = {
-    "en": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"],
-    "es": ["cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve", "diez", "once", "doce", "trece", "catorce", "quince", "dieciséis", "diecisiete", "dieciocho", "diecinueve", "veinte"],
-    "ru": ["ноль", "один", "два", "три", "четыре", "пять", "шесть", "семь", "восемь", "девять", "десять", "одиннадцать", "двенадцать", "тринадцать", "четырнадцать", "пятнадцать", "шестнадцать", "семнадцать", "восемнадцать", "девятнадцать", "двадцать"],
+    "en": [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+        "twenty",
+    ],
+    "es": [
+        "cero",
+        "uno",
+        "dos",
+        "tres",
+        "cuatro",
+        "cinco",
+        "seis",
+        "siete",
+        "ocho",
+        "nueve",
+        "diez",
+        "once",
+        "doce",
+        "trece",
+        "catorce",
+        "quince",
+        "dieciséis",
+        "diecisiete",
+        "dieciocho",
+        "diecinueve",
+        "veinte",
+    ],
+    "ru": [
+        "ноль",
+        "один",
+        "два",
+        "три",
+        "четыре",
+        "пять",
+        "шесть",
+        "семь",
+        "восемь",
+        "девять",
+        "десять",
+        "одиннадцать",
+        "двенадцать",
+        "тринадцать",
+        "четырнадцать",
+        "пятнадцать",
+        "шестнадцать",
+        "семнадцать",
+        "восемнадцать",
+        "девятнадцать",
+        "двадцать",
+    ],
 }
-_GENITIVE_RU = ["нуля", "одного", "двух", "трёх", "четырёх", "пяти", "шести", "семи", "восьми", "девяти", "десяти", "одиннадцати", "двенадцати", "тринадцати", "четырнадцати", "пятнадцати", "шестнадцати", "семнадцати", "восемнадцати", "девятнадцати", "двадцати"]
+_GENITIVE_RU = [
+    "нуля",
+    "одного",
+    "двух",
+    "трёх",
+    "четырёх",
+    "пяти",
+    "шести",
+    "семи",
+    "восьми",
+    "девяти",
+    "десяти",
+    "одиннадцати",
+    "двенадцати",
+    "тринадцати",
+    "четырнадцати",
+    "пятнадцати",
+    "шестнадцати",
+    "семнадцати",
+    "восемнадцати",
+    "девятнадцати",
+    "двадцати",
+]
 _COUNT = {
     "en": "[count|can you count|please count|I want you to count|now count|start counting|count for me] [up |]to {b}|"
     "count [up |]from {a} to {b}|count from {a} up to {b}|[list|write|give me|say] the numbers from {a} to {b}|"
@@ -45,7 +133,7 @@ _BACK = {
 
 
 def counting(lang: str, rng: random.Random) -> Pair:
-    """"Count to 5", from and to, and backwards."""
+    """“Count to 5”, from and to, and backwards."""
     low = 1
     high = rng.choices((5, 10, 3, rng.randint(2, 20), rng.randint(2, 30)), (20, 14, 8, 45, 13))[0]
     pattern, backwards = _COUNT[lang], False
@@ -99,7 +187,9 @@ def arithmetic(lang: str, rng: random.Random) -> Pair:
     return roughen(text.replace("{a}", word(a)).replace("{b}", word(b)), lang, rng), f"{a} {sign} {b} = {value}."
 
 
-CAPITALS = [row.split("|") for row in """\
+CAPITALS = [
+    row.split("|")
+    for row in """\
 France|Paris|Francia|París|Франции|Париж
 Germany|Berlin|Alemania|Berlín|Германии|Берлин
 Spain|Madrid|España|Madrid|Испании|Мадрид
@@ -129,7 +219,8 @@ Ireland|Dublin|Irlanda|Dublín|Ирландии|Дублин
 Peru|Lima|Perú|Lima|Перу|Лима
 Cuba|Havana|Cuba|La Habana|Кубы|Гавана
 Ukraine|Kyiv|Ucrania|Kiev|Украины|Киев
-South Korea|Seoul|Corea del Sur|Seúl|Южной Кореи|Сеул""".splitlines()]
+South Korea|Seoul|Corea del Sur|Seúl|Южной Кореи|Сеул""".splitlines()
+]
 _CAPITAL_ASK = {
     "en": "[what is|what's|tell me|name|which city is] the capital [city |]of {x}|capital of {x}|"
     "{x}: capital|I [want to|must] know the capital of {x}|my homework: capital of {x}|the capital city of {x}|{x} has which capital|what city is the capital of {x}|do you know {x}'s capital|the capital of {x} is",
@@ -137,7 +228,9 @@ _CAPITAL_ASK = {
     "ru": "[какая столица|столица|назови столицу|какой город столица|скажи столицу] {x}|нужно знать столицу {x}|главный город {x}|столицу {x}|столица {x}, какая она|столица {x} — это",
 }
 _CAPITAL_SAY = {
-    "en": "The capital of {x} is {y}.", "es": "La capital de {x} es {y}.", "ru": "Столица {x} — {y}.",
+    "en": "The capital of {x} is {y}.",
+    "es": "La capital de {x} es {y}.",
+    "ru": "Столица {x} — {y}.",
 }
 
 
@@ -154,7 +247,9 @@ def capital(lang: str, rng: random.Random) -> Pair:
     return roughen(ask, lang, rng), say.replace("de el ", "del ")
 
 
-WORDS = [row.split("|") for row in """\
+WORDS = [
+    row.split("|")
+    for row in """\
 cat|gato|кошка
 dog|perro|собака
 house|casa|дом
@@ -177,7 +272,8 @@ city|ciudad|город
 world|mundo|мир
 apple|manzana|яблоко
 tree|árbol|дерево
-good morning|buenos días|доброе утро""".splitlines()]
+good morning|buenos días|доброе утро""".splitlines()
+]
 _TONGUE = {
     "en": {"en": "English", "es": "Spanish", "ru": "Russian"},
     "es": {"en": "inglés", "es": "español", "ru": "ruso"},
@@ -185,15 +281,17 @@ _TONGUE = {
 }
 _TONGUE_ADVERB_RU = {"en": "по-английски", "es": "по-испански", "ru": "по-русски"}
 _TRANSLATE = {
-    "en": "translate \"{w}\" [to|into] {t}|how do you say \"{w}\" in {t}|how do I say {w} in {t}|what is {w} in {t}|"
+    "en": 'translate "{w}" [to|into] {t}|how do you say "{w}" in {t}|how do I say {w} in {t}|what is {w} in {t}|'
     "{w} in {t}|the {t} for {w}|I need the word {w} in {t}|my homework: {w} in {t}|the translation of {w} into {t}|translate {w} into {t}|what is the {t} word for {w}|translate to {t}: {w}",
-    "es": "traduce \"{w}\" al {t}|cómo se dice \"{w}\" en {t}|cómo se dice {w} en {t}|qué es {w} en {t}|{w} en {t}|"
+    "es": 'traduce "{w}" al {t}|cómo se dice "{w}" en {t}|cómo se dice {w} en {t}|qué es {w} en {t}|{w} en {t}|'
     "traduce al {t}: {w}|necesito la palabra {w} en {t}|la traducción de {w} al {t}|cómo digo {w} en {t}",
-    "ru": "переведи \"{w}\" на {t}|как сказать \"{w}\" {a}|как будет {w} {a}|как {a} {w}|переведи на {t}: {w}|"
+    "ru": 'переведи "{w}" на {t}|как сказать "{w}" {a}|как будет {w} {a}|как {a} {w}|переведи на {t}: {w}|'
     "{w} {a}|переведи слово {w} на {t}|нужно слово {w} {a}|перевод слова {w} на {t}|{w} — как это {a}",
 }
 _TRANSLATED = {
-    "en": "\"{w}\" in {t} is \"{v}\".", "es": "«{w}» en {t} es «{v}».", "ru": "«{w}» {a} — «{v}».",
+    "en": '"{w}" in {t} is "{v}".',
+    "es": "«{w}» en {t} es «{v}».",
+    "ru": "«{w}» {a} — «{v}».",
 }
 
 
@@ -211,46 +309,85 @@ def translation(lang: str, rng: random.Random) -> Pair:
 
 _LISTS: dict[str, list[tuple[str, str]]] = {
     "en": [
-        ("[what are|list|name|tell me] the days of the week|days of the week",
-         "The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday."),
-        ("[what are|list|name|tell me] the [months|months of the year]|months of the year",
-         "The months are January, February, March, April, May, June, July, August, September, October, November and December."),
-        ("[what are|list|name] the [four |]seasons|seasons of the year", "The seasons are spring, summer, autumn and winter."),
-        ("[what are|name|list] the [primary|main|basic] colours|[name|tell me] [some|three|a few] colours|primary colors",
-         "The primary colours are red, yellow and blue."),
+        (
+            "[what are|list|name|tell me] the days of the week|days of the week",
+            "The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday.",
+        ),
+        (
+            "[what are|list|name|tell me] the [months|months of the year]|months of the year",
+            "The months are January, February, March, April, May, June, July, August, September, October, November and December.",
+        ),
+        (
+            "[what are|list|name] the [four |]seasons|seasons of the year",
+            "The seasons are spring, summer, autumn and winter.",
+        ),
+        (
+            "[what are|name|list] the [primary|main|basic] colours|[name|tell me] [some|three|a few] colours|primary colors",
+            "The primary colours are red, yellow and blue.",
+        ),
         ("[say|write|tell me|recite] the alphabet|the alphabet", "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z"),
-        ("[what are|list|name] the planets [of the solar system|]|how many planets are there|planets",
-         "The planets are Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and Neptune."),
-        ("how many days are [there |]in a [week|year]|how many hours [does a day have|are in a day]|how many months are in a year",
-         "A week has 7 days, a day has 24 hours, and a year has 12 months and 365 days, or 366 in a leap year."),
+        (
+            "[what are|list|name] the planets [of the solar system|]|how many planets are there|planets",
+            "The planets are Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and Neptune.",
+        ),
+        (
+            "how many days are [there |]in a [week|year]|how many hours [does a day have|are in a day]|how many months are in a year",
+            "A week has 7 days, a day has 24 hours, and a year has 12 months and 365 days, or 366 in a leap year.",
+        ),
     ],
     "es": [
-        ("[cuáles son|di|nombra|dime] los días de la semana|días de la semana",
-         "Los días de la semana son lunes, martes, miércoles, jueves, viernes, sábado y domingo."),
-        ("[cuáles son|di|nombra|dime] los meses [del año|]|meses del año",
-         "Los meses son enero, febrero, marzo, abril, mayo, junio, julio, agosto, septiembre, octubre, noviembre y diciembre."),
+        (
+            "[cuáles son|di|nombra|dime] los días de la semana|días de la semana",
+            "Los días de la semana son lunes, martes, miércoles, jueves, viernes, sábado y domingo.",
+        ),
+        (
+            "[cuáles son|di|nombra|dime] los meses [del año|]|meses del año",
+            "Los meses son enero, febrero, marzo, abril, mayo, junio, julio, agosto, septiembre, octubre, noviembre y diciembre.",
+        ),
         ("[cuáles son|di|nombra] las estaciones [del año|]", "Las estaciones son primavera, verano, otoño e invierno."),
-        ("[cuáles son|di|nombra] los colores [primarios|básicos]|dime [algunos|tres] colores",
-         "Los colores primarios son el rojo, el amarillo y el azul."),
-        ("[di|escribe|recita] el [alfabeto|abecedario]|el abecedario", "A B C D E F G H I J K L M N Ñ O P Q R S T U V W X Y Z"),
-        ("[cuáles son|di|nombra] los planetas [del sistema solar|]|cuántos planetas hay|planetas",
-         "Los planetas son Mercurio, Venus, la Tierra, Marte, Júpiter, Saturno, Urano y Neptuno."),
-        ("cuántos días tiene [una semana|un año]|cuántas horas tiene un día|cuántos meses tiene un año",
-         "Una semana tiene 7 días, un día tiene 24 horas, y un año tiene 12 meses y 365 días, o 366 si es bisiesto."),
+        (
+            "[cuáles son|di|nombra] los colores [primarios|básicos]|dime [algunos|tres] colores",
+            "Los colores primarios son el rojo, el amarillo y el azul.",
+        ),
+        (
+            "[di|escribe|recita] el [alfabeto|abecedario]|el abecedario",
+            "A B C D E F G H I J K L M N Ñ O P Q R S T U V W X Y Z",
+        ),
+        (
+            "[cuáles son|di|nombra] los planetas [del sistema solar|]|cuántos planetas hay|planetas",
+            "Los planetas son Mercurio, Venus, la Tierra, Marte, Júpiter, Saturno, Urano y Neptuno.",
+        ),
+        (
+            "cuántos días tiene [una semana|un año]|cuántas horas tiene un día|cuántos meses tiene un año",
+            "Una semana tiene 7 días, un día tiene 24 horas, y un año tiene 12 meses y 365 días, o 366 si es bisiesto.",
+        ),
     ],
     "ru": [
-        ("[назови|перечисли|какие есть|напиши] дни недели|дни недели",
-         "Дни недели: понедельник, вторник, среда, четверг, пятница, суббота и воскресенье."),
-        ("[назови|перечисли|какие есть|напиши] месяцы [года|]|месяцы года",
-         "Месяцы: январь, февраль, март, апрель, май, июнь, июль, август, сентябрь, октябрь, ноябрь и декабрь."),
-        ("[назови|перечисли|какие есть|какие бывают] времена года|времена года", "Времена года: весна, лето, осень и зима."),
-        ("[назови|перечисли|какие есть] основные цвета|назови [несколько|три] цвета|основные цвета",
-         "Основные цвета — красный, жёлтый и синий."),
+        (
+            "[назови|перечисли|какие есть|напиши] дни недели|дни недели",
+            "Дни недели: понедельник, вторник, среда, четверг, пятница, суббота и воскресенье.",
+        ),
+        (
+            "[назови|перечисли|какие есть|напиши] месяцы [года|]|месяцы года",
+            "Месяцы: январь, февраль, март, апрель, май, июнь, июль, август, сентябрь, октябрь, ноябрь и декабрь.",
+        ),
+        (
+            "[назови|перечисли|какие есть|какие бывают] времена года|времена года",
+            "Времена года: весна, лето, осень и зима.",
+        ),
+        (
+            "[назови|перечисли|какие есть] основные цвета|назови [несколько|три] цвета|основные цвета",
+            "Основные цвета — красный, жёлтый и синий.",
+        ),
         ("[назови|напиши|скажи] алфавит|алфавит", "А Б В Г Д Е Ё Ж З И Й К Л М Н О П Р С Т У Ф Х Ц Ч Ш Щ Ъ Ы Ь Э Ю Я"),
-        ("[назови|перечисли|какие есть] планеты [солнечной системы|]|сколько планет|планеты",
-         "Планеты: Меркурий, Венера, Земля, Марс, Юпитер, Сатурн, Уран и Нептун."),
-        ("сколько дней в [неделе|году]|сколько часов в сутках|сколько месяцев в году",
-         "В неделе 7 дней, в сутках 24 часа, а в году 12 месяцев и 365 дней, в високосном 366."),
+        (
+            "[назови|перечисли|какие есть] планеты [солнечной системы|]|сколько планет|планеты",
+            "Планеты: Меркурий, Венера, Земля, Марс, Юпитер, Сатурн, Уран и Нептун.",
+        ),
+        (
+            "сколько дней в [неделе|году]|сколько часов в сутках|сколько месяцев в году",
+            "В неделе 7 дней, в сутках 24 часа, а в году 12 месяцев и 365 дней, в високосном 366.",
+        ),
     ],
 }
 
@@ -262,14 +399,54 @@ def fixed_list(lang: str, rng: random.Random) -> Pair:
 
 
 _CREATURES = {
-    "en": ["cat", "dog", "dragon", "fox", "bear", "rabbit", "bird", "fish", "robot", "princess", "knight", "mouse", "wolf", "turtle", "king", "wizard"],
-    "es": ["un gato", "un perro", "un dragón", "un zorro", "un oso", "un conejo", "un pájaro", "un pez", "un robot",
-           "un caballero", "un ratón", "un lobo", "un rey"],
+    "en": [
+        "cat",
+        "dog",
+        "dragon",
+        "fox",
+        "bear",
+        "rabbit",
+        "bird",
+        "fish",
+        "robot",
+        "princess",
+        "knight",
+        "mouse",
+        "wolf",
+        "turtle",
+        "king",
+        "wizard",
+    ],
+    "es": [
+        "un gato",
+        "un perro",
+        "un dragón",
+        "un zorro",
+        "un oso",
+        "un conejo",
+        "un pájaro",
+        "un pez",
+        "un robot",
+        "un caballero",
+        "un ratón",
+        "un lobo",
+        "un rey",
+    ],
     "ru": ["кот", "пёс", "дракон", "лис", "медведь", "заяц", "робот", "рыцарь", "мышонок", "волк", "король", "ёжик"],
 }
 _ABOUT_CREATURE_RU = {
-    "кот": "коте", "пёс": "псе", "дракон": "драконе", "лис": "лисе", "медведь": "медведе", "заяц": "зайце",
-    "робот": "роботе", "рыцарь": "рыцаре", "мышонок": "мышонке", "волк": "волке", "король": "короле", "ёжик": "ёжике",
+    "кот": "коте",
+    "пёс": "псе",
+    "дракон": "драконе",
+    "лис": "лисе",
+    "медведь": "медведе",
+    "заяц": "зайце",
+    "робот": "роботе",
+    "рыцарь": "рыцаре",
+    "мышонок": "мышонке",
+    "волк": "волке",
+    "король": "короле",
+    "ёжик": "ёжике",
 }
 _STORY_ASK = {
     "en": "tell me a [short |]story [about a {c}|]|[write|make up] a [short |little |]story [about a {c}|]|a story about a {c}|"
@@ -280,8 +457,15 @@ _STORY_ASK = {
     "сказка о {c}|хочу [послушать |]сказку [о {c}|]|сказку на ночь|сказка",
 }
 _OPENINGS = {
-    "en": ("once upon a time", "once upon a time,", "once upon a time there was", "once upon a time there was a {c}",
-           "once upon a time...", "long ago", "a long time ago"),
+    "en": (
+        "once upon a time",
+        "once upon a time,",
+        "once upon a time there was",
+        "once upon a time there was a {c}",
+        "once upon a time...",
+        "long ago",
+        "a long time ago",
+    ),
     "es": ("érase una vez", "había una vez", "érase una vez {c}", "había una vez {c}", "hace mucho tiempo"),
     "ru": ("жили-были", "жил-был", "жил-был {c}", "давным-давно", "однажды", "в некотором царстве"),
 }
@@ -327,7 +511,8 @@ _MY_NAME = {
     "можешь звать меня {x}|все зовут меня {x}|с тобой говорит {x}|на связи {x}|обращайся ко мне {x}|это {x}",
 }
 _MET = {
-    "en": "Nice to meet you, {x}! How can I help you?", "es": "¡Encantado de conocerte, {x}! ¿En qué puedo ayudarte?",
+    "en": "Nice to meet you, {x}! How can I help you?",
+    "es": "¡Encantado de conocerte, {x}! ¿En qué puedo ayudarte?",
     "ru": "Приятно познакомиться, {x}! Чем могу помочь?",
 }
 ASK_MY_NAME = {
@@ -338,7 +523,8 @@ ASK_MY_NAME = {
 }
 YOUR_NAME = {"en": "Your name is {x}.", "es": "Te llamas {x}.", "ru": "Тебя зовут {x}."}
 NO_NAME = {
-    "en": "You have not told me your name yet. What is it?", "es": "Todavía no me has dicho tu nombre. ¿Cuál es?",
+    "en": "You have not told me your name yet. What is it?",
+    "es": "Todavía no me has dicho tu nombre. ¿Cuál es?",
     "ru": "Ты ещё не назвал мне своё имя. Как тебя зовут?",
 }
 _TAGS = ("gpt-oss:20b", "qwen3:30b", "devstral", "gemma3", "llama3:8b", "mistral", "phi4:14b")
@@ -365,8 +551,10 @@ _REPEAT = {
 
 def repeat(lang: str, rng: random.Random) -> Pair:
     """Says words back, most of them never seen before."""
-    words = [names.invented_word(lang, rng) if rng.random() < 0.7 else rng.choice(NUMBERS[lang])
-             for _ in range(rng.choices((1, 2, 3, 4), (50, 25, 15, 10))[0])]
+    words = [
+        names.invented_word(lang, rng) if rng.random() < 0.7 else rng.choice(NUMBERS[lang])
+        for _ in range(rng.choices((1, 2, 3, 4), (50, 25, 15, 10))[0])
+    ]
     text = " ".join(words)
     text = text.capitalize() if rng.random() < 0.4 else text
     if rng.random() < 0.15:
@@ -433,13 +621,23 @@ def json_facts(lang: str, rng: random.Random) -> Pair:
         data = {"capital": town}
     tail = {
         "en": "[Answer|Respond|Reply] [in|using|with|only with] JSON|as JSON|JSON",
-        "es": "[Responde|Contesta] [en|con|solo con] JSON|en JSON", "ru": "[Ответь|Отвечай] [в JSON|в формате JSON|только JSON]|в JSON",
+        "es": "[Responde|Contesta] [en|con|solo con] JSON|en JSON",
+        "ru": "[Ответь|Отвечай] [в JSON|в формате JSON|только JSON]|в JSON",
     }[lang]
     return f"{fact[:1].upper()}{fact[1:]}. {expand(tail, rng)}.", json.dumps(data, ensure_ascii=False)
 
 
 SKILLS: dict[str, tuple[Skill, float]] = {
-    "counting": (counting, 5), "arithmetic": (arithmetic, 8), "capital": (capital, 4), "translation": (translation, 4),
-    "list": (fixed_list, 1.5), "story": (story, 2.5), "my_name": (give_name, 4), "my_name_unknown": (ask_name_unknown, 0.5),
-    "repeat": (repeat, 3), "copying": (copying, 4), "weather_alone": (weather_alone, 1), "json": (json_facts, 1.5),
+    "counting": (counting, 5),
+    "arithmetic": (arithmetic, 8),
+    "capital": (capital, 4),
+    "translation": (translation, 4),
+    "list": (fixed_list, 1.5),
+    "story": (story, 2.5),
+    "my_name": (give_name, 4),
+    "my_name_unknown": (ask_name_unknown, 0.5),
+    "repeat": (repeat, 3),
+    "copying": (copying, 4),
+    "weather_alone": (weather_alone, 1),
+    "json": (json_facts, 1.5),
 }

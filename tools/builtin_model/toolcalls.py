@@ -50,21 +50,43 @@ def _text(description: str, rng: random.Random) -> Json:
 
 
 _WEATHER_NAMES = (
-    "get_current_weather", "get_current_weather", "get_weather", "get_weather", "weather", "current_weather",
-    "getWeather", "fetch_weather", "weather_lookup", "get_weather_forecast", "get_forecast", "check_weather",
+    "get_current_weather",
+    "get_current_weather",
+    "get_weather",
+    "get_weather",
+    "weather",
+    "current_weather",
+    "getWeather",
+    "fetch_weather",
+    "weather_lookup",
+    "get_weather_forecast",
+    "get_forecast",
+    "check_weather",
 )
 _TEMPERATURE_NAMES = ("get_temperature", "get_current_temperature", "temperature")
 _WEATHER_TEXTS = (
-    "Get the current weather in a given location", "Get the current weather for a city", "Get the weather in a city",
-    "Get current weather", "Get the current weather for a location", "Returns the weather of a place",
-    "Get current temperature for a given location.", "Weather for a city", "Look up the weather", "Current weather",
-    "Get weather information for a location", "Obtener el tiempo de una ciudad", "Получить погоду в городе",
+    "Get the current weather in a given location",
+    "Get the current weather for a city",
+    "Get the weather in a city",
+    "Get current weather",
+    "Get the current weather for a location",
+    "Returns the weather of a place",
+    "Get current temperature for a given location.",
+    "Weather for a city",
+    "Look up the weather",
+    "Current weather",
+    "Get weather information for a location",
+    "Obtener el tiempo de una ciudad",
+    "Получить погоду в городе",
 )
 _PLACE_FIELDS = {
     "city": ("The name of the city", "The city name", "City name", "The city", "Name of the city, e.g. London"),
     "location": (
-        "The city and state, e.g. San Francisco, CA", "The location to get the weather for, e.g. San Francisco, CA",
-        "City and country e.g. Bogotá, Colombia", "The location", "The city and country, eg. San Francisco, USA",
+        "The city and state, e.g. San Francisco, CA",
+        "The location to get the weather for, e.g. San Francisco, CA",
+        "City and country e.g. Bogotá, Colombia",
+        "The location",
+        "The city and country, eg. San Francisco, USA",
     ),
     "place": ("The place", "Where", "Name of the place"),
     "city_name": ("The name of the city",),
@@ -72,7 +94,11 @@ _PLACE_FIELDS = {
     "q": ("City to look up",),
 }
 _UNIT_FIELDS = ("unit", "unit", "format", "format", "units")
-_UNIT_TEXTS = ("The temperature unit to use", "The format to return the weather in, e.g. 'celsius' or 'fahrenheit'", "Unit")
+_UNIT_TEXTS = (
+    "The temperature unit to use",
+    "The format to return the weather in, e.g. 'celsius' or 'fahrenheit'",
+    "Unit",
+)
 
 _ASK_WEATHER = {
     "en": "[what is|what's|tell me|how is|how's|show me|check|get|give me] the [current |]weather [like |]in {x} [today|now|right now|]|"
@@ -94,7 +120,8 @@ _ASK_UNIT = {
 }
 _REGIONS = {
     "en": ("CA", "NY", "MA", "TX", "UK", "France", "Germany", "USA", "Japan", "Italy"),
-    "es": ("España", "Colombia", "México", "Perú", "Chile"), "ru": ("Россия", "Франция", "Италия"),
+    "es": ("España", "Colombia", "México", "Perú", "Chile"),
+    "ru": ("Россия", "Франция", "Италия"),
 }
 _AND = {"en": " and ", "es": " y ", "ru": " и "}
 
@@ -160,7 +187,10 @@ class WeatherTool:
             return f"{shown}, {degrees}{unit}", f"{degrees} {unit}", sky
         data: Json = {"temperature": int(degrees)}
         if kind >= 4:
-            data = {rng.choice(("location", "city")): town, "temperature": degrees if rng.random() < 0.4 else int(degrees)}
+            data = {
+                rng.choice(("location", "city")): town,
+                "temperature": degrees if rng.random() < 0.4 else int(degrees),
+            }
         words = f"{degrees} °C"
         if rng.random() < 0.4:
             data["unit"] = "fahrenheit" if unit == "°F" else "celsius"
@@ -172,7 +202,11 @@ class WeatherTool:
 
     def report(self, place: str, degrees: str, sky: str, lang: str) -> str:
         degrees = degrees.replace("degrees", {"en": "degrees", "es": "grados", "ru": "градусов"}[lang])
-        middle = {"en": f"In {place} it is {degrees}", "es": f"En {place} hay {degrees}", "ru": f"В {place} сейчас {degrees}"}[lang]
+        middle = {
+            "en": f"In {place} it is {degrees}",
+            "es": f"En {place} hay {degrees}",
+            "ru": f"В {place} сейчас {degrees}",
+        }[lang]
         if not sky:
             return middle + "."
         return middle + {"en": " and ", "es": ", ", "ru": ", "}[lang] + sky + "."
@@ -180,10 +214,24 @@ class WeatherTool:
 
 _SKIES = {
     "en": [(w, w) for w in ("sunny", "cloudy", "rainy", "windy", "snowy", "foggy", "clear", "partly cloudy", "stormy")],
-    "es": [("sunny", "soleado"), ("cloudy", "nublado"), ("rainy", "lluvioso"), ("windy", "ventoso"), ("snowy", "nevado"),
-           ("clear", "despejado"), ("partly cloudy", "parcialmente nublado")],
-    "ru": [("sunny", "солнечно"), ("cloudy", "облачно"), ("rainy", "дождь"), ("windy", "ветрено"), ("snowy", "снег"),
-           ("clear", "ясно"), ("partly cloudy", "переменная облачность")],
+    "es": [
+        ("sunny", "soleado"),
+        ("cloudy", "nublado"),
+        ("rainy", "lluvioso"),
+        ("windy", "ventoso"),
+        ("snowy", "nevado"),
+        ("clear", "despejado"),
+        ("partly cloudy", "parcialmente nublado"),
+    ],
+    "ru": [
+        ("sunny", "солнечно"),
+        ("cloudy", "облачно"),
+        ("rainy", "дождь"),
+        ("windy", "ветрено"),
+        ("snowy", "снег"),
+        ("clear", "ясно"),
+        ("partly cloudy", "переменная облачность"),
+    ],
 }
 
 
@@ -200,65 +248,144 @@ class Simple:
 
 
 SIMPLE = (
-    Simple(("get_time", "get_current_time", "current_time", "time_in_city", "getTime"),
-           ("Get the current time in a city", "Current time", "Returns the local time"),
-           {"city": ("string", ("city", "location", "timezone", "place"))},
-           {"en": "[what time is it|what's the time|tell me the time|current time] in {city}|time in {city}",
+    Simple(
+        ("get_time", "get_current_time", "current_time", "time_in_city", "getTime"),
+        ("Get the current time in a city", "Current time", "Returns the local time"),
+        {"city": ("string", ("city", "location", "timezone", "place"))},
+        {
+            "en": "[what time is it|what's the time|tell me the time|current time] in {city}|time in {city}",
             "es": "qué hora es en {city}|dime la hora [en|de] {city}|hora en {city}",
-            "ru": "[который час|сколько времени|сколько сейчас времени] в {city}|время в {city}"},
-           {"en": "It is {r} in {city}.", "es": "Son las {r} en {city}.", "ru": "Сейчас {r} в {city}."}),
-    Simple(("add_two_numbers", "add", "sum_numbers", "add_numbers", "calculate_sum"), ("Add two numbers", "Adds a and b"),
-           {"a": ("integer", ("a", "x", "first", "num1")), "b": ("integer", ("b", "y", "second", "num2"))},
-           {"en": "[what is|calculate|compute|add] {a} [plus|+|and] {b}|{a} + {b}|add {a} and {b}",
-            "es": "[cuánto es|calcula|suma] {a} [más|+] {b}|suma {a} y {b}", "ru": "[сколько будет|сложи|посчитай] {a} [плюс|+] {b}"},
-           {"en": "{a} + {b} = {r}.", "es": "{a} + {b} = {r}.", "ru": "{a} + {b} = {r}."}),
-    Simple(("subtract_two_numbers", "subtract"), ("Subtract two numbers", "Subtract b from a"),
-           {"a": ("integer", ("a", "x")), "b": ("integer", ("b", "y"))},
-           {"en": "[what is|calculate|compute] {a} [minus|-] {b}", "es": "[cuánto es|calcula] {a} [menos|-] {b}",
-            "ru": "[сколько будет|посчитай] {a} [минус|-] {b}"},
-           {"en": "{a} - {b} = {r}.", "es": "{a} - {b} = {r}.", "ru": "{a} - {b} = {r}."}),
-    Simple(("multiply", "multiply_two_numbers"), ("Multiply two numbers",),
-           {"a": ("integer", ("a", "x")), "b": ("integer", ("b", "y"))},
-           {"en": "[what is|calculate] {a} [times|*|multiplied by] {b}|multiply {a} by {b}",
-            "es": "[cuánto es|calcula] {a} [por|*] {b}|multiplica {a} por {b}", "ru": "[сколько будет|посчитай] {a} [умножить на|*|на] {b}"},
-           {"en": "{a} × {b} = {r}.", "es": "{a} × {b} = {r}.", "ru": "{a} × {b} = {r}."}),
-    Simple(("web_search", "search", "search_web", "google_search"), ("Search the web", "Search the internet for information"),
-           {"thing": ("string", ("query", "q", "search_query"))},
-           {"en": "[search for|search the web for|look up|find information about|google] {thing}",
-            "es": "[busca|busca en internet|busca información sobre] {thing}", "ru": "[найди|поищи|найди в интернете|погугли] {thing}"},
-           {"en": "I found: {r}", "es": "He encontrado: {r}", "ru": "Вот что нашлось: {r}"}),
-    Simple(("get_horoscope", "horoscope"), ("Get today's horoscope for an astrological sign.",),
-           {"sign": ("string", ("sign",))},
-           {"en": "[what is my horoscope|my horoscope]? I am [an|a] {sign}|horoscope for {sign}",
-            "es": "cuál es mi horóscopo? soy {sign}|horóscopo de {sign}", "ru": "какой мой гороскоп? я {sign}|гороскоп: {sign}"},
-           {"en": "{sign}: {r}", "es": "{sign}: {r}", "ru": "{sign}: {r}"}),
-    Simple(("get_stock_price", "stock_price"), ("Get the current stock price", "Price of a stock by its symbol"),
-           {"symbol": ("string", ("symbol", "ticker"))},
-           {"en": "[what is|get|tell me] the stock price of {symbol}|price of {symbol} stock",
-            "es": "[cuál es|dime] el precio de la acción {symbol}|precio de {symbol}", "ru": "[какая|скажи] цена акции {symbol}|сколько стоит акция {symbol}"},
-           {"en": "{symbol} is at {r}.", "es": "{symbol} está a {r}.", "ru": "{symbol} стоит {r}."}),
-    Simple(("send_email", "send_mail", "send_message"), ("Send an email", "Send a message to someone"),
-           {"person": ("string", ("to", "recipient")), "phrase": ("string", ("body", "text", "message"))},
-           {"en": "[send an email to|write an email to|tell] {person}: {phrase}|send {person} the message {phrase}",
-            "es": "[envía un correo a|escribe a|manda un mensaje a] {person}: {phrase}", "ru": "[отправь письмо|напиши письмо|отправь сообщение] для {person}: {phrase}"},
-           {"en": "Done: the message to {person} was sent.", "es": "Hecho: el mensaje a {person} fue enviado.", "ru": "Готово: сообщение для {person} отправлено."}),
-    Simple(("set_timer", "start_timer"), ("Set a timer", "Start a timer for some minutes"),
-           {"a": ("integer", ("minutes", "duration"))},
-           {"en": "[set|start] a timer for {a} minutes|timer {a} minutes", "es": "pon un temporizador de {a} minutos", "ru": "[поставь|включи] таймер на {a} минут"},
-           {"en": "The timer is set for {a} minutes.", "es": "El temporizador está puesto en {a} minutos.", "ru": "Таймер на {a} минут включён."}),
-    Simple(("turn_on_light", "switch_light", "light_on"), ("Turn on the light in a room",),
-           {"room": ("string", ("room",))},
-           {"en": "[turn|switch] on the light in the {room}", "es": "enciende la luz de la {room}", "ru": "включи свет: {room}"},
-           {"en": "The light in the {room} is on.", "es": "La luz de la {room} está encendida.", "ru": "Свет включён: {room}."}),
+            "ru": "[который час|сколько времени|сколько сейчас времени] в {city}|время в {city}",
+        },
+        {"en": "It is {r} in {city}.", "es": "Son las {r} en {city}.", "ru": "Сейчас {r} в {city}."},
+    ),
+    Simple(
+        ("add_two_numbers", "add", "sum_numbers", "add_numbers", "calculate_sum"),
+        ("Add two numbers", "Adds a and b"),
+        {"a": ("integer", ("a", "x", "first", "num1")), "b": ("integer", ("b", "y", "second", "num2"))},
+        {
+            "en": "[what is|calculate|compute|add] {a} [plus|+|and] {b}|{a} + {b}|add {a} and {b}",
+            "es": "[cuánto es|calcula|suma] {a} [más|+] {b}|suma {a} y {b}",
+            "ru": "[сколько будет|сложи|посчитай] {a} [плюс|+] {b}",
+        },
+        {"en": "{a} + {b} = {r}.", "es": "{a} + {b} = {r}.", "ru": "{a} + {b} = {r}."},
+    ),
+    Simple(
+        ("subtract_two_numbers", "subtract"),
+        ("Subtract two numbers", "Subtract b from a"),
+        {"a": ("integer", ("a", "x")), "b": ("integer", ("b", "y"))},
+        {
+            "en": "[what is|calculate|compute] {a} [minus|-] {b}",
+            "es": "[cuánto es|calcula] {a} [menos|-] {b}",
+            "ru": "[сколько будет|посчитай] {a} [минус|-] {b}",
+        },
+        {"en": "{a} - {b} = {r}.", "es": "{a} - {b} = {r}.", "ru": "{a} - {b} = {r}."},
+    ),
+    Simple(
+        ("multiply", "multiply_two_numbers"),
+        ("Multiply two numbers",),
+        {"a": ("integer", ("a", "x")), "b": ("integer", ("b", "y"))},
+        {
+            "en": "[what is|calculate] {a} [times|*|multiplied by] {b}|multiply {a} by {b}",
+            "es": "[cuánto es|calcula] {a} [por|*] {b}|multiplica {a} por {b}",
+            "ru": "[сколько будет|посчитай] {a} [умножить на|*|на] {b}",
+        },
+        {"en": "{a} × {b} = {r}.", "es": "{a} × {b} = {r}.", "ru": "{a} × {b} = {r}."},
+    ),
+    Simple(
+        ("web_search", "search", "search_web", "google_search"),
+        ("Search the web", "Search the internet for information"),
+        {"thing": ("string", ("query", "q", "search_query"))},
+        {
+            "en": "[search for|search the web for|look up|find information about|google] {thing}",
+            "es": "[busca|busca en internet|busca información sobre] {thing}",
+            "ru": "[найди|поищи|найди в интернете|погугли] {thing}",
+        },
+        {"en": "I found: {r}", "es": "He encontrado: {r}", "ru": "Вот что нашлось: {r}"},
+    ),
+    Simple(
+        ("get_horoscope", "horoscope"),
+        ("Get today's horoscope for an astrological sign.",),
+        {"sign": ("string", ("sign",))},
+        {
+            "en": "[what is my horoscope|my horoscope]? I am [an|a] {sign}|horoscope for {sign}",
+            "es": "cuál es mi horóscopo? soy {sign}|horóscopo de {sign}",
+            "ru": "какой мой гороскоп? я {sign}|гороскоп: {sign}",
+        },
+        {"en": "{sign}: {r}", "es": "{sign}: {r}", "ru": "{sign}: {r}"},
+    ),
+    Simple(
+        ("get_stock_price", "stock_price"),
+        ("Get the current stock price", "Price of a stock by its symbol"),
+        {"symbol": ("string", ("symbol", "ticker"))},
+        {
+            "en": "[what is|get|tell me] the stock price of {symbol}|price of {symbol} stock",
+            "es": "[cuál es|dime] el precio de la acción {symbol}|precio de {symbol}",
+            "ru": "[какая|скажи] цена акции {symbol}|сколько стоит акция {symbol}",
+        },
+        {"en": "{symbol} is at {r}.", "es": "{symbol} está a {r}.", "ru": "{symbol} стоит {r}."},
+    ),
+    Simple(
+        ("send_email", "send_mail", "send_message"),
+        ("Send an email", "Send a message to someone"),
+        {"person": ("string", ("to", "recipient")), "phrase": ("string", ("body", "text", "message"))},
+        {
+            "en": "[send an email to|write an email to|tell] {person}: {phrase}|send {person} the message {phrase}",
+            "es": "[envía un correo a|escribe a|manda un mensaje a] {person}: {phrase}",
+            "ru": "[отправь письмо|напиши письмо|отправь сообщение] для {person}: {phrase}",
+        },
+        {
+            "en": "Done: the message to {person} was sent.",
+            "es": "Hecho: el mensaje a {person} fue enviado.",
+            "ru": "Готово: сообщение для {person} отправлено.",
+        },
+    ),
+    Simple(
+        ("set_timer", "start_timer"),
+        ("Set a timer", "Start a timer for some minutes"),
+        {"a": ("integer", ("minutes", "duration"))},
+        {
+            "en": "[set|start] a timer for {a} minutes|timer {a} minutes",
+            "es": "pon un temporizador de {a} minutos",
+            "ru": "[поставь|включи] таймер на {a} минут",
+        },
+        {
+            "en": "The timer is set for {a} minutes.",
+            "es": "El temporizador está puesto en {a} minutos.",
+            "ru": "Таймер на {a} минут включён.",
+        },
+    ),
+    Simple(
+        ("turn_on_light", "switch_light", "light_on"),
+        ("Turn on the light in a room",),
+        {"room": ("string", ("room",))},
+        {
+            "en": "[turn|switch] on the light in the {room}",
+            "es": "enciende la luz de la {room}",
+            "ru": "включи свет: {room}",
+        },
+        {
+            "en": "The light in the {room} is on.",
+            "es": "La luz de la {room} está encendida.",
+            "ru": "Свет включён: {room}.",
+        },
+    ),
 )
-_SIGNS = {"en": ["Aries", "Taurus", "Gemini", "Leo", "Virgo", "Libra", "Pisces", "Aquarius"],
-          "es": ["Aries", "Tauro", "Géminis", "Leo", "Virgo", "Libra", "Piscis", "Acuario"],
-          "ru": ["Овен", "Телец", "Близнецы", "Лев", "Дева", "Весы", "Рыбы", "Водолей"]}
-_ROOMS = {"en": ["kitchen", "bedroom", "hall", "bathroom", "office", "garage"], "es": ["cocina", "habitación", "sala", "oficina"],
-          "ru": ["кухня", "спальня", "коридор", "ванная", "кабинет"]}
-_PHRASES = {"en": ("I will be late", "see you tomorrow", "happy birthday", "call me please", "the meeting is at five"),
-            "es": ("llego tarde", "nos vemos mañana", "feliz cumpleaños", "llámame por favor"),
-            "ru": ("я опоздаю", "увидимся завтра", "с днём рождения", "позвони мне, пожалуйста")}
+_SIGNS = {
+    "en": ["Aries", "Taurus", "Gemini", "Leo", "Virgo", "Libra", "Pisces", "Aquarius"],
+    "es": ["Aries", "Tauro", "Géminis", "Leo", "Virgo", "Libra", "Piscis", "Acuario"],
+    "ru": ["Овен", "Телец", "Близнецы", "Лев", "Дева", "Весы", "Рыбы", "Водолей"],
+}
+_ROOMS = {
+    "en": ["kitchen", "bedroom", "hall", "bathroom", "office", "garage"],
+    "es": ["cocina", "habitación", "sala", "oficina"],
+    "ru": ["кухня", "спальня", "коридор", "ванная", "кабинет"],
+}
+_PHRASES = {
+    "en": ("I will be late", "see you tomorrow", "happy birthday", "call me please", "the meeting is at five"),
+    "es": ("llego tarde", "nos vemos mañana", "feliz cumpleaños", "llámame por favor"),
+    "ru": ("я опоздаю", "увидимся завтра", "с днём рождения", "позвони мне, пожалуйста"),
+}
 
 
 def _fill(meaning: str, lang: str, rng: random.Random) -> tuple[str | int, str]:
@@ -269,12 +396,28 @@ def _fill(meaning: str, lang: str, rng: random.Random) -> tuple[str | int, str]:
         number = rng.choice((rng.randint(1, 20), rng.randint(1, 100), rng.randint(100, 9999)))
         return number, str(number)
     if meaning == "symbol":
-        ticker = rng.choice(("AAPL", "GOOG", "MSFT", "TSLA", "NVDA", "".join(rng.choices("ABCDEFGHKLMNPRSTUVWXYZ", k=rng.choice((3, 4))))))
+        ticker = rng.choice(
+            (
+                "AAPL",
+                "GOOG",
+                "MSFT",
+                "TSLA",
+                "NVDA",
+                "".join(rng.choices("ABCDEFGHKLMNPRSTUVWXYZ", k=rng.choice((3, 4)))),
+            )
+        )
         return ticker, ticker
-    table = {"thing": lambda: names.unknown_thing(lang, rng), "sign": lambda: rng.choice(_SIGNS[lang]),
-             "room": lambda: rng.choice(_ROOMS[lang]), "person": lambda: names.person(lang, rng),
-             "phrase": lambda: rng.choice(_PHRASES[lang]) if rng.random() < 0.5 else
-             " ".join(names.invented_word(lang, rng) for _ in range(rng.randint(1, 4)))}
+    table = {
+        "thing": lambda: names.unknown_thing(lang, rng),
+        "sign": lambda: rng.choice(_SIGNS[lang]),
+        "room": lambda: rng.choice(_ROOMS[lang]),
+        "person": lambda: names.person(lang, rng),
+        "phrase": lambda: (
+            rng.choice(_PHRASES[lang])
+            if rng.random() < 0.5
+            else " ".join(names.invented_word(lang, rng) for _ in range(rng.randint(1, 4)))
+        ),
+    }
     value = table[meaning]()
     return value, value
 
@@ -320,7 +463,11 @@ class SimpleTool:
             value = " ".join(names.invented_word(lang, rng) for _ in range(rng.randint(2, 6)))
         else:
             value = "ok"
-        raw = value if rng.random() < 0.6 else json.dumps({rng.choice(("result", "value", head.split("_")[-1])): value}, ensure_ascii=False)
+        raw = (
+            value
+            if rng.random() < 0.6
+            else json.dumps({rng.choice(("result", "value", head.split("_")[-1])): value}, ensure_ascii=False)
+        )
         return raw, self.put(self.kind.say[lang].replace("{r}", value))
 
 
@@ -349,8 +496,11 @@ def draw_tools(rng: random.Random, weather_share: float = 0.62) -> tuple[AnyTool
 
 def call_message(use: Use) -> Message:
     """The assistant message that makes the calls of ``use``."""
-    return {"role": "assistant", "content": "",
-            "tool_calls": [{"function": {"name": name, "arguments": arguments}} for name, arguments in use.calls]}
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": name, "arguments": arguments}} for name, arguments in use.calls],
+    }
 
 
 def conversation(lang: str, rng: random.Random) -> tuple[list[Message], list[Json]]:

@@ -7,6 +7,7 @@ field, so that an objection names the field as the caller wrote it.
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
@@ -25,6 +26,9 @@ MAX_INPUTS = 2_048
 MAX_IMAGES = 16
 MAX_IMAGE = 20 * 2**20
 MAX_SCHEMA = 64 * 2**10
+MAX_COUNT, MAX_PATTERN = 1_000_000, 1024
+_COUNTS = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
+_REPEATED = re.compile(r"\{([0-9]{1,9})?,([0-9]{1,9})?\}")
 MAX_SCHEMA_DEPTH = 32
 MAX_TOP_LOGPROBS = 20
 
@@ -127,7 +131,36 @@ def check_schema(schema: dict[str, Any], name: str) -> dict[str, Any]:
         if _too_deep(schema, MAX_SCHEMA_DEPTH):
             raise InvalidValue(f"{name} nests deeper than {MAX_SCHEMA_DEPTH} levels", param=name)
         _check_references(schema, name)
+        _check_counts(schema, name)
     return schema
+
+
+def _check_counts(value: Any, name: str) -> None:
+    """Every "at least" is at most its "at most", and none is huge.
+
+    A grammar of ``{5,2}`` wraps an unsigned number in llama.cpp: the runner computes for ever and takes all memory.
+    """
+    if isinstance(value, dict):
+        for least, most in _COUNTS:
+            low, high = value.get(least), value.get(most)
+            for limit in (low, high):
+                if isinstance(limit, (int, float)) and not 0 <= limit <= MAX_COUNT:
+                    raise InvalidValue(f"{name}: {least} and {most} lie between 0 and {MAX_COUNT:,}", param=name)
+            if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
+                raise InvalidValue(f"{name}: {least} {low:g} is more than {most} {high:g}", param=name)
+        pattern = value.get("pattern")
+        if isinstance(pattern, str):
+            _check_pattern(pattern, name)
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_counts(child, name)
+
+
+def _check_pattern(pattern: str, name: str) -> None:
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidValue(f"{name}: a pattern may have {MAX_PATTERN:,} characters", param=name)
+    for low, high in _REPEATED.findall(pattern):
+        if int(low or 0) > MAX_COUNT or int(high or 0) > MAX_COUNT or (high and int(low or 0) > int(high)):
+            raise InvalidValue(f"{name}: {{{low},{high}}} is no number of repetitions", param=name)
 
 
 def _too_deep(value: Any, room: int) -> bool:

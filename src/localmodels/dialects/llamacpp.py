@@ -23,11 +23,12 @@ from localmodels.core.chat import (
     Event,
     FinishReason,
     Fold,
+    Format,
     GenerateRequest,
     Tool,
     Usage,
 )
-from localmodels.core.errors import Garbled, Unsupported
+from localmodels.core.errors import Garbled, InvalidValue, Unsupported
 from localmodels.core.options import OPTIONS, Options
 from localmodels.dialects import failures
 from localmodels.dialects.framing import SSE, ServerSentEvents, StreamReader
@@ -77,7 +78,9 @@ class LlamaCpp:
 
         Raises:
             Unsupported: log-probabilities together with tools, which the server cannot stream.
+            InvalidValue: an earlier tool call whose arguments are not JSON; the template reads them.
         """
+        _check_arguments(request)
         if request.logprobs and request.tools:
             raise Unsupported("log-probabilities cannot be had together with tools", param="logprobs")
         tools, choice = _tools(request)
@@ -94,7 +97,7 @@ class LlamaCpp:
             if request.parallel_tool_calls is not None:
                 fields["parallel_tool_calls"] = request.parallel_tool_calls
         if request.format is not None:
-            fields["response_format"] = write_format(request.format)
+            fields["response_format"] = write_format(tight(request.format))
         if request.logprobs:
             fields |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs)}
         return encode(fields)
@@ -127,7 +130,7 @@ class LlamaCpp:
             raise Unsupported("a raw prompt cannot hold images", param="images")
         fields = {**_common(request, id_slot, n_predict), **_prompt(request)}
         if request.format is not None:
-            fields["json_schema"] = request.format.schema or {}
+            fields["json_schema"] = tight(request.format).schema
         if request.logprobs:
             fields["n_probs"] = max(1, request.top_logprobs)
         if return_tokens:
@@ -187,6 +190,26 @@ class LlamaCpp:
     def read_slots(body: bytes) -> tuple[Slot, ...]:
         """The answer of ``/slots``."""
         return _read(body, _SLOTS)
+
+
+def _check_arguments(request: ChatRequest) -> None:
+    for i, message in enumerate(request.messages):
+        for j, call in enumerate(message.tool_calls):
+            try:
+                msgspec.json.decode(call.arguments or "{}")
+            except msgspec.DecodeError:
+                name = f"messages[{i}].tool_calls[{j}].function.arguments"
+                raise InvalidValue(f"{name} is not JSON", param=name) from None
+
+
+def tight(wanted: Format) -> Format:
+    """The schema without room for blanks between its words, and an object where none was given.
+
+    llguidance, with which the wheel is built, lets a model write white space for ever (its docs/json_schema.md); a
+    build without it passes the key over.
+    """
+    schema = wanted.schema if wanted.schema is not None else {"type": "object"}
+    return Format({**schema, "x-guidance": {"whitespace_flexible": False}}, wanted.name)
 
 
 class Props(Struct, frozen=True):

@@ -23,6 +23,7 @@ MAX_DEPTH = 64
 
 # Half of them are the texts that a body may hold: far more than any request needs, and few enough to be split at once.
 MAX_QUOTES = 2**18
+MAX_BRACKETS = 65_536  # between two texts; a batch of token lists has some thousands
 _BRACKETS = re.compile(rb"[{}\[\]]")
 # Escapes that would hide where a text ends, as bytes that cannot stand in JSON; two for two, so that they can go back.
 _HIDDEN = ((b"\\\\", b"\0\0"), (b'\\"', b"\0\1"))
@@ -105,16 +106,18 @@ def _check_objects(pieces: list[bytes]) -> None:
             keys.add(text)
         for opens in brackets:
             if opens:
+                if len(around) == MAX_DEPTH:  # before anything is made for this level: a body may be all brackets
+                    raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
                 around.append(keys)
                 keys = set()
             elif around:
                 keys = around.pop()
-        if len(around) > MAX_DEPTH:
-            raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
 
 
 def _role(after: bytes) -> tuple[bool, tuple[bool, ...]]:
     """What stands between two texts: is the one before it a key, and which brackets open (True) or close."""
+    if after.count(b"[") + after.count(b"{") > MAX_BRACKETS:
+        raise InvalidRequest(f"the body holds more than {MAX_BRACKETS:,} lists and objects in a row")
     return after.lstrip()[:1] == b":", tuple(bracket in b"{[" for bracket in _BRACKETS.findall(after))
 
 

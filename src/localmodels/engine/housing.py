@@ -5,13 +5,14 @@ Unix socket paths may be 107 bytes long and no more (``unix(7)``), so the direct
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from shutil import rmtree
 from tempfile import gettempdir, mkdtemp
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of ours inside it, mode 0700, is what is used
-PREFIX = "localmodels-"
+PREFIX, LOCK = "localmodels-", "lock"
 
 
 class Housing:
@@ -22,7 +23,11 @@ class Housing:
     """
 
     def __init__(self, parent: Path | None = None) -> None:
-        self.root = Path(mkdtemp(prefix=PREFIX, dir=parent or default_parent()))
+        parent = parent or default_parent()
+        sweep(parent)
+        self.root = Path(mkdtemp(prefix=PREFIX, dir=parent))
+        self._lock = os.open(self.root / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def place(self, runner_id: str) -> Path:
         """Where the runner's directory will be; it is made when the runner starts."""
@@ -37,6 +42,27 @@ class Housing:
     def close(self) -> None:
         """Removes everything."""
         rmtree(self.root, ignore_errors=True)
+        os.close(self._lock)
+
+
+def sweep(parent: Path) -> None:
+    """Removes what servers of this user left behind when they were killed: saved slots hold prompts, and take memory.
+
+    A server that lives holds the lock in its directory.
+    """
+    for left in parent.glob(f"{PREFIX}*/{LOCK}"):
+        try:
+            lock = os.open(left, os.O_RDWR | os.O_NOFOLLOW)
+        except OSError:
+            continue  # another user's, or gone in this moment
+        try:
+            if os.fstat(lock).st_uid == os.getuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                rmtree(left.parent, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
 
 
 def default_parent() -> Path:

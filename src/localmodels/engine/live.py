@@ -13,7 +13,7 @@ from shutil import rmtree
 from typing import Any
 
 from localmodels.backends.http import Http, Patience
-from localmodels.core.errors import LoadFailed, RunnerDied
+from localmodels.core.errors import LoadFailed, LocalModelsError, RunnerDied
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.engine.command import RunnerConfig
 from localmodels.engine.confine import Layer
@@ -25,6 +25,9 @@ from localmodels.engine.seats import Seats
 # A prompt may take minutes to read, and a runner's death is noticed otherwise: no clock on its silence.
 PATIENT = Patience(connect=5.0, first_byte=None, idle=None)
 BARE = "localmodels.engine.child"
+# A runner that lives looks up at least between two batches, which take a second; one that is stopped, or computes a
+# grammar for ever, does not. This path goes through its queue, as requests do.
+PULSE = "/lora-adapters"
 NOTICE = 1.0  # seconds within which the death of a child shows after its connections broke
 
 
@@ -41,6 +44,7 @@ class LiveRunner:
         self.key = load.loadable.key(load.purpose)
         self.model = load.loadable.model
         self.load_plan = load.plan
+        self.vocab_size = load.loadable.header.vocab_size
         self.config = config
         self.dialect = LlamaCpp()
         self.http = Http("http://runner", self.dialect.read_error, socket=config.socket, patience=PATIENT)
@@ -87,19 +91,47 @@ class LiveRunner:
             await self._end()
         return loaded
 
-    async def served(self) -> None:
-        """Waits for the end of a loaded runner.
+    async def served(self, every: float = 20.0, patience: float = 60.0) -> None:
+        """Waits for the end of a loaded runner; one that does not answer for ``patience`` seconds is ended.
+
+        Args:
+            every: seconds between two looks at whether it still answers.
+            patience: seconds that a look may take.
 
         Raises:
-            RunnerDied: it ended without being asked.
+            RunnerDied: it ended without being asked, or had to be ended.
         """
         process = self._process
         if process is None:
             return
-        died = await self._unless_leaving(process.exited.wait())
+        pulse = asyncio.create_task(self._until_silent(every, patience))
+        try:
+            died = await self._unless_leaving(self._exited_or(pulse))
+        finally:
+            pulse.cancel()
+        silent = pulse.done() and not pulse.cancelled()
+        if silent:
+            process.kill()
         await self._end()
         if died:
-            raise RunnerDied(f"the engine stopped while it ran {self.name}: {process.why()}")
+            how = f"it did not answer for {patience:g} s" if silent else process.why()
+            raise RunnerDied(f"the engine stopped while it ran {self.name}: {how}")
+
+    async def _exited_or(self, pulse: asyncio.Task[None]) -> None:
+        exited = asyncio.ensure_future(self._process.exited.wait()) if self._process else pulse
+        await asyncio.wait((exited, pulse), return_when=asyncio.FIRST_COMPLETED)
+
+    async def _until_silent(self, every: float, patience: float) -> None:
+        """Returns when the runner has not answered in time; how it breaks off is not asked here."""
+        while True:
+            await asyncio.sleep(every)
+            try:
+                async with asyncio.timeout(patience):
+                    await self.http.get(PULSE)
+            except TimeoutError:
+                return
+            except LocalModelsError:
+                continue  # a runner that dies is noticed by its end
 
     async def dead(self) -> RunnerDied | None:
         """The child's death as an error, if it is dead or dies within a moment; for a stream that broke."""

@@ -110,8 +110,14 @@ class LlamaBackend:
         return dialect.read_tokens(await self._post("/tokenize", dialect.write_tokenize(text, special=special)))
 
     async def detokenize(self, tokens: tuple[int, ...]) -> str:
-        """The text of token ids."""
-        dialect = self._runner.dialect
+        """The text of token ids.
+
+        Raises:
+            InvalidValue: an id that the model does not have.
+        """
+        dialect, most = self._runner.dialect, self._runner.vocab_size
+        if wrong := next((token for token in tokens if not 0 <= token < most), None):
+            raise InvalidValue(f"tokens: {wrong} is no token of this model; they are 0 to {most - 1}", param="tokens")
         return dialect.read_text(await self._post("/detokenize", dialect.write_detokenize(tokens)))
 
     async def models(self) -> tuple[str, ...]:

@@ -304,6 +304,8 @@ def plan(
         notes=notes + more_notes,
     )
     draft = structs.replace(draft, parallel=_parallel(header, draft, options, hardware))
+    if batch < draft.parallel:  # llama.cpp asserts that a batch has room for a token of every slot
+        draft = structs.replace(draft, batch=draft.parallel, ubatch=max(draft.ubatch, draft.parallel))
     draft = structs.replace(draft, gpu_layers=_gpu_layers(header, draft, options, hardware))
     return structs.replace(draft, memory=estimate(header, draft))
 

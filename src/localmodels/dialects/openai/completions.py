@@ -61,9 +61,13 @@ def _read_prompt(sent: str | list[Any] | None) -> str | tuple[int, ...]:
     return token_ids(sent, "prompt")
 
 
-def token_ids(sent: Sequence[Any], name: str) -> tuple[int, ...]:
+def token_ids(sent: Any, name: str) -> tuple[int, ...]:
     """Token ids, at least one."""
-    if not sent or not all(type(token) is int and 0 <= token < 2**31 for token in sent):
+    if (
+        not isinstance(sent, list | tuple)
+        or not sent
+        or not all(type(token) is int and 0 <= token < 2**31 for token in sent)
+    ):
         raise InvalidValue(f"{name} must be a text or a list of token ids", param=name)
     return tuple(sent)
 
