@@ -180,6 +180,7 @@ class Terminal:
     def __init__(self, *words: str, environ: dict[str, str]) -> None:
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # as a terminal does; whoever runs us may ignore it
             os.execve(PROGRAM[0], [*PROGRAM, *words], environ)  # noqa: S606 - no shell is meant
         self._ended = False
 

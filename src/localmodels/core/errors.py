@@ -139,10 +139,21 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(CallerError):
-    """The address exists, the method does not."""
+    """The address exists, the method does not; ``allowed`` are those that do."""
 
     status = 405
     code = "method_not_allowed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        allowed: tuple[str, ...] = (),
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.allowed = allowed
 
 
 class Conflict(CallerError):

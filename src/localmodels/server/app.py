@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from starlette.types import Message, Receive, Scope, Send
 
-from localmodels.core.errors import LocalModelsError
+from localmodels.core.errors import LocalModelsError, MethodNotAllowed
 from localmodels.dialects import DIALECTS
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import ErrorWriter
@@ -48,6 +48,8 @@ class Application:
         begun = _Begun(send, self._cross_origin(scope))
         try:
             await self._answer(scope, path, receive, begun)
+        except MethodNotAllowed as error:
+            await respond_error(begun, dialect_of(path), error, [(b"allow", ", ".join(error.allowed).encode())])
         except LocalModelsError as error:
             await respond_error(begun, dialect_of(path), error)
         except Exception:

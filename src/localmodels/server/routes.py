@@ -1,7 +1,7 @@
 """Every address that answers, in one table: method, path, dialect, what it is for, and who answers.
 
-A feature is a row. The reference page, the OpenAPI document and the matrix of permissions are made from this table, so
-a route that is not in it does not exist. There are no redirects between ``/path`` and ``/path/``.
+A feature is a row. The reference page is made from this table, so a route that is not in it does not exist. There are
+no redirects between ``/path`` and ``/path/``.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class Directory:
         methods, parameters = self._methods(path)
         answers = methods.get(method)
         if answers is None:
-            raise MethodNotAllowed(f"{method} is not allowed here; {', '.join(sorted(methods))} is")
+            allowed = tuple(sorted(methods))
+            raise MethodNotAllowed(f"{method} is not allowed here; {', '.join(allowed)} is", allowed=allowed)
         return answers, parameters
 
     def _methods(self, path: str) -> tuple[dict[str, ASGIApp], dict[str, str]]:

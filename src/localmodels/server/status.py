@@ -7,7 +7,7 @@ the default model must be there, and its last load must not have failed (pattern
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 import msgspec
@@ -16,28 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import localmodels
 from localmodels.core.catalog import Model
+from localmodels.flows.inspection import State
 from localmodels.server.wire import header, respond
 
 _ENCODER = msgspec.json.Encoder()
 RUNNING = b"Ollama is running"  # what Ollama's clients look for
-
-
-class State(Struct, frozen=True):
-    """How the system is.
-
-    Attributes:
-        status: ``degraded`` when it answers but something is missing, ``unhealthy`` when it would not answer.
-        model_ready: would a request for the default model be taken up?
-        notes: why the status is not ``healthy``, for people.
-        details: for ``?verbose=1``: engine, memory, queue, the runners and the layers that confine them.
-    """
-
-    status: Literal["healthy", "degraded", "unhealthy"]
-    model_ready: bool
-    default_model: str
-    models: tuple[Model, ...]
-    notes: tuple[str, ...] = ()
-    details: dict[str, Any] = {}
 
 
 class Inspect(Protocol):

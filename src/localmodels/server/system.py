@@ -29,11 +29,11 @@ from localmodels.engine.memory import DEFAULT_CONTEXT
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
 from localmodels.flows.chat import Answers
+from localmodels.flows.inspection import Inspector
 from localmodels.flows.local import Local
 from localmodels.server import listeners
 from localmodels.server.app import Application
 from localmodels.server.gate import Gate
-from localmodels.server.health import Inspector
 from localmodels.server.http import run
 from localmodels.server.listings import Listings
 from localmodels.server.logs import set_up_logging

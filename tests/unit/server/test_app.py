@@ -88,6 +88,10 @@ def test_a_refusal_is_in_the_dialect_of_the_path(
     assert (answered, told) == (status, body)
 
 
+def test_a_wrong_method_is_told_the_right_ones() -> None:
+    assert ask("/api/show", "DELETE")[1]["allow"] == "GET, POST"
+
+
 def test_a_defect_after_the_answer_began_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.CRITICAL), pytest.raises(ZeroDivisionError):
         ask("/fails-late")

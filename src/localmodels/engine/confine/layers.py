@@ -109,7 +109,7 @@ def no_dump(prctl: Syscall) -> str:
 
 
 def parent_death(prctl: Syscall) -> str:
-    """Only looks: the runner asks for it first thing (``runner.die_with_parent``)."""
+    """Only looks: the runner asks for it first thing (``child.die_with_parent``)."""
     place = ctypes.create_string_buffer(4)
     prctl(GET_PDEATHSIG, place, 0, 0, 0)
     (number,) = struct.unpack("=i", place.raw)

@@ -1,4 +1,4 @@
-"""Looks at the system for ``/health``: the library, the pool and the machine, not a constant."""
+"""How the system is, derived from the parts that do the work: the library, the pool and the machine, not a constant."""
 
 from __future__ import annotations
 
@@ -6,13 +6,32 @@ import asyncio
 from typing import Any, Literal
 
 import msgspec
+from msgspec import Struct
 
+from localmodels.core.catalog import Model
 from localmodels.engine.hardware import Hardware
-from localmodels.engine.loadable import Loadable
 from localmodels.engine.pool import Pool
-from localmodels.server.status import State
+from localmodels.flows.local import loadable
 from localmodels.store.entries import Entry, to_model
 from localmodels.store.library import Library, Survey
+
+
+class State(Struct, frozen=True):
+    """How the system is.
+
+    Attributes:
+        status: ``degraded`` when it answers but something is missing, ``unhealthy`` when it would not answer.
+        model_ready: would a request for the default model be taken up?
+        notes: why the status is not ``healthy``, for people.
+        details: for ``?verbose=1``: engine, memory, queue, the runners and the layers that confine them.
+    """
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    model_ready: bool
+    default_model: str
+    models: tuple[Model, ...]
+    notes: tuple[str, ...] = ()
+    details: dict[str, Any] = {}
 
 
 class Inspector:
@@ -31,7 +50,7 @@ class Inspector:
         """The state now."""
         survey, default, name = await asyncio.to_thread(self._look)
         notes = [f"model '{damaged.name}' cannot be used: {damaged.why}" for damaged in survey.damaged]
-        failure = self._pool.last_failure(generate_key(default)) if default else ""
+        failure = self._pool.last_failure(loadable(default).key("generate")) if default else ""
         if not default:
             notes.append(f"the default model '{name}' is not here" if name else "there is no model")
         if failure:
@@ -70,8 +89,3 @@ def verdict(*, draining: bool, usable: bool, notes: list[str]) -> Literal["healt
     if draining or not usable:
         return "unhealthy"
     return "degraded" if notes else "healthy"
-
-
-def generate_key(entry: Entry) -> str:
-    """By which the pool knows the text runner of this model."""
-    return Loadable(entry.digest, to_model(entry), entry.model_path, entry.header).key("generate")
