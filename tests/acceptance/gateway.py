@@ -23,13 +23,14 @@ from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ModelNotFound, Unsupported
 from localmodels.dialects import DIALECTS
 from localmodels.flows.chat import Answerer, Answers, Defaults
+from localmodels.flows.inspection import State
 from localmodels.server import listeners
 from localmodels.server.app import Application
 from localmodels.server.gate import Gate
 from localmodels.server.http import run
 from localmodels.server.listings import Listings
 from localmodels.server.routes import table
-from localmodels.server.status import State, Status
+from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 
 PATIENT = Patience(connect=10.0, first_byte=60.0, idle=60.0)
