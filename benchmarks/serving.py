@@ -22,6 +22,7 @@ from localmodels.engine.hardware import probe
 from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loadable, Loader
 from localmodels.engine.process import Process
+from localmodels.server.system import PROMPTS_MOST, PROMPTS_SHARE, memory_for_models
 
 CACHE = Path(__file__).parent.parent / ".cache"
 
@@ -69,9 +70,11 @@ async def server(*models: Path, parallel: int) -> AsyncIterator[Server]:
 async def bare_runner(model: Path, *, parallel: int) -> AsyncIterator[str]:
     """A runner alone, configured as the server would; its socket."""
     loadable = Loadable("bench", Model("bench", 0, "", ""), str(model), read_header(model))
-    load = Loader(probe(), Options(num_parallel=parallel)).load(loadable, "generate", Options())
+    machine = probe()
+    load = Loader(machine, Options(num_parallel=parallel)).load(loadable, "generate", Options())
     housing = Housing()
-    config = load.config(housing.room("bare"), binary="", cache_ram=0)
+    cache_ram = min(memory_for_models(machine) // PROMPTS_SHARE, PROMPTS_MOST)
+    config = load.config(housing.room("bare"), binary="", cache_ram=cache_ram)
     process = await Process.start(config)
     try:
         await process.ready()
