@@ -39,7 +39,7 @@ def loaded(
         return file.encode()
 
     variables = HOME if environ is None else {**HOME, **environ}
-    return load(flags or {}, variables, read_file=read_file, platform=platform, directory=Path("/work"))
+    return load(flags or {}, variables, read_file=read_file, platform=platform, directory=Path("/srv"))
 
 
 def refused(flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, file: str = "") -> str:
@@ -123,7 +123,7 @@ def test_ollamas_environment(word: str, text: str, name: str, value: object) -> 
 def test_models_with_projector_and_aliases() -> None:
     config = loaded({"model": ["Eye=eye.gguf,~/mmproj.gguf", "b:7b=/b.gguf"], "alias": ["gpt=b:7b"]}).config
     assert config.model == (
-        ModelFile(ModelName.parse("Eye"), Path("/work/eye.gguf"), Path("/home/ada/mmproj.gguf")),
+        ModelFile(ModelName.parse("Eye"), Path("/srv/eye.gguf"), Path("/home/ada/mmproj.gguf")),
         ModelFile(ModelName.parse("b:7b"), Path("/b.gguf")),
     )
     assert config.alias == (Alias(ModelName.parse("gpt"), ModelName.parse("b:7b")),)
@@ -131,8 +131,8 @@ def test_models_with_projector_and_aliases() -> None:
 
 def test_paths_in_the_file_start_from_the_file() -> None:
     settings = loaded({"config": "etc/x.toml"}, file='llama_server = "bin/llama-server"')
-    assert settings.config.llama_server == Path("/work/etc/bin/llama-server")
-    assert settings.origins["llama_server"] == "file /work/etc/x.toml"
+    assert settings.config.llama_server == Path("/srv/etc/bin/llama-server")
+    assert settings.origins["llama_server"] == "file /srv/etc/x.toml"
 
 
 def test_lists_and_tables_in_the_file() -> None:
@@ -150,8 +150,8 @@ def test_the_file_is_looked_for_in_the_home() -> None:
         seen.append(path)
         raise FileNotFoundError(path)
 
-    load({"home": "place"}, {}, read_file=read_file, platform="linux", directory=Path("/work"))
-    assert seen == [Path("/work/place/localmodels.toml")]
+    load({"home": "place"}, {}, read_file=read_file, platform="linux", directory=Path("/srv"))
+    assert seen == [Path("/srv/place/localmodels.toml")]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_file_is_looked_for_in_the_home() -> None:
         ({"XDG_DATA_HOME": "/data"}, "linux", "/data/localmodels"),
         ({"XDG_DATA_HOME": "relative"}, "linux", "/home/ada/.local/share/localmodels"),
         ({}, "darwin", "/home/ada/Library/Application Support/LocalModels"),
-        ({"LOCALMODELS_HOME": "here"}, "linux", "/work/here"),
+        ({"LOCALMODELS_HOME": "here"}, "linux", "/srv/here"),
     ],
 )
 def test_home(environ: dict[str, str], platform: str, home: str) -> None:
@@ -248,9 +248,9 @@ def test_a_file_that_was_asked_for_must_be_there_and_readable() -> None:
     def unreadable(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    with pytest.raises(ConfigError, match=r"config: there is no file /work/x\.toml"):
+    with pytest.raises(ConfigError, match=r"config: there is no file /srv/x\.toml"):
         loaded({"config": "x.toml"})
-    with pytest.raises(ConfigError, match=r"there is no file /work/y\.toml"):
+    with pytest.raises(ConfigError, match=r"there is no file /srv/y\.toml"):
         loaded(environ={"LOCALMODELS_CONFIG": "y.toml"})
     with pytest.raises(ConfigError, match=r"cannot read .*: Permission denied"):
         load({}, HOME, read_file=unreadable)
