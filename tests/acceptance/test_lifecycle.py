@@ -180,7 +180,6 @@ def test_a_killed_runner_makes_a_whole_answer_an_error(files: dict[str, Path], t
         assert "SIGKILL" in response.json()["error"]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
 def test_runners_of_a_killed_server_follow_it(files: dict[str, Path], tmp_path: Path) -> None:
     with started(files, tmp_path) as served:
         assert answers(served)

@@ -84,7 +84,7 @@ class LiveRunner:
         except OSError as error:
             await self._end()
             raise LoadFailed(f"there is no place for a runner: {error.strerror}") from error
-        except BaseException:
+        except BaseException:  # also when we are cancelled: a child that nobody holds must not live on
             await self._end()
             raise
         if not loaded:
