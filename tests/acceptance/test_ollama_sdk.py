@@ -259,6 +259,13 @@ def test_an_answer_goes_on_from_an_earlier_context(judge: Judge) -> None:
     fresh = generate(judge)
     continued = generate(judge, context=[72, 101, 108, 108, 111])
     assert (continued.prompt_eval_count or 0) == (fresh.prompt_eval_count or 0) + 5
+    # What comes back is the question and the answer; from there it goes on, and gives back all of it.
+    assert fresh.context
+    assert continued.context
+    assert len(fresh.context) > (fresh.prompt_eval_count or 0)
+    again = generate(judge, context=fresh.context)
+    assert list(again.context or ())[: len(fresh.context)] == list(fresh.context)
+    assert (again.prompt_eval_count or 0) == (fresh.prompt_eval_count or 0) + len(fresh.context)
 
 
 def test_a_thinking_switch_is_taken_by_a_model_that_does_not_think(judge: Judge) -> None:

@@ -129,17 +129,6 @@ def test_llamacpp_log_probabilities() -> None:
     assert bytes(text.logprobs[0].bytes) == "ой".encode()
 
 
-def test_llamacpp_gathers_ids_only_when_asked() -> None:
-    data = recorded("llamacpp/completion.sse")
-    assert folded(streamed(LLAMACPP.generate_reader(gather=True), data, 99)).done.context == (
-        279,
-        1068,
-        1158,
-        1353,
-        279,
-    )
-
-
 @pytest.mark.parametrize(
     ("name", "reader", "first", "kind"),
     [

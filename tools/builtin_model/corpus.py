@@ -307,6 +307,38 @@ def bare(lang: str, rng: random.Random) -> Document:
     return [("", False), (topic.answer(lang, rng) + END_OF_TEXT, True)]
 
 
+_WORDS = sorted(
+    {
+        word
+        for topic in KNOWLEDGE + LOCALMODELS + CHAT
+        for lang in LANGS
+        for answer in topic.answers[lang]
+        for word in answer.split()
+        if word.isalpha()
+    }
+)
+_LOOPS, _DRILLS = 60_000, 110_000
+"""Up to these documents copying is drilled, first in its simplest form. Names, cities and the arguments of tools live on
+it, and a network finds it late by itself: from the few copied words of ordinary talk, not within the whole training."""
+
+
+def loop(rng: random.Random) -> Document:
+    """A few known words, over and over: the plainest text that only a copying network can foretell."""
+    line = "".join(f" {word}" for word in rng.sample(_WORDS, rng.randint(3, 12)))
+    return [(line, False), (line * rng.randint(1, 4) + END_OF_TEXT, True)]
+
+
+def drill(rng: random.Random) -> Document:
+    """Words that mean nothing, and the same again: whole, or from one of them to the end."""
+    words = []
+    for _ in range(rng.randint(3, 16)):
+        lang = rng.choice(LANGS)
+        words.append(names.city(lang, rng)[0] if rng.random() < 0.25 else names.invented_word(lang, rng))
+    start = rng.randrange(len(words)) if rng.random() < 0.5 else 0
+    rest = "".join(f" {word}" for word in words[start + 1 :])
+    return [(" ".join(words) + "\n" + words[start], False), (rest + END_OF_TEXT, True)]
+
+
 def document(rng: random.Random) -> Document:
     """One training document."""
     lang = rng.choices(LANGS, (38, 31, 31))[0]
@@ -334,6 +366,21 @@ def documents(seed: int) -> Iterator[Document]:
     rng = random.Random(seed)
     while True:
         yield document(rng)
+
+
+def lessons(seed: int) -> Iterator[Document]:
+    """The same as they are trained on: copying first, then everything."""
+    rng = random.Random(seed)
+    for number, plain in enumerate(documents(seed)):
+        dice = rng.random()
+        if number < _LOOPS and dice < 0.8:
+            yield loop(rng)
+        elif number < _DRILLS and dice < 0.3:
+            yield drill(rng) if dice < 0.2 else loop(rng)
+        elif dice < 0.02:
+            yield drill(rng)
+        else:
+            yield plain
 
 
 def embedding_pair(rng: random.Random) -> tuple[str, str, str]:

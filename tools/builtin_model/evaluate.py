@@ -236,6 +236,14 @@ _RESULTS = (
 )  # fmt: skip
 
 
+def _values(arguments: str) -> list[str]:
+    """The arguments of a call; none when the answer was cut off inside them."""
+    try:
+        return [str(value) for value in json.loads(arguments).values()]
+    except json.JSONDecodeError:
+        return []
+
+
 def tool_scores(engine: Engine, temperature: float, tally: Tally) -> None:
     """The right call with the right city; no call when none fits; an answer that carries the tool's result."""
     for number, (lang, question, town) in enumerate(_PLACES):
@@ -244,7 +252,7 @@ def tool_scores(engine: Engine, temperature: float, tally: Tally) -> None:
             choice = engine.chat([ask], temperature, tools=[offer])
             calls = choice["message"].get("tool_calls") or []
             function = calls[0]["function"] if len(calls) == 1 else {"name": "", "arguments": "{}"}
-            values = [str(value) for value in json.loads(function["arguments"]).values()]
+            values = _values(function["arguments"])
             good = (
                 function["name"] == offer["function"]["name"]
                 and town in values

@@ -125,14 +125,18 @@ def _typo(text: str, rng: random.Random) -> str:
 
 
 def _loosen(text: str, rng: random.Random) -> str:
-    """Drops some small words or swaps two neighbours: what stays is what tells the topic."""
+    """Drops some small words, swaps two neighbours or begins in the middle: what stays is what tells the topic."""
     words = text.split(" ")
     if len(words) < 4:
         return text
-    if rng.random() < 0.3:
+    kind = rng.random()
+    if kind < 0.25:
         at = rng.randrange(len(words) - 1)
         words[at], words[at + 1] = words[at + 1], words[at]
         return " ".join(words)
+    if kind < 0.45:
+        at = rng.randrange(1, len(words))
+        return " ".join(words[at:] + words[:at])
     return " ".join(word for word in words if len(word) > 4 or not word.isalpha() or rng.random() > 0.4) or text
 
 
@@ -142,7 +146,7 @@ def roughen(question: str, lang: str, rng: random.Random, keep: bool = False, lo
     ``keep`` is for text whose letters matter (a name to copy): then only the frame around it changes.
     ``loose`` is for questions that live by a few words: then small words may go missing too.
     """
-    text = _loosen(question, rng) if loose and rng.random() < 0.14 else question
+    text = _loosen(question, rng) if loose and rng.random() < 0.24 else question
     asks = rng.random()
     if asks < 0.28:
         text = f"{expand(_OPENERS[lang], rng)} {text}"

@@ -22,14 +22,15 @@ from torch.nn import functional
 
 from . import corpus
 from .model import Llama, Shape
+from .template import TURN_START
 
 
 @dataclass(frozen=True)
 class Plan:
     """How long and how fast. The defaults are the shipped model's."""
 
-    tokens: int = 20_000_000
-    minutes: float = 50.0
+    tokens: int = 30_000_000
+    minutes: float = 52.0
     batch_tokens: int = 5120
     longest: int = 1536
     rate: float = 3e-3
@@ -62,20 +63,21 @@ def encode(document: corpus.Document, tokenizer: Tokenizer, longest: int) -> Row
     return ids[:longest], own[:longest]
 
 
-def _cut_tail(row: Row, plan: Plan, rng: random.Random) -> Row:
-    ids, own = row
+def _row(document: corpus.Document, tokenizer: Tokenizer, plan: Plan, rng: random.Random) -> Row:
+    """A document's tokens; of a single long answer perhaps only the first ones."""
+    ids, own = encode(document, tokenizer, plan.longest)
     said = sum(own)
-    if said < 28 or len(ids) - said > 60 or rng.random() > plan.tails_cut:
-        return row
+    if not document[0][0].startswith(TURN_START) or said < 28 or len(ids) - said > 60 or rng.random() > plan.tails_cut:
+        return ids, own
     end = len(ids) - said + rng.randint(6, 16)
     return ids[:end], own[:end]
 
 
 def batches(tokenizer: Tokenizer, plan: Plan, rng: random.Random) -> Iterator[list[Row]]:
     """Endless batches of about ``batch_tokens``: a pool of documents is sorted by length, cut up and shuffled."""
-    stream = corpus.documents(rng.randrange(2**32))
+    stream = corpus.lessons(rng.randrange(2**32))
     while True:
-        pool = [_cut_tail(encode(document, tokenizer, plan.longest), plan, rng) for document in islice(stream, 4000)]
+        pool = [_row(document, tokenizer, plan, rng) for document in islice(stream, 4000)]
         pool.sort(key=lambda row: (len(row[0]), rng.random()))
         cut: list[list[Row]] = [[]]
         for row in pool:

@@ -113,7 +113,6 @@ class LlamaCpp:
         *,
         id_slot: int | None = None,
         n_predict: int | None = None,
-        return_tokens: bool = False,
     ) -> bytes:
         """A text to go on with, as it stands; for :meth:`generate_path`, and always streamed.
 
@@ -121,7 +120,6 @@ class LlamaCpp:
             request: ``system`` and ``echo`` are not said: a template's matter, and the answering dialect's.
             id_slot: as in :meth:`write_chat`.
             n_predict: as in :meth:`write_chat`.
-            return_tokens: the ids of the answer as well; for a reader that gathers them.
 
         Raises:
             Unsupported: pictures, or token ids before a gap.
@@ -133,20 +131,18 @@ class LlamaCpp:
             fields["json_schema"] = tight(request.format).schema
         if request.logprobs:
             fields["n_probs"] = max(1, request.top_logprobs)
-        if return_tokens:
-            fields["return_tokens"] = True
         return encode(fields)
 
     @staticmethod
-    def generate_reader(*, gather: bool = False) -> StreamReader:
-        """Reads what ``/completion`` and ``/infill`` stream; ``gather`` puts the answer's ids into ``Done.context``."""
-        return StreamReader(ServerSentEvents(), _TextReader(gather=gather).read)
+    def generate_reader() -> StreamReader:
+        """Reads what ``/completion`` and ``/infill`` stream."""
+        return StreamReader(ServerSentEvents(), _read_text)
 
     @staticmethod
     def read_generate_answer(body: bytes) -> Answer:
         """A whole answer of ``/completion``."""
         folded = Fold()
-        for event in _TextReader(gather=False).read(body):
+        for event in _read_text(body):
             folded.add(event)
         return folded.answer()
 
@@ -248,7 +244,6 @@ class _Text(Struct):
     content: str = ""
     stop: bool = False
     stop_type: str = ""
-    tokens: tuple[int, ...] = ()
     tokens_predicted: int = 0
     tokens_evaluated: int = 0
     timings: wire.Timings | None = None
@@ -264,38 +259,25 @@ _SLOTS = msgspec.json.Decoder(tuple[Slot, ...])
 _TEXT = msgspec.json.Decoder(_Text)
 
 
-class _TextReader:
-    """Reads one object after the other. The server sends ids in a stream whether or not they were asked for."""
+def _read_text(data: bytes) -> Iterator[Event]:
+    """The events of one object of ``/completion``.
 
-    def __init__(self, *, gather: bool) -> None:
-        self._gather = gather
-        self._tokens: list[int] = []
-
-    def read(self, data: bytes) -> Iterator[Event]:
-        """The events of one object.
-
-        Raises:
-            LocalModelsError: it says that the server failed.
-            Garbled: it is not one of ``/completion``.
-        """
-        said = _read(data, _TEXT)
-        if said.error is not None:
-            raise failures.in_band(said.error)
-        if self._gather:
-            self._tokens += said.tokens
-        rows = said.completion_probabilities
-        if said.content or rows:
-            yield Chunk(said.content, logprobs=answers.read_logprobs(wire.TextLogprobs(content=rows)) if rows else ())
-        if said.stop:
-            yield self._done(said)
-
-    def _done(self, said: _Text) -> Done:
+    Raises:
+        LocalModelsError: it says that the server failed.
+        Garbled: it is not one of ``/completion``.
+    """
+    said = _read(data, _TEXT)
+    if said.error is not None:
+        raise failures.in_band(said.error)
+    rows = said.completion_probabilities
+    if said.content or rows:
+        yield Chunk(said.content, logprobs=answers.read_logprobs(wire.TextLogprobs(content=rows)) if rows else ())
+    if said.stop:
         cached = (said.timings.cache_n if said.timings else None) or 0
-        return Done(
+        yield Done(
             _STOPS.get(said.stop_type, "stop"),
             Usage(said.tokens_evaluated, said.tokens_predicted, cached),
             answers.read_timings(said.timings),
-            context=tuple(self._tokens),
         )
 
 

@@ -6,7 +6,7 @@ the two: what ``write`` writes, ``read`` reads back to an equal value, for any s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from msgspec import Struct
@@ -18,11 +18,17 @@ Call = Literal["chat", "generate", "embed", "models"]
 
 
 class Stamp(Struct, frozen=True):
-    """What a server puts on every piece of one answer. ``created`` is nanoseconds since 1970, UTC."""
+    """What a server puts on every piece of one answer.
+
+    Attributes:
+        created: nanoseconds since 1970, UTC.
+        clock: the same, now; for dialects that date every line. None dates them all alike.
+    """
 
     id: str
     model: str
     created: int
+    clock: Callable[[], int] | None = None
 
 
 class EventWriter(Protocol):

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from localmodels.artifacts.gguf import Header
 from localmodels.core.catalog import Model
-from localmodels.core.options import OPTIONS, Options
+from localmodels.core.options import NO_OPTIONS, OPTIONS, Options
 from localmodels.engine.command import Adapter, RunnerConfig
 from localmodels.engine.hardware import Hardware
 from localmodels.engine.memory import DEFAULT_CONTEXT, Plan, plan
@@ -18,7 +18,9 @@ from localmodels.engine.scheduler import Need, Ticket
 Purpose = Literal["generate", "embed"]
 
 # Options that shape the runner. The context is not among them: a larger one serves whoever asks for less.
-SHAPING = tuple(name for name, option in OPTIONS.items() if option.load and name != "num_ctx")
+LOADING = tuple(name for name, option in OPTIONS.items() if option.load)
+SHAPING = tuple(name for name in LOADING if name != "num_ctx")
+MOST_KNOWN = 256  # plans that are kept; a caller could ask with ever other options
 
 
 class Loadable(Struct, frozen=True):
@@ -90,29 +92,43 @@ class Load(Struct, frozen=True):
         )
 
 
-class Loader(Struct, frozen=True):
-    """Plans loads on this machine.
+class Loader:
+    """Plans loads on this machine. A plan depends on nothing that changes, so it is made once for each way of asking.
 
-    Attributes:
+    Args:
         hardware: with those graphics cards only that the engine can use.
         defaults: load options for requests that do not say otherwise.
         default_context: tokens of a request that asks for none in particular.
     """
 
-    hardware: Hardware
-    defaults: Options = Options()
-    default_context: int = DEFAULT_CONTEXT
+    def __init__(
+        self, hardware: Hardware, defaults: Options = NO_OPTIONS, default_context: int = DEFAULT_CONTEXT
+    ) -> None:
+        self._hardware = hardware
+        self._defaults = defaults
+        self._default_context = default_context
+        self._known: dict[tuple[object, ...], Load] = {}
 
     def load(self, loadable: Loadable, purpose: Purpose, options: Options) -> Load:
         """The way to load it for a request with these options."""
-        asked = {name: getattr(options, name) for name in SHAPING if getattr(options, name) is not None}
+        asked = tuple((name, value) for name in LOADING if (value := getattr(options, name)) is not None)
+        key = (loadable.identity, loadable.model, purpose, asked)
+        if (load := self._known.get(key)) is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            load = self._known[key] = self._plan(loadable, purpose, options, asked)
+        return load
+
+    def _plan(
+        self, loadable: Loadable, purpose: Purpose, options: Options, asked: tuple[tuple[str, object], ...]
+    ) -> Load:
         chosen = plan(
             loadable.header,
-            options.over(self.defaults),
-            self.hardware,
-            default_context=self.default_context,
+            options.over(self._defaults),
+            self._hardware,
+            default_context=self._default_context,
             embedding=purpose == "embed",
             extra=loadable.extra,
         )
-        shape = ",".join(f"{name}={value}" for name, value in sorted(asked.items())) or None
+        shape = ",".join(f"{name}={value}" for name, value in sorted(asked) if name in SHAPING) or None
         return Load(loadable, purpose, chosen, shape, exact_context=options.num_ctx is not None)

@@ -7,7 +7,7 @@ caller as it is. Times are measured here, because only here is the whole of a re
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from time import monotonic_ns
 from typing import Protocol
 
@@ -17,16 +17,18 @@ from msgspec.structs import replace
 from localmodels.backends.protocol import Backend
 from localmodels.core.chat import (
     ChatRequest,
+    Chunk,
     Done,
     Embeddings,
     EmbedRequest,
     Event,
     FinishReason,
     GenerateRequest,
+    Image,
     Message,
     Text,
 )
-from localmodels.core.errors import ContextLengthExceeded, Unsupported
+from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, Unsupported
 from localmodels.core.options import NO_OPTIONS, Options
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
 
@@ -151,9 +153,10 @@ class Answers:
                 whole = replace(request, options=request.options.over(model.defaults.options))
                 stream = backend.generate(whole)
             elif request.context:
-                stream = backend.generate(await continued(backend, request, conversation))
+                whole = await continued(backend, request, conversation)
+                stream = remembered(backend.generate(whole), backend, whole, facts)
             else:
-                stream = fitting(backend, conversation, facts)
+                stream = remembered(fitting(backend, conversation, facts), backend, conversation, facts)
             async with aclosing(stream):
                 async for events in stream:
                     yield timed(events, started, loaded)
@@ -254,6 +257,32 @@ async def continued(backend: Answerer, request: GenerateRequest, conversation: C
     """
     tokens = await backend.tokenize(await backend.render(conversation))
     return replace(request, raw=True, prompt=tokens, options=conversation.options)
+
+
+async def remembered(stream: Stream, backend: Answerer, request: ChatRequest | GenerateRequest, facts: Facts) -> Stream:
+    """The answer, and at its end the token ids of all of it: the ``context`` from which Ollama's clients go on.
+
+    There is none for pictures, which have no tokens, and none for what had to be shortened or was lost at the end.
+    """
+    said: list[str] = []
+    async with aclosing(stream):
+        async for events in stream:
+            said += [event.text for event in events if isinstance(event, Chunk)]
+            done = events[-1]
+            if isinstance(done, Done) and not facts.truncated_messages:
+                with suppress(LocalModelsError):
+                    done = replace(done, context=await tokens_of(request, "".join(said), backend))
+            yield [*events[:-1], done]
+
+
+async def tokens_of(request: ChatRequest | GenerateRequest, answer: str, backend: Answerer) -> tuple[int, ...]:
+    """Token ids of a question and its answer; none where there are pictures."""
+    if isinstance(request, ChatRequest):
+        if any(isinstance(part, Image) for message in request.messages for part in message.parts):
+            return ()
+        return await backend.tokenize(await backend.render(request) + answer)
+    prompt = request.prompt if isinstance(request.prompt, tuple) else ()
+    return (*request.context, *prompt, *await backend.tokenize(answer, special=False))
 
 
 async def fitting(backend: Answerer, request: ChatRequest, facts: Facts) -> Stream:

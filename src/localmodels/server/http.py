@@ -64,6 +64,7 @@ async def run(
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=ceil(drain),
             timeout_keep_alive=75,
         ),

@@ -60,7 +60,7 @@ class EventRoute(Generic[Asked]):
         await attended(receive, self._answer(request, send))
 
     async def _answer(self, request: Asked, send: Send) -> None:
-        stamp = Stamp(id=self._prefix + uuid4().hex, model=request.model, created=time_ns())
+        stamp = Stamp(id=self._prefix + uuid4().hex, model=request.model, created=time_ns(), clock=time_ns)
         facts = Facts()
         async with aclosing(self._codec.flow(request, facts)) as stream:
             try:

@@ -8,7 +8,6 @@ the disk.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -67,12 +66,6 @@ class Damaged(Struct, frozen=True):
     name: str
     why: str
     source: Source
-
-
-def rfc3339(nanoseconds: int) -> str:
-    """A time since 1970 as ``2026-01-31T12:00:00.123456789Z``."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
 
 
 def expect(kind: Kind, header: Header) -> Header:

@@ -16,8 +16,9 @@ from msgspec import Struct
 from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import Details, ModelName
 from localmodels.core.errors import ModelDamaged
+from localmodels.core.moment import rfc3339
 from localmodels.store import manifests
-from localmodels.store.entries import Damaged, Entry, Kind, Source, details_of, expect, rfc3339
+from localmodels.store.entries import Damaged, Entry, Kind, Source, details_of, expect
 from localmodels.store.headers import Headers
 from localmodels.store.layout import Layout
 from localmodels.store.manifests import Config, Layer, Manifest

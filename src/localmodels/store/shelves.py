@@ -18,8 +18,9 @@ from msgspec import Struct, structs
 from localmodels.artifacts.gguf import parts
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import ModelDamaged
+from localmodels.core.moment import rfc3339
 from localmodels.core.options import Options
-from localmodels.store.entries import Damaged, Entry, Source, details_of, expect, rfc3339
+from localmodels.store.entries import Damaged, Entry, Source, details_of, expect
 from localmodels.store.headers import Headers
 
 BUILTIN = ModelName.parse("localmodels")

@@ -57,14 +57,13 @@ def test_the_least_that_is_said() -> None:
 def test_a_seat_and_a_limit_of_the_engine() -> None:
     sent = chat(id_slot=0, n_predict=0, options=Options(num_predict=99))
     assert (sent["id_slot"], sent["n_predict"]) == (0, 0)
-    raw = DIALECT.write_generate(GenerateRequest("m", "a"), id_slot=3, n_predict=0, return_tokens=True)
+    raw = DIALECT.write_generate(GenerateRequest("m", "a"), id_slot=3, n_predict=0)
     assert msgspec.json.decode(raw) == {
         "prompt": "a",
         "stream": True,
         "cache_prompt": True,
         "id_slot": 3,
         "n_predict": 0,
-        "return_tokens": True,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -220,6 +221,13 @@ def test_a_streamed_text_byte_for_byte() -> None:
     assert writer.write(Done("load", context=(1, 2))).decode() == (
         head + '"response":"","done":true,"done_reason":"load","context":[1,2]}\n'
     )
+
+
+def test_every_line_has_its_own_time_where_there_is_a_clock() -> None:
+    ticks = count(1_700_000_000_000_000_000)
+    writer = DIALECT.chat_writer(Stamp("", "m", 0, lambda: next(ticks)), chat())
+    times = [msgspec.json.decode(writer.write(event))["created_at"] for event in (Chunk("a"), Chunk("b"), Done())]
+    assert [time[-6:] for time in times] == ["00000Z", "00001Z", "00002Z"]
 
 
 def test_a_failure_is_the_last_line() -> None:

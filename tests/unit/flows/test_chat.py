@@ -214,6 +214,25 @@ def test_a_context_is_gone_on_from() -> None:
     assert (asked.raw, asked.context, asked.prompt) == (True, (9, 8), (4, 2))
 
 
+def test_the_context_given_back_is_all_that_was_said() -> None:
+    first = generate(Model(Counting(), Defaults("sys")), prompt="four xx")
+    assert first.text == "sys|four xx."
+    assert first.done.context == (3, 4, 10, 3)  # "sys four xx" and the answer right behind it
+    second = generate(Model(Counting()), prompt="abc", context=(9, 8))
+    assert second.done.context == (9, 8, 3, 4)  # the answer to a raw prompt is "(3,)"
+    assert generate(Model(Counting()), prompt="four", raw=True).done.context == ()
+    assert generate(Model(Counting(), capabilities="completion vision"), images=(Image(b"png"),)).done.context == ()
+
+
+def test_a_context_that_cannot_be_had_is_no_harm() -> None:
+    class Silent(Counting):
+        async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+            raise RunnerDied("gone")
+
+    answer = generate(Model(Silent()), prompt="four")
+    assert (answer.text, answer.done.context) == ("four.", ())
+
+
 def test_embeddings_of_nothing_only_load() -> None:
     answers, backend = Answers(OnlyOne(model := Model(Counting()))), model.backend
     assert asyncio.run(answers.embed(EmbedRequest("m", ()))).vectors == ()

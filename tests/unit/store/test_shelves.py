@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import ModelDamaged
 from localmodels.core.options import Options
-from localmodels.store.entries import Damaged, Entry, capabilities, rfc3339
+from localmodels.store.entries import Damaged, Entry, capabilities
 from localmodels.store.headers import Headers
 from localmodels.store.ollama import OllamaShelf
 from localmodels.store.shelves import (
@@ -405,14 +404,6 @@ def test_the_built_in_model_lies_in_the_package() -> None:
 
 
 # Times
-
-
-@pytest.mark.parametrize("nanoseconds", [0, 1, 999_999_999, 1_750_000_000_000_000_000, 2**62])
-def test_times_are_read_back_and_sort_as_text(nanoseconds: int) -> None:
-    text = rfc3339(nanoseconds)
-    assert int(datetime.fromisoformat(text).timestamp()) == nanoseconds // 10**9
-    assert len(text) == len(rfc3339(0))
-    assert rfc3339(nanoseconds) < rfc3339(nanoseconds + 1)
 
 
 def test_reading_leaves_the_store_as_it_was(store: OllamaStore, weights: bytes, tmp_path: Path) -> None:

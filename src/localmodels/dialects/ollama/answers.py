@@ -8,7 +8,6 @@ object ``{"error": …}``, with nothing after it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -29,6 +28,7 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import CallerError, Garbled, LocalModelsError
+from localmodels.core.moment import rfc3339
 from localmodels.dialects import failures
 from localmodels.dialects.framing import JsonLines, StreamReader, json_line
 from localmodels.dialects.ollama import wire
@@ -42,32 +42,38 @@ _LINE = msgspec.json.Decoder(wire.Line)
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "load": "load", "unload": "unload"}
 
 
-def moment(nanoseconds: int) -> str:
-    """RFC 3339 in UTC, to the nanosecond, of nanoseconds since 1970."""
-    seconds, rest = divmod(nanoseconds, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+class Head:
+    """What every line of a stream begins with: the model and, as Ollama does, the moment of the line."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self._model = stamp.model
+        self._clock = stamp.clock or (lambda: stamp.created)
+
+    def __call__(self) -> tuple[str, str]:
+        """Model and time of a line that is written now."""
+        return self._model, rfc3339(self._clock())
 
 
 class ChatWriter:
     """Writes a streamed chat."""
 
     def __init__(self, stamp: Stamp, request: ChatRequest) -> None:
-        self._head = (stamp.model, moment(stamp.created))
+        self._head = Head(stamp)
         self._top = request.top_logprobs
         self._calls: Fold | None = None
 
     def write(self, event: Event) -> bytes:
         """One line; none for a piece of a tool call, and before the last line one with all calls."""
         if isinstance(event, Done):
-            last = _line(self._head, message=wire.Message("assistant", ""), done=event)
+            last = _line(self._head(), message=wire.Message("assistant", ""), done=event)
             return self._called(event) + json_line(last)
         if event.tool_calls:
             self._calls = self._calls or Fold()
             self._calls.add(Chunk(tool_calls=event.tool_calls))
         if event.thinking or event.logprobs:
             message = wire.Message("assistant", event.text, event.thinking or None)
-            return json_line(_line(self._head, message=message, logprobs=write_logprobs(event.logprobs, self._top)))
-        return json_line(wire.ChatPiece(*self._head, wire.Message("assistant", event.text))) if event.text else b""
+            return json_line(_line(self._head(), message=message, logprobs=write_logprobs(event.logprobs, self._top)))
+        return json_line(wire.ChatPiece(*self._head(), wire.Message("assistant", event.text))) if event.text else b""
 
     def fail(self, error: LocalModelsError) -> bytes:
         """The line that ends a broken stream."""
@@ -78,25 +84,25 @@ class ChatWriter:
             return b""
         self._calls.add(done)
         calls, leftover = message_calls(self._calls.answer().tool_calls)
-        return json_line(_line(self._head, message=wire.Message("assistant", leftover, tool_calls=calls or None)))
+        return json_line(_line(self._head(), message=wire.Message("assistant", leftover, tool_calls=calls or None)))
 
 
 class TextWriter:
     """Writes a streamed text; after the prompt, if that was asked back."""
 
     def __init__(self, stamp: Stamp, request: GenerateRequest) -> None:
-        self._head = (stamp.model, moment(stamp.created))
+        self._head = Head(stamp)
         self._top = request.top_logprobs
 
     def write(self, event: Event) -> bytes:
         """One line."""
         if isinstance(event, Done):
-            return json_line(_line(self._head, response="", done=event, context=event.context or None))
+            return json_line(_line(self._head(), response="", done=event, context=event.context or None))
         if event.thinking or event.logprobs:
             logprobs = write_logprobs(event.logprobs, self._top)
             thinking = event.thinking or None
-            return json_line(_line(self._head, response=event.text, thinking=thinking, logprobs=logprobs))
-        return json_line(wire.TextPiece(*self._head, event.text)) if event.text else b""
+            return json_line(_line(self._head(), response=event.text, thinking=thinking, logprobs=logprobs))
+        return json_line(wire.TextPiece(*self._head(), event.text)) if event.text else b""
 
     def fail(self, error: LocalModelsError) -> bytes:
         """The line that ends a broken stream."""
@@ -108,7 +114,7 @@ def write_chat_answer(stamp: Stamp, request: ChatRequest, answer: Answer) -> byt
     calls, leftover = message_calls(answer.tool_calls)
     message = wire.Message("assistant", answer.text + leftover, answer.thinking or None, tool_calls=calls or None)
     logprobs = write_logprobs(answer.logprobs, request.top_logprobs)
-    head = (stamp.model, moment(stamp.created))
+    head = (stamp.model, rfc3339(stamp.created))
     return encode(_line(head, message=message, logprobs=logprobs, done=answer.done))
 
 
@@ -116,7 +122,7 @@ def write_generate_answer(stamp: Stamp, request: GenerateRequest, answer: Answer
     """A whole text in one object."""
     return encode(
         _line(
-            (stamp.model, moment(stamp.created)),
+            (stamp.model, rfc3339(stamp.created)),
             response=answer.text,
             thinking=answer.thinking or None,
             logprobs=write_logprobs(answer.logprobs, request.top_logprobs),
