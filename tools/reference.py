@@ -18,11 +18,11 @@ from localmodels.cli.reference import filled
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, ModelNotFound, OutOfMemory, RunnerDied
 from localmodels.core.options import OPTIONS, Option
-from localmodels.dialects import DIALECTS
 from localmodels.dialects.ollama import wire as ollama
 from localmodels.dialects.openai import wire as openai
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import Dialect, ErrorWriter, Stamp
+from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answers
 from localmodels.server.listings import Listings
 from localmodels.server.routes import OLLAMA_PREFIX, Row, table

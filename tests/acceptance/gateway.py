@@ -21,7 +21,7 @@ from localmodels.core.address import Address
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ModelNotFound, Unsupported
-from localmodels.dialects import DIALECTS
+from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answerer, Answers, Defaults
 from localmodels.flows.inspection import State
 from localmodels.server import listeners

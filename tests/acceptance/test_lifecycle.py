@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ SLOW = Shape(
     width=512, layers=8, heads=8, kv_heads=2, head_width=64, feed_forward=2048, context=16_384, vocab=TINY.vocab
 )
 PROMPT_WORDS = 2_500  # seconds of reading
+REST = 0.05  # seconds without computing: several ticks of the processor's clock
 WORK = 0.1  # seconds of computing: more than reading one word takes, far less than reading so many
 
 
@@ -91,6 +93,18 @@ def assert_free_soon(served: Served) -> None:
     eventually(lambda: place(served)[1:] == (0, 0), "the place is free", within=SOON)
 
 
+def assert_engine_rests_soon(served: Served) -> None:
+    """Our books are one thing; the engine itself must stop computing for somebody who is not there."""
+    runner = psutil.Process(served.running()["slow"]["pid"])
+
+    def rests() -> bool:
+        before = runner.cpu_times().user
+        time.sleep(REST)
+        return bool(runner.cpu_times().user == before)
+
+    eventually(rests, "the engine rests", within=SOON)
+
+
 def at_work(served: Served) -> None:
     """Waits until the engine computes for the one request there is: a whole answer shows nothing until it is there."""
     eventually(lambda: place(served)[1] == 1, "the place is taken")
@@ -133,6 +147,7 @@ def test_who_leaves_while_his_prompt_is_read_frees_his_place(single: Served, *, 
         with visit(single, question("slow", PROMPT_WORDS, f"{stream} {i}", -1, stream=stream)):
             at_work(single)
         assert_free_soon(single)
+        assert_engine_rests_soon(single)
     assert answers(single)
 
 
@@ -147,6 +162,7 @@ def test_who_leaves_while_his_answer_is_written_frees_his_place(single: Served, 
             with visit(single, question("slow", 1, i, -1, stream=False)):
                 at_work(single)
         assert_free_soon(single)
+        assert_engine_rests_soon(single)
     assert answers(single)
 
 

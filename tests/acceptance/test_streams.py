@@ -17,7 +17,7 @@ from localmodels.backends.fake.http import hang_up
 from localmodels.backends.fake.script import Request
 from localmodels.backends.fake.server import body_of
 from localmodels.core.chat import ChatRequest, Chunk, Message, Text, ToolCallDelta
-from localmodels.dialects import DIALECTS
+from localmodels.dialects.table import DIALECTS
 
 PAIRS = [(down, up) for down in PATHS for up in DIALECTS]
 CUTS = 125  # a pair of dialects: 500 in all

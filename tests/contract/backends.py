@@ -12,7 +12,7 @@ from localmodels.backends.http import Http, Patience
 from localmodels.backends.protocol import Backend
 from localmodels.backends.remote import Remote
 from localmodels.core.chat import ChatRequest, GenerateRequest, Message, Text
-from localmodels.dialects import DIALECTS
+from localmodels.dialects.table import DIALECTS
 
 GREETING = Script()
 # Where a stall is expected; everywhere else the clock must not be able to matter.

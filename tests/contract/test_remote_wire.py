@@ -14,7 +14,7 @@ from localmodels.backends.http import Http, Patience
 from localmodels.backends.remote import Remote
 from localmodels.core.chat import Chunk, Done, EmbedRequest, Event, fold
 from localmodels.core.errors import BackendError, BackendTimeout, Garbled, LocalModelsError, StreamCut, Unreachable
-from localmodels.dialects import DIALECTS
+from localmodels.dialects.table import DIALECTS
 
 # "ï" is two bytes, "日" three, the smiley four: a body with places where a character can be halved.
 SAID = (Chunk("na"), Chunk("ïve 日本"), Chunk(" \U0001f600 end"))

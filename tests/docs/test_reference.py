@@ -13,7 +13,7 @@ from tools import reference
 
 from localmodels.core.errors import LocalModelsError
 from localmodels.core.options import OPTIONS, check
-from localmodels.dialects import DIALECTS
+from localmodels.dialects.table import DIALECTS
 
 
 def page(name: str) -> str:

@@ -24,9 +24,9 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import BackendError, ContextLengthExceeded, LocalModelsError, StreamCut, Unsupported
-from localmodels.dialects import DIALECTS
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.dialects.protocol import EventReader
+from localmodels.dialects.table import DIALECTS
 
 HERE = Path(__file__).parent
 OLLAMA, OPENAI, LLAMACPP = DIALECTS["ollama"], DIALECTS["openai"], LlamaCpp()

@@ -30,7 +30,7 @@ from .export import export
 from .train import Plan, train
 
 _HERE = Path(__file__).parent
-_OUT = _HERE.parent.parent / "src" / "localmodels" / "engine" / "builtin.gguf"
+_OUT = _HERE.parent.parent / "src" / "localmodels" / "store" / "builtin.gguf"
 _TOKENIZER_DOCUMENTS = 40_000
 _VOCABULARY = 4096
 

@@ -1,11 +1,4 @@
-"""Codecs between values and bytes: no I/O, both roles, one table."""
+"""Codecs between values and bytes: no I/O, both roles. ``table`` has those that a server speaks.
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-
-from localmodels.dialects.ollama import Ollama
-from localmodels.dialects.openai import OpenAI
-from localmodels.dialects.protocol import Dialect
-
-DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (Ollama(), OpenAI())}
+Nothing is imported here: the client, which must start fast, takes one dialect and not all of them.
+"""

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from starlette.types import Message, Receive, Scope, Send
 
 from localmodels.core.errors import LocalModelsError, MethodNotAllowed
-from localmodels.dialects import DIALECTS
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import ErrorWriter
+from localmodels.dialects.table import DIALECTS
 from localmodels.server.gate import Gate
 from localmodels.server.routes import OLLAMA_PREFIX, Directory, Row
 from localmodels.server.wire import Headers, headers, respond, respond_error

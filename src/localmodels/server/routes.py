@@ -15,9 +15,9 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp
 
 from localmodels.core.errors import MethodNotAllowed, NotFound
-from localmodels.dialects import DIALECTS
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import Dialect
+from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answers
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
 from localmodels.server.listings import Listings

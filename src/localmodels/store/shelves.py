@@ -128,7 +128,7 @@ def careful(entry: Entry) -> Entry:
 
 def builtin_path() -> Path:
     """Where the package keeps the built-in model."""
-    return Path(str(files("localmodels.engine") / "builtin.gguf"))
+    return Path(str(files("localmodels.store") / "builtin.gguf"))
 
 
 def identity(status: Mapping[Path, os.stat_result]) -> str:

@@ -10,7 +10,7 @@ from localmodels.backends.fake.http import Asked, Body, Hangup, head, parse, who
 from localmodels.backends.fake.script import Script, Wire
 from localmodels.backends.fake.server import ROUTES, body_of
 from localmodels.core.chat import ChatRequest
-from localmodels.dialects import DIALECTS
+from localmodels.dialects.table import DIALECTS
 
 HEAD = b"HTTP/1.1 200 Fake\r\n"
 

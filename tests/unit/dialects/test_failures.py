@@ -24,8 +24,8 @@ from localmodels.core.errors import (
     Unavailable,
     Unsupported,
 )
-from localmodels.dialects import DIALECTS
 from localmodels.dialects.failures import MAX_MESSAGE, in_band, read_error
+from localmodels.dialects.table import DIALECTS
 
 ALL = [
     errors.InvalidRequest("a", param="messages"),

@@ -25,8 +25,8 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import BackendError, LocalModelsError, StreamCut
-from localmodels.dialects import DIALECTS
 from localmodels.dialects.protocol import EventReader, EventWriter, Stamp
+from localmodels.dialects.table import DIALECTS
 
 OLLAMA, OPENAI = DIALECTS["ollama"], DIALECTS["openai"]
 

@@ -19,8 +19,9 @@ from localmodels.backends.fake.script import GREETING, Choose, Request, Script, 
 from localmodels.core.catalog import Model
 from localmodels.core.chat import ChatRequest, EmbedRequest, Fold, GenerateRequest
 from localmodels.core.errors import LocalModelsError, NotFound, StreamCut, Unreachable
-from localmodels.dialects import DIALECTS, listing
+from localmodels.dialects import listing
 from localmodels.dialects.protocol import Call, Dialect, EventWriter, Stamp
+from localmodels.dialects.table import DIALECTS
 
 # Always the same, so that answers are the same to the byte.
 CREATED = 1_767_225_600 * 10**9
