@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.unit.store.ollama_store import CONFIG, OllamaStore, write_gguf, write_projector
 
-from localmodels import engine
+from localmodels import store as package
 from localmodels.artifacts.gguf import read_header
 from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import ModelName
@@ -400,7 +400,7 @@ def test_the_built_in_model_has_its_name(tmp_path: Path) -> None:
 
 
 def test_the_built_in_model_lies_in_the_package() -> None:
-    assert builtin_path() == Path(engine.__path__[0]) / "builtin.gguf"
+    assert builtin_path() == Path(package.__path__[0]) / "builtin.gguf"
 
 
 # Times
