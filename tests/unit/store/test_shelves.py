@@ -403,9 +403,6 @@ def test_the_built_in_model_lies_in_the_package() -> None:
     assert builtin_path() == Path(package.__path__[0]) / "builtin.gguf"
 
 
-# Times
-
-
 def test_reading_leaves_the_store_as_it_was(store: OllamaStore, weights: bytes, tmp_path: Path) -> None:
     store.add("tiny:q4", weights, ("params", b"{}"))
     shutil.copytree(store.root, tmp_path / "copy")
