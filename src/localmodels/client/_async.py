@@ -63,9 +63,11 @@ class AsyncHttpx:
         )
 
     @asynccontextmanager
-    async def open(self, method: str, path: str, body: bytes | None) -> AsyncIterator[AsyncHttpxReply]:
+    async def open(
+        self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None, *, size: int | None = None
+    ) -> AsyncIterator[AsyncHttpxReply]:
         """Sends a request."""
-        request = self._http.build_request(method, path, content=body, headers=site.content_type(body))
+        request = self._http.build_request(method, path, content=body, headers=site.body_headers(body, size))
         try:
             response = await self._http.send(request, stream=True)
         except httpx2.TransportError as error:

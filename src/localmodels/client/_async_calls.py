@@ -7,19 +7,22 @@ Ollama's dialect, through the same codec with which the server reads. How bytes 
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from msgspec.structs import replace
 
-from localmodels.client import wire
+from localmodels.client import blobs, wire
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import Garbled
+from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, Progress, PullRequest, PushRequest
 from localmodels.dialects import listing
-from localmodels.dialects.ollama import Ollama
+from localmodels.dialects.ollama import Ollama, library
 from localmodels.dialects.protocol import EventReader
 
 DIALECT = Ollama()
@@ -45,8 +48,16 @@ class AsyncCarrier(Protocol):
 
     url: str
 
-    def open(self, method: str, path: str, body: bytes | None) -> AbstractAsyncContextManager[AsyncReply]:
+    def open(
+        self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None, *, size: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncReply]:
         """Sends a request; leaving the context closes what is still open of the answer.
+
+        Args:
+            method: of HTTP.
+            path: below the server's address.
+            body: JSON, or the pieces of a file of ``size`` bytes.
+            size: of a body in pieces.
 
         Raises:
             BackendError: there is no answer.
@@ -113,6 +124,51 @@ class AsyncCalls:
         """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
         return listing.read_show(await self._post("/api/show", wire.encode({"model": model, "verbose": verbose})))
 
+    def pull(self, model: str, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
+        """Fetches a model from its registry; gives how far it is. The model is there when the last step has come.
+
+        Leaving the stream stops the download, unless others wait for it too; the next one goes on where it stopped.
+        """
+        return self._progress("/api/pull", library.write_pull(PullRequest(model, insecure=insecure)))
+
+    def push(self, model: str, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
+        """Sends a model to its registry; gives how far it is."""
+        return self._progress("/api/push", library.write_push(PushRequest(model, insecure=insecure)))
+
+    def create(self, request: CreateRequest) -> AsyncGenerator[Progress, None]:
+        """Makes a model of another one or of uploaded files (:meth:`upload`); gives how far it is."""
+        return self._progress("/api/create", library.write_create(replace(request, stream=True)))
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Gives a model a second name; a model that has it already loses it."""
+        await self._post("/api/copy", library.write_copy(CopyRequest(source, destination)))
+
+    async def delete(self, model: str) -> None:
+        """Takes a name away, and with its last name the model."""
+        async with self._carrier.open("DELETE", "/api/delete", library.write_delete(DeleteRequest(model))) as reply:
+            await self._good(reply)
+
+    async def upload(self, file: Path) -> str:
+        """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`."""
+        digest = await to_thread(blobs.digest_of, file)
+        path = f"/api/blobs/{digest}"
+        async with self._carrier.open("HEAD", path, None) as reply:
+            if reply.status == 200:
+                return digest
+            if reply.status != 404:
+                await self._good(reply)
+        status = await to_thread(file.stat)
+        async with self._carrier.open("POST", path, self._pieces(file), size=status.st_size) as reply:
+            if reply.status != 201:
+                await self._good(reply)
+        return digest
+
+    @staticmethod
+    async def _pieces(file: Path) -> AsyncIterator[bytes]:
+        with await to_thread(blobs.opened, file) as source:
+            while data := await to_thread(source.read, blobs.PIECE):
+                yield data
+
     async def version(self) -> str:
         """The server's version."""
         return wire.decode(await self._get("/api/version"), wire.Version).version
@@ -162,6 +218,16 @@ class AsyncCalls:
             async for data in reply.pieces():
                 for event in reader.feed(data):
                     yield event
+            reader.close()
+
+    async def _progress(self, path: str, body: bytes) -> AsyncGenerator[Progress, None]:
+        reader = library.ProgressReader()
+        async with self._carrier.open("POST", path, body) as reply:
+            if reply.status != 200:
+                await self._good(reply)
+            async for data in reply.pieces():
+                for step in reader.feed(data):
+                    yield step
             reader.close()
 
     async def _good(self, reply: AsyncReply) -> bytes:

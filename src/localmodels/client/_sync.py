@@ -61,9 +61,11 @@ class Httpx:
         )
 
     @contextmanager
-    def open(self, method: str, path: str, body: bytes | None) -> Iterator[HttpxReply]:
+    def open(
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, size: int | None = None
+    ) -> Iterator[HttpxReply]:
         """Sends a request."""
-        request = self._http.build_request(method, path, content=body, headers=site.content_type(body))
+        request = self._http.build_request(method, path, content=body, headers=site.body_headers(body, size))
         try:
             response = self._http.send(request, stream=True)
         except httpx2.TransportError as error:

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
 from msgspec.structs import replace
 
-from localmodels.client import wire
+from localmodels.client import blobs, wire
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import Garbled
+from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, Progress, PullRequest, PushRequest
 from localmodels.dialects import listing
-from localmodels.dialects.ollama import Ollama
+from localmodels.dialects.ollama import Ollama, library
 from localmodels.dialects.protocol import EventReader
 
 DIALECT = Ollama()
@@ -41,8 +43,16 @@ class Carrier(Protocol):
 
     url: str
 
-    def open(self, method: str, path: str, body: bytes | None) -> AbstractContextManager[Reply]:
+    def open(
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, size: int | None = None
+    ) -> AbstractContextManager[Reply]:
         """Sends a request; leaving the context closes what is still open of the answer.
+
+        Args:
+            method: of HTTP.
+            path: below the server's address.
+            body: JSON, or the pieces of a file of ``size`` bytes.
+            size: of a body in pieces.
 
         Raises:
             BackendError: there is no answer.
@@ -109,6 +119,51 @@ class Calls:
         """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
         return listing.read_show(self._post("/api/show", wire.encode({"model": model, "verbose": verbose})))
 
+    def pull(self, model: str, *, insecure: bool = False) -> Generator[Progress, None, None]:
+        """Fetches a model from its registry; gives how far it is. The model is there when the last step has come.
+
+        Leaving the stream stops the download, unless others wait for it too; the next one goes on where it stopped.
+        """
+        return self._progress("/api/pull", library.write_pull(PullRequest(model, insecure=insecure)))
+
+    def push(self, model: str, *, insecure: bool = False) -> Generator[Progress, None, None]:
+        """Sends a model to its registry; gives how far it is."""
+        return self._progress("/api/push", library.write_push(PushRequest(model, insecure=insecure)))
+
+    def create(self, request: CreateRequest) -> Generator[Progress, None, None]:
+        """Makes a model of another one or of uploaded files (:meth:`upload`); gives how far it is."""
+        return self._progress("/api/create", library.write_create(replace(request, stream=True)))
+
+    def copy(self, source: str, destination: str) -> None:
+        """Gives a model a second name; a model that has it already loses it."""
+        self._post("/api/copy", library.write_copy(CopyRequest(source, destination)))
+
+    def delete(self, model: str) -> None:
+        """Takes a name away, and with its last name the model."""
+        with self._carrier.open("DELETE", "/api/delete", library.write_delete(DeleteRequest(model))) as reply:
+            self._good(reply)
+
+    def upload(self, file: Path) -> str:
+        """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`."""
+        digest = blobs.digest_of(file)
+        path = f"/api/blobs/{digest}"
+        with self._carrier.open("HEAD", path, None) as reply:
+            if reply.status == 200:
+                return digest
+            if reply.status != 404:
+                self._good(reply)
+        status = file.stat()
+        with self._carrier.open("POST", path, self._pieces(file), size=status.st_size) as reply:
+            if reply.status != 201:
+                self._good(reply)
+        return digest
+
+    @staticmethod
+    def _pieces(file: Path) -> Iterator[bytes]:
+        with blobs.opened(file) as source:
+            while data := source.read(blobs.PIECE):
+                yield data
+
     def version(self) -> str:
         """The server's version."""
         return wire.decode(self._get("/api/version"), wire.Version).version
@@ -158,6 +213,16 @@ class Calls:
             for data in reply.pieces():
                 for event in reader.feed(data):
                     yield event
+            reader.close()
+
+    def _progress(self, path: str, body: bytes) -> Generator[Progress, None, None]:
+        reader = library.ProgressReader()
+        with self._carrier.open("POST", path, body) as reply:
+            if reply.status != 200:
+                self._good(reply)
+            for data in reply.pieces():
+                for step in reader.feed(data):
+                    yield step
             reader.close()
 
     def _good(self, reply: Reply) -> bytes:

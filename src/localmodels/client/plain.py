@@ -39,12 +39,15 @@ class Plain:
         self._read_timeout = timeout or READ_TIMEOUT
 
     @contextmanager
-    def open(self, method: str, path: str, body: bytes | None) -> Iterator[PlainReply]:
+    def open(
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, size: int | None = None
+    ) -> Iterator[PlainReply]:
         """Sends a request."""
         kind = _KINDS[self._site.scheme]
         connection = kind(self._site.hostname or "", self._site.port, timeout=self._connect_timeout)
         try:
-            yield PlainReply(self._asked(connection, method, self._site.path + path, body))
+            headers = {**self._headers, **site.body_headers(body, size)}
+            yield PlainReply(self._asked(connection, method, self._site.path + path, body, headers))
         finally:
             connection.close()
 
@@ -52,7 +55,12 @@ class Plain:
         """Nothing is kept."""
 
     def _asked(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None,
+        headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
         """The answer, as soon as its head is there."""
         nobody = Unreachable(f"no server answers at {self.url}")
@@ -63,7 +71,7 @@ class Plain:
             BackendTimeout(f"the server at {self.url} did not answer in time"),
             Unreachable(f"the server at {self.url} closed the connection without an answer"),
         ):
-            connection.request(method, path, body, {**self._headers, **site.content_type(body)})
+            connection.request(method, path, body, headers)
             return connection.getresponse()
 
 

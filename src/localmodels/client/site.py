@@ -30,9 +30,13 @@ def headers(api_key: str | None, environ: Mapping[str, str]) -> dict[str, str]:
     return {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if key else {})}
 
 
-def content_type(body: bytes | None) -> dict[str, str]:
-    """What a request says of its body."""
-    return {} if body is None else {"Content-Type": "application/json"}
+def body_headers(body: object, size: int | None) -> dict[str, str]:
+    """What a request says of its body: JSON, or a file of ``size`` bytes in pieces."""
+    if body is None:
+        return {}
+    if size is None:
+        return {"Content-Type": "application/json"}
+    return {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
 
 
 def named_in(environ: Mapping[str, str], names: tuple[str, ...]) -> str:

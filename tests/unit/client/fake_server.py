@@ -23,8 +23,10 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import LocalModelsError, ModelNotFound
+from localmodels.core.library import Progress
 from localmodels.core.options import Options
 from localmodels.dialects import listing
+from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import EventWriter, Stamp
 
 STAMP = Stamp("id", "m:latest", 1_700_000_000_000_000_000)
@@ -59,6 +61,12 @@ DESCRIPTION = Description(
 )
 DONE = Done(usage=Usage(20, 4, 5), timings=Timings(total=3 * 10**9, load=10**9, prompt_eval=10**9, eval=2 * 10**9))
 EVENTS: tuple[Event, ...] = (Chunk(text="Hel"), Chunk(text="lo"), DONE)
+STEPS_OF_ALL = (Progress("pulling manifest"), Progress("pulling a1", "sha256:a1", 10, 10), Progress("success"))
+STEPS: Mapping[str, Callable[[bytes], object]] = {
+    "/api/pull": library.read_pull,
+    "/api/push": library.read_push,
+    "/api/create": library.read_create,
+}
 
 
 @dataclass
@@ -74,6 +82,9 @@ class FakeServer:
     status: int = 200
     health: bytes = b'{"status": "healthy", "model_ready": true}'
     there: Callable[[httpx2.URL], bool] = lambda url: True
+    steps: Iterable[Progress] = STEPS_OF_ALL
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    library: list[object] = field(default_factory=list)
     asked: list[httpx2.Request] = field(default_factory=list)
 
     @property
@@ -108,9 +119,24 @@ class FakeServer:
             return httpx2.Response(self.fails_with.status, content=DIALECT.write_error(self.fails_with))
         if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
             return self._events(request.content, chat=path == DIALECT.paths["chat"])
+        if path in STEPS:
+            return httpx2.Response(200, stream=Pieces(self._steps(STEPS[path](request.content)), interrupted=False))
+        if path.startswith("/api/blobs/"):
+            return self._blob(request, path.removeprefix("/api/blobs/"))
         if path == DIALECT.paths["models"]:
             return httpx2.Response(200, content=listing.write_tags(self.models))
         return httpx2.Response(200, content=ANSWERS[path](request.content))
+
+    def _steps(self, asked: object) -> bytes:
+        self.library.append(asked)
+        return b"".join(map(library.write_progress, self.steps))[: self.cut_at]
+
+    def _blob(self, request: httpx2.Request, digest: str) -> httpx2.Response:
+        if request.method == "HEAD":
+            return httpx2.Response(200 if digest in self.blobs else 404)
+        assert int(request.headers["content-length"]) == len(request.content)
+        self.blobs[digest] = request.content
+        return httpx2.Response(201)
 
     def _events(self, body: bytes, *, chat: bool) -> httpx2.Response:
         asked: ChatRequest | GenerateRequest = DIALECT.read_chat(body) if chat else DIALECT.read_generate(body)
@@ -160,6 +186,11 @@ def _embed(body: bytes) -> bytes:
     return DIALECT.write_embeddings(STAMP, asked, Embeddings(vectors, prompt_tokens=3))
 
 
+def _said(asked: object) -> bytes:
+    assert asked
+    return b'{"status": "success"}'
+
+
 def _detokenize(body: bytes) -> bytes:
     return msgspec.json.encode({"content": bytes(msgspec.json.decode(body)["tokens"]).decode()})
 
@@ -173,6 +204,8 @@ ANSWERS: Mapping[str, Callable[[bytes], bytes]] = {
     "/api/show": lambda body: listing.write_show(DESCRIPTION),
     "/api/version": lambda body: b'{"version": "9.9.9"}',
     "/api/embed": _embed,
+    "/api/copy": lambda body: _said(library.read_copy(body)),
+    "/api/delete": lambda body: _said(library.read_delete(body)),
     "/tokenize": _tokenize,
     "/detokenize": _detokenize,
 }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from tests.unit.client.fake_server import DESCRIPTION, DONE, EVENTS, MODEL, RUNNING, FakeServer
+from tests.unit.client.fake_server import DESCRIPTION, DONE, EVENTS, MODEL, RUNNING, STEPS_OF_ALL, FakeServer
 
 from localmodels.client import AsyncClient, ChatRequest, Client, Done, EmbedRequest, GenerateRequest, system, user
 from localmodels.core.chat import Answer, Chunk
@@ -24,6 +26,7 @@ from localmodels.core.errors import (
     StreamCut,
     Unreachable,
 )
+from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
 
 CHAT = ChatRequest("m", (system("Be brief."), user("Hi")))
 GENERATE = GenerateRequest("m", "Hi")
@@ -50,6 +53,8 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "detokenize": (lambda client: client.detokenize("m", [97, 98]), "ab"),
     "load": (lambda client: client.load("m"), None),
     "unload": (lambda client: client.unload("m"), None),
+    "copy": (lambda client: client.copy("m", "n"), None),
+    "delete": (lambda client: client.delete("m"), None),
 }
 
 
@@ -68,6 +73,49 @@ def test_a_stream_is_its_events() -> None:
         assert list(client.stream_chat(CHAT)) == list(EVENTS)
         assert list(client.stream_generate(GENERATE)) == list(EVENTS)
     assert together(events, FakeServer()) == list(EVENTS)
+
+
+STREAMS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "pull": (lambda client: client.pull("m", insecure=True), PullRequest("m", insecure=True)),
+    "push": (lambda client: client.push("m"), PushRequest("m")),
+    "create": (lambda client: client.create(CreateRequest("m", "b", stream=False)), CreateRequest("m", "b")),
+}
+
+
+@pytest.mark.parametrize(("call", "asked"), STREAMS.values(), ids=STREAMS)
+def test_long_operations_tell_how_far_they_are(call: Callable[[Any], Any], asked: object) -> None:
+    async def steps(client: AsyncClient) -> list[Progress]:
+        return [step async for step in call(client)]
+
+    server = FakeServer()
+    with client_of(server) as client:
+        assert list(call(client)) == list(STEPS_OF_ALL)
+    assert together(steps, server) == list(STEPS_OF_ALL)
+    assert server.library == [asked, asked]
+
+
+@pytest.mark.parametrize("call", [call for call, _ in STREAMS.values()], ids=STREAMS)
+def test_an_operation_that_breaks_off_has_not_succeeded(call: Callable[[Any], Any]) -> None:
+    with client_of(FakeServer(cut_at=60)) as client, pytest.raises(StreamCut):
+        list(call(client))
+    with client_of(FakeServer(fails_with=ModelNotFound("m"))) as client, pytest.raises(ModelNotFound):
+        list(call(client))
+
+
+def test_a_file_is_uploaded_once(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 9000
+    file = tmp_path / "weights.gguf"
+    file.write_bytes(content)
+    digest = f"sha256:{sha256(content).hexdigest()}"
+    server = FakeServer()
+    with client_of(server) as client:
+        assert client.upload(file) == digest
+    assert together(lambda client: client.upload(file), server) == digest
+    assert server.blobs == {digest: content}
+    assert [request.method for request in server.asked] == ["HEAD", "POST", "HEAD"]
+    other = FakeServer()
+    assert together(lambda client: client.upload(file), other) == digest
+    assert other.blobs == {digest: content}
 
 
 def test_embed_show_ps() -> None:
