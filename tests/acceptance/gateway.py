@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from localmodels.backends.fake import FakeServer, Script
 from localmodels.backends.fake.script import Choose, Request, Sleep
-from localmodels.backends.http import Http, Patience
+from localmodels.backends.http import Http
+from localmodels.backends.internet import Internet, Patience
 from localmodels.backends.remote import Remote
 from localmodels.core.address import Address
 from localmodels.core.catalog import Description, Model, Running
@@ -117,7 +118,7 @@ async def world(script: Script | Choose, *, sleep: Sleep = asyncio.sleep) -> Asy
         backends: dict[str, Answerer] = {}
         for name, dialect in DIALECTS.items():
             for word, patience in {"patient": PATIENT, "hasty": HASTY}.items():
-                upstream = Upstream(Http(server.url, dialect.read_error, patience=patience), dialect)
+                upstream = Upstream(Http(Internet(server.url, patience=patience), dialect.read_error), dialect)
                 stack.push_async_callback(upstream.close)
                 backends[f"{name}/{word}"] = upstream
         port = await stack.enter_async_context(serving(application(Registry(backends))))

@@ -2,15 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from msgspec import Struct
 
 from localmodels.backends.fake import Book, Fake, FakeServer, Script
 from localmodels.backends.fake.script import Choose, Sleep
-from localmodels.backends.http import Http, Patience
+from localmodels.backends.http import Http
+from localmodels.backends.internet import Internet, Patience
 from localmodels.backends.protocol import Backend
 from localmodels.backends.remote import Remote
+from localmodels.backends.unix import UnixSocket
 from localmodels.core.chat import ChatRequest, GenerateRequest, Message, Text
 from localmodels.dialects.table import DIALECTS
 
@@ -58,11 +61,24 @@ def remote(dialect_name: str) -> Opens:
         script: Script | Choose = GREETING, *, sleep: Sleep = at_once, patience: Patience = SHORT
     ) -> AsyncIterator[Opened]:
         async with FakeServer(script, sleep=sleep) as server:
-            backend = Remote(Http(server.url, dialect.read_error, patience=patience), dialect)
+            backend = Remote(Http(Internet(server.url, patience=patience), dialect.read_error), dialect)
             yield Opened(backend, server.book)
             await backend.close()
 
     return opens
+
+
+@asynccontextmanager
+async def over_unix(
+    script: Script | Choose = GREETING, *, sleep: Sleep = at_once, patience: Patience = SHORT
+) -> AsyncIterator[Opened]:
+    """A server behind a unix socket, as our runners are; it may be silent for as long as it likes."""
+    dialect = DIALECTS["openai"]
+    with TemporaryDirectory() as directory:
+        async with FakeServer(script, sleep=sleep, socket=f"{directory}/fake.sock") as server:
+            backend = Remote(Http(UnixSocket(f"{directory}/fake.sock"), dialect.read_error), dialect)
+            yield Opened(backend, server.book)
+            await backend.close()
 
 
 SCRIPTED: dict[str, Opens] = {"fake": fake, **{f"remote-{name}": remote(name) for name in DIALECTS}}

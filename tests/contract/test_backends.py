@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 from msgspec.structs import replace
 from tests.awaited import awaited
-from tests.contract.backends import PATIENT, SCRIPTED, Opens, chat, generate
+from tests.contract.backends import PATIENT, SCRIPTED, Opens, chat, generate, over_unix
 
 from localmodels.backends.fake import Break, Failure, Script
 from localmodels.backends.fake.script import Request
@@ -57,9 +57,9 @@ RICH = Script(
 )
 
 
-@pytest.fixture(params=SCRIPTED)
+@pytest.fixture(params=(*SCRIPTED, "unix"))
 def opens(request: pytest.FixtureRequest) -> Opens:
-    return SCRIPTED[request.param]
+    return over_unix if request.param == "unix" else SCRIPTED[request.param]
 
 
 async def heard(backend: Backend, request: ChatRequest | None = None) -> tuple[list[Event], LocalModelsError | None]:
@@ -154,6 +154,7 @@ async def test_an_answer_that_just_ends_was_cut(opens: Opens, after: int) -> Non
     assert type(error) is StreamCut
 
 
+@pytest.mark.parametrize("opens", SCRIPTED.values(), ids=SCRIPTED)  # our own runners have all the time they need
 @pytest.mark.parametrize("after", [0, 1, 3])
 @awaited
 async def test_silence_runs_out_of_patience(opens: Opens, after: int) -> None:

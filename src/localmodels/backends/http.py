@@ -1,7 +1,8 @@
 """HTTP as a backend needs it: one POST, answered whole or as a stream of bytes, with every failure named.
 
 The one rule: what goes wrong comes out as an error of ``core.errors``, and dropping a stream closes its connection at
-once, because that is the only sign by which the other side learns that nobody listens any more.
+once, because that is the only sign by which the other side learns that nobody listens any more. How the bytes travel is
+the business of a :class:`Carrier`: ``internet`` for other servers, ``unix`` for our own runners.
 """
 
 from __future__ import annotations
@@ -9,81 +10,77 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-
-import aiohttp
-from msgspec import Struct
+from typing import Protocol
 
 from localmodels.core.chat import Done, Event
-from localmodels.core.errors import (
-    BackendTimeout,
-    Garbled,
-    LocalModelsError,
-    StreamCut,
-    Unreachable,
-)
+from localmodels.core.errors import Garbled, LocalModelsError
 from localmodels.dialects.protocol import EventReader
 
 ReadError = Callable[[int, bytes, float | None], LocalModelsError]
 
-JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 # An answer in one piece larger than this is not one (threat V-22).
 MAX_ANSWER = 32 * 2**20
-READ_SIZE = 2**18
 # Seconds for the end of an answer whose last event has come: it travels with that event or right behind it.
 TAIL = 0.05
 
 
-class Patience(Struct, frozen=True):
-    """How long to wait, in seconds; None is as long as it takes.
+class Reply(Protocol):
+    """An answer whose head has come.
 
-    Defaults are those for other servers (``reliability.md`` part D); a runner of ours may read a long prompt for
-    minutes, and its death is noticed otherwise. ``first_byte`` counts anew for the head of an answer and for the first
-    byte of its body: some servers send the head at once, others with the first token.
+    Attributes:
+        content_type: without its parameters, in lower case.
+        headers: looked up in any case of letters.
     """
 
-    connect: float | None = 3.0
-    first_byte: float | None = 60.0
-    idle: float | None = 120.0
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+
+    @property
+    def ended(self) -> bool:
+        """Has all of it been read?"""
+        ...
+
+    async def piece(self) -> bytes:
+        """What has arrived of the body, empty at its end.
+
+        Raises:
+            BackendTimeout, StreamCut: it goes on no more, or not in time.
+        """
+        ...
+
+    def close(self) -> None:
+        """Lets go of it. Unless it has ended, its connection is closed, which tells the other side now."""
+        ...
+
+
+class Carrier(Protocol):
+    """A way to one server."""
+
+    async def open(self, method: str, path: str, body: bytes | None) -> Reply:
+        """Sends a request and waits for the head of its answer.
+
+        Raises:
+            Unreachable, BackendTimeout, Garbled: there is none.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Closes every connection; open answers raise."""
+        ...
 
 
 class Http:
-    """A pool of connections to one address.
+    """Questions to one server.
 
     Args:
-        base: ``http://host:port`` without a trailing slash; any host name for a unix socket.
-        socket: path of a unix socket to use instead of the host in ``base``.
-        headers: sent with every request, for instance an authorization.
-        keepalive: seconds that an idle connection to a host is kept. llama.cpp closes its own after about 5 s; 3 s
-            failed 0 of 120 requests where the default failed 2 (measured).
+        carrier: the way to it.
+        read_error: what an answer with a status of 400 or more says, in the server's dialect.
     """
 
-    def __init__(
-        self,
-        base: str,
-        read_error: ReadError,
-        *,
-        socket: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        patience: Patience | None = None,
-        keepalive: float = 3.0,
-    ) -> None:
-        self._base = base
+    def __init__(self, carrier: Carrier, read_error: ReadError) -> None:
+        self._carrier = carrier
         self._read_error = read_error
-        self._patience = patience or Patience()
-        # llama.cpp closes a kept connection without a word after a stream; a new unix socket costs 50 microseconds.
-        connector: aiohttp.BaseConnector = (
-            aiohttp.UnixConnector(socket, limit=0, force_close=True)
-            if socket
-            else aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive)
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers={**JSON, **(headers or {})},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=READ_SIZE,
-            trust_env=False,
-        )
 
     async def post(self, path: str, body: bytes) -> bytes:
         """The whole answer.
@@ -91,13 +88,13 @@ class Http:
         Raises:
             LocalModelsError: what ``read_error`` makes of a status of 400 or more, or the failure of the connection.
         """
-        async with self._open("POST", path, body) as response:
-            return await self._whole(response)
+        async with self._open("POST", path, body) as reply:
+            return await whole(reply)
 
     async def get(self, path: str) -> bytes:
         """The whole answer; raises as :meth:`post` does."""
-        async with self._open("GET", path, None) as response:
-            return await self._whole(response)
+        async with self._open("GET", path, None) as reply:
+            return await whole(reply)
 
     async def stream(self, path: str, body: bytes, reader: EventReader) -> AsyncGenerator[list[Event], None]:
         """Events as they arrive, all that one read brought together. What comes after ``Done`` is no part of it.
@@ -105,103 +102,56 @@ class Http:
         Raises:
             LocalModelsError: as :meth:`post`; and what the reader raises for a stream that breaks.
         """
-        async with self._open("POST", path, body) as response:
-            if response.content_type == "application/json":
+        async with self._open("POST", path, body) as reply:
+            if reply.content_type == "application/json":
                 # llama.cpp and Ollama both answer 200 with plain JSON when a request fails early; the reader knows.
-                raise self._read_error(response.status, await self._whole(response), None)
-            while data := await piece(response):
+                raise self._read_error(reply.status, await whole(reply), None)
+            while data := await reply.piece():
                 events = reader.feed(data)
                 if not events:
                     continue
                 yield events
                 if isinstance(events[-1], Done):
-                    await tail(response)
+                    await tail(reply)
                     return
                 reader.feed(b"")  # an error in the same bytes comes out now, not when the server says more
             reader.close()
 
     async def close(self) -> None:
         """Closes every connection; open streams raise."""
-        await self._session.close()
+        await self._carrier.close()
 
     @asynccontextmanager
-    async def _open(self, method: str, path: str, body: bytes | None) -> AsyncIterator[aiohttp.ClientResponse]:
-        response = await self._begin(method, path, body)
-        done = False
+    async def _open(self, method: str, path: str, body: bytes | None) -> AsyncIterator[Reply]:
+        reply = await self._carrier.open(method, path, body)
         try:
-            if response.status != 200:
-                raise self._read_error(response.status, await self._whole(response), retry_after(response.headers))
-            yield response
-            done = True
+            if reply.status != 200:
+                raise self._read_error(reply.status, await whole(reply), retry_after(reply.headers))
+            yield reply
         finally:
-            # `release` would keep reading an answer nobody wants; `close` tells the other side now.
-            if done and response.content.at_eof():
-                response.release()
-            else:
-                response.close()
-
-    async def _begin(self, method: str, path: str, body: bytes | None) -> aiohttp.ClientResponse:
-        if self._session.closed:
-            raise Unreachable("the connection to the server was closed")
-        patience = self._patience
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=patience.connect, connect=None, sock_read=patience.first_byte
-        )
-        try:
-            response = await self._session.request(
-                method, self._base + path, data=body, timeout=timeout, allow_redirects=False
-            )
-        except aiohttp.SocketTimeoutError as error:
-            raise BackendTimeout("the server did not answer in time") from error
-        except aiohttp.ServerDisconnectedError as error:
-            raise Unreachable("the server closed the connection without an answer") from error
-        except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError) as error:
-            raise Unreachable("the server cannot be reached") from error
-        except aiohttp.ClientError as error:
-            raise Garbled(f"the server's answer is not HTTP: {type(error).__name__}") from error
-        set_idle(response, patience.idle)
-        return response
-
-    async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
-        data = bytearray()
-        while some := await piece(response):
-            data += some
-            if len(data) > MAX_ANSWER:
-                raise Garbled(f"the server's answer is larger than {MAX_ANSWER >> 20} MiB")
-        return bytes(data)
+            reply.close()
 
 
-def set_idle(response: aiohttp.ClientResponse, seconds: float | None) -> None:
-    """Allows so much silence from the first byte of the body on; the time for that byte goes on running."""
-    protocol = response.connection.protocol if response.connection else None
-    if protocol is None:  # the whole answer is here
-        return
-    protocol.read_timeout = seconds
-    if response.content.total_bytes:
-        protocol.start_timeout()
-
-
-async def piece(response: aiohttp.ClientResponse) -> bytes:
-    """What has arrived of the body, empty at its end.
+async def whole(reply: Reply) -> bytes:
+    """The body in one piece.
 
     Raises:
-        BackendTimeout, StreamCut: it goes on no more, or not in time.
+        Garbled: it is larger than any answer.
     """
-    try:
-        return await response.content.readany()
-    except (aiohttp.SocketTimeoutError, TimeoutError) as error:
-        raise BackendTimeout("the server fell silent in the middle of its answer") from error
-    except (aiohttp.ClientError, ConnectionError, RuntimeError) as error:
-        # The last one is aiohttp's for a body whose connection was closed from here while nobody read it.
-        raise StreamCut("the connection broke in the middle of the answer") from error
+    data = bytearray()
+    while some := await reply.piece():
+        data += some
+        if len(data) > MAX_ANSWER:
+            raise Garbled(f"the server's answer is larger than {MAX_ANSWER >> 20} MiB")
+    return bytes(data)
 
 
-async def tail(response: aiohttp.ClientResponse) -> None:
+async def tail(reply: Reply) -> None:
     """Reads the end of an answer that is complete, so that its connection can serve again; a bad end is no harm."""
-    with suppress(TimeoutError, aiohttp.ClientError, ConnectionError):
+    with suppress(TimeoutError, LocalModelsError):
         async with asyncio.timeout(TAIL):
-            while not response.content.at_eof():
-                await response.content.readany()
+            while not reply.ended and await reply.piece():
+                pass
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

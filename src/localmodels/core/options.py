@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from localmodels.core.errors import InvalidValue
 
@@ -124,9 +125,12 @@ class Options(Struct, frozen=True, omit_defaults=True):
 
     def over(self, defaults: Options) -> Options:
         """These options, with ``defaults`` wherever nothing was asked for."""
-        values = {name: getattr(self, name) for name in OPTIONS}
-        merged = {name: getattr(defaults, name) if value is None else value for name, value in values.items()}
-        return Options(**merged, ignored=self.ignored)
+        missing = {
+            name: value
+            for name in OPTIONS
+            if (value := getattr(defaults, name)) is not None and getattr(self, name) is None
+        }
+        return replace(self, **missing) if missing else self
 
 
 NO_OPTIONS = Options()

@@ -68,13 +68,17 @@ class LlamaCpp:
     read_models = staticmethod(embeddings.read_models)
 
     @staticmethod
-    def write_chat(request: ChatRequest, *, id_slot: int | None = None, n_predict: int | None = None) -> bytes:
+    def write_chat(
+        request: ChatRequest, *, id_slot: int | None = None, n_predict: int | None = None, progress: bool = False
+    ) -> bytes:
         """A conversation to go on with; always streamed.
 
         Args:
             request: ``truncate`` and ``shift`` are not said: the first is the flow's, the second the runner's.
             id_slot: the seat that must answer; None lets the server choose.
             n_predict: instead of the request's own limit; 0 only reads the prompt into the cache.
+            progress: have the server say something after each batch of the prompt. Readers pass it over; but the server
+                looks whether anybody listens only when it speaks, and else once a second.
 
         Raises:
             Unsupported: log-probabilities together with tools, which the server cannot stream.
@@ -89,7 +93,7 @@ class LlamaCpp:
             "messages": [write_message(message) for message in request.messages],
             "stream_options": {"include_usage": True},
             "reasoning_format": "auto",
-            **_common(request, id_slot, n_predict),
+            **_common(request, id_slot, n_predict, progress=progress),
             **_thinking(request),
         }
         if tools:
@@ -113,6 +117,7 @@ class LlamaCpp:
         *,
         id_slot: int | None = None,
         n_predict: int | None = None,
+        progress: bool = False,
     ) -> bytes:
         """A text to go on with, as it stands; for :meth:`generate_path`, and always streamed.
 
@@ -120,13 +125,14 @@ class LlamaCpp:
             request: ``system`` and ``echo`` are not said: a template's matter, and the answering dialect's.
             id_slot: as in :meth:`write_chat`.
             n_predict: as in :meth:`write_chat`.
+            progress: as in :meth:`write_chat`.
 
         Raises:
             Unsupported: pictures, or token ids before a gap.
         """
         if request.images:
             raise Unsupported("a raw prompt cannot hold images", param="images")
-        fields = {**_common(request, id_slot, n_predict), **_prompt(request)}
+        fields = {**_common(request, id_slot, n_predict, progress=progress), **_prompt(request)}
         if request.format is not None:
             fields["json_schema"] = tight(request.format).schema
         if request.logprobs:
@@ -288,13 +294,17 @@ def _read(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise Garbled(f"the engine's answer is not llama.cpp's: {error}") from error
 
 
-def _common(request: ChatRequest | GenerateRequest, id_slot: int | None, n_predict: int | None) -> dict[str, Any]:
+def _common(
+    request: ChatRequest | GenerateRequest, id_slot: int | None, n_predict: int | None, *, progress: bool
+) -> dict[str, Any]:
     """What every question to the engine says."""
     fields: dict[str, Any] = {"stream": True, "cache_prompt": True, **_sampling(request.options)}
     if id_slot is not None:
         fields["id_slot"] = id_slot
     if n_predict is not None:
         fields["n_predict"] = n_predict
+    if progress:
+        fields["return_progress"] = True
     return fields
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from localmodels.backends.http import Http, Patience
+from localmodels.backends.http import Http
+from localmodels.backends.unix import UnixSocket
 from localmodels.core.errors import LoadFailed, LocalModelsError, RunnerDied
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.engine.command import RunnerConfig
@@ -22,8 +23,6 @@ from localmodels.engine.loadable import Load
 from localmodels.engine.process import Process
 from localmodels.engine.seats import Seats
 
-# A prompt may take minutes to read, and a runner's death is noticed otherwise: no clock on its silence.
-PATIENT = Patience(connect=5.0, first_byte=None, idle=None)
 BARE = "localmodels.engine.child"
 # A runner that lives looks up at least between two batches, which take a second; one that is stopped, or computes a
 # grammar for ever, does not. This path goes through its queue, as requests do.
@@ -47,7 +46,8 @@ class LiveRunner:
         self.vocab_size = load.loadable.header.vocab_size
         self.config = config
         self.dialect = LlamaCpp()
-        self.http = Http("http://runner", self.dialect.read_error, socket=config.socket, patience=PATIENT)
+        # No clock on its silence: a prompt may take minutes to read, and a runner's death is noticed otherwise.
+        self.http = Http(UnixSocket(config.socket), self.dialect.read_error)
         self.seats = Seats(self.http, config.parallel, config.slot_dir)
         self.gone = asyncio.Event()  # set by the pool, once everybody who decides knows of the end
         self._directory = directory

@@ -21,6 +21,9 @@ from localmodels.engine.live import LiveRunner
 from localmodels.engine.seats import prompt_of
 
 Stream = AsyncGenerator[list[Event], None]
+# Bytes of prompt from which the engine is to look after each batch whether the caller is still there. Below, the answer
+# itself comes soon enough, and the first token would wait for the looking.
+LONG_PROMPT = 256
 SPECIAL = 4  # most tokens that a tokenizer puts around a text
 
 
@@ -52,6 +55,7 @@ class LlamaBackend:
         self, path: str, write: Callable[..., bytes], prompt: bytes, reader: Callable[[], EventReader]
     ) -> Stream:
         http = self._runner.http
+        write = partial(write, progress=len(prompt) > LONG_PROMPT)
 
         async def prefill(slot: int) -> None:
             async with aclosing(http.stream(path, write(id_slot=slot, n_predict=0), reader())) as stream:

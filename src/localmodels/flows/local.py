@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import EmbedRequest, Message, Text
@@ -83,7 +84,7 @@ class Target:
         """The name under which it is listed."""
         return str(self._entry.name)
 
-    @property
+    @cached_property
     def capabilities(self) -> tuple[str, ...]:
         """What it can do."""
         return capabilities(self._entry)

@@ -60,6 +60,7 @@ class FileShelf:
         self._models = dict(models)
         self._source: Source = source
         self._headers = headers or Headers()
+        self._identities: dict[ModelName, tuple[list[tuple[int, int]], str]] = {}
 
     def list(self) -> tuple[Entry | Damaged, ...]:
         return tuple(self._listed(name) for name in self._models)
@@ -94,12 +95,21 @@ class FileShelf:
             parts=tuple(map(str, pieces)),
             header=header,
             size=size,
-            digest=identity(status),
+            digest=self._identity(name, status),
             modified_at=rfc3339(changed),
             details=details_of(header),
             projector_path=str(projector or ""),
             projector=expect("projector", self._headers.of(str(projector), changed, size)) if projector else None,
         )
+
+    def _identity(self, name: ModelName, status: Mapping[Path, os.stat_result]) -> str:
+        """As :func:`identity`, computed anew when a size or a time is another: each request asks for it."""
+        now = [(one.st_size, one.st_mtime_ns) for one in status.values()]
+        before, digest = self._identities.get(name, ([], ""))
+        if before != now:
+            digest = identity(status)
+            self._identities[name] = now, digest
+        return digest
 
 
 class BuiltinShelf:

@@ -54,6 +54,18 @@ def test_the_least_that_is_said() -> None:
     assert complete() == {"prompt": "hi", "stream": True, "cache_prompt": True}
 
 
+def test_progress_of_a_prompt_is_asked_for_and_passed_over() -> None:
+    assert chat(progress=True)["return_progress"] is True
+    assert "return_progress" not in chat()
+    assert msgspec.json.decode(DIALECT.write_generate(GenerateRequest("m", "a"), progress=True))["return_progress"]
+    figures = {"total": 900, "cache": 0, "processed": 512, "time_ms": 80}
+    delta = {"choices": [{"index": 0, "finish_reason": None, "delta": {"role": "assistant", "content": None}}]}
+    said = msgspec.json.encode({**delta, "object": "chat.completion.chunk", "prompt_progress": figures})
+    assert DIALECT.chat_reader().feed(b"data: " + said + b"\n\n") == []
+    said = msgspec.json.encode({"content": "", "tokens": [], "stop": False, "prompt_progress": figures})
+    assert DIALECT.generate_reader().feed(b"data: " + said + b"\n\n") == []
+
+
 def test_a_seat_and_a_limit_of_the_engine() -> None:
     sent = chat(id_slot=0, n_predict=0, options=Options(num_predict=99))
     assert (sent["id_slot"], sent["n_predict"]) == (0, 0)

@@ -78,6 +78,7 @@ class FakeServer:
         sleep: waits so many seconds.
         host: a loopback address.
         port: 0 takes a free one.
+        socket: path of a unix socket to listen at instead.
 
     Attributes:
         book: every request that asks for an answer.
@@ -92,6 +93,7 @@ class FakeServer:
         sleep: Sleep = asyncio.sleep,
         host: str = "127.0.0.1",
         port: int = 0,
+        socket: str = "",
     ) -> None:
         self.book = Book()
         self.accepted = 0
@@ -100,10 +102,14 @@ class FakeServer:
         self._names = names
         self._sleep = sleep
         self._address = (host, port)
+        self._socket = socket
         self._listener: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
+        if self._socket:
+            self._listener = await loop.create_unix_server(lambda: _Connection(self), self._socket, backlog=BACKLOG)
+            return self
         self._listener = await loop.create_server(lambda: _Connection(self), *self._address, backlog=BACKLOG)
         self._address = self._listener.sockets[0].getsockname()[:2]
         return self

@@ -1,0 +1,133 @@
+"""A runner's answers, fed by hand: what a well-behaved one never sends must not cost us anything either."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from localmodels.backends.unix import MOST_HEAD, MOST_WAITING, Exchange, written
+from localmodels.core.errors import Garbled, InvalidRequest, StreamCut, Unreachable
+
+
+class Wire(asyncio.Transport):
+    """Notes what is done to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent = b""
+        self.paused = self.aborted = False
+
+    def write(self, data: Any) -> None:
+        self.sent += data
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def opened() -> tuple[Exchange, Wire, set[Exchange]]:
+    among: set[Exchange] = set()
+    exchange, wire = Exchange(among), Wire()
+    exchange.connection_made(wire)
+    assert among == {exchange}
+    return exchange, wire, among
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def read(exchange: Exchange) -> bytes:
+    data = b""
+    while some := await exchange.piece():
+        data += some
+    return data
+
+
+@pytest.mark.parametrize("size", [1, 3, 10_000])
+def test_an_answer_in_any_pieces(size: int) -> None:
+    exchange, wire, among = opened()
+    answer = HEAD + b"5\r\nhello\r\n1;x=y\r\n!\r\n0\r\n\r\n"
+
+    async def run() -> bytes:
+        asked = asyncio.ensure_future(exchange.ask(b"question"))
+        await asyncio.sleep(0)
+        for start in range(0, len(answer), size):
+            exchange.data_received(answer[start : start + size])
+        await asked
+        return await read(exchange)
+
+    assert asyncio.run(run()) == b"hello!"
+    assert (exchange.status, exchange.content_type, wire.sent) == (200, "text/event-stream", b"question")
+    assert exchange.ended
+    exchange.connection_lost(None)
+    assert among == set()
+
+
+def test_a_head_without_an_end_is_refused_by_its_size() -> None:
+    exchange, wire, _ = opened()
+    exchange.data_received(b"HTTP/1.1 200 OK\r\nX: ")
+    for _ in range(MOST_HEAD // 1000 + 1):
+        exchange.data_received(b"a" * 1000)
+    assert wire.aborted
+    with pytest.raises(Garbled, match="64 KiB"):
+        asyncio.run(exchange.ask(b""))
+
+
+def test_who_does_not_read_holds_the_sender_back() -> None:
+    exchange, wire, _ = opened()
+    piece = b"x" * 10_000
+    exchange.data_received(HEAD)
+    count = 0
+    while not wire.paused:
+        exchange.data_received(b"%x\r\n%s\r\n" % (len(piece), piece))
+        count += 1
+    assert MOST_WAITING < count * len(piece) <= MOST_WAITING + len(piece)
+    assert asyncio.run(exchange.piece()) == piece * count
+    assert not wire.paused
+
+
+def test_what_came_before_a_cut_is_read_before_it() -> None:
+    exchange, _, _ = opened()
+    exchange.data_received(HEAD + b"5\r\nhello\r\n")
+    exchange.connection_lost(ConnectionResetError())
+    assert asyncio.run(exchange.piece()) == b"hello"
+    with pytest.raises(StreamCut):
+        asyncio.run(exchange.piece())
+
+
+def test_nothing_is_read_after_the_end() -> None:
+    exchange, _, _ = opened()
+    second = b"HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno"
+    exchange.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi" + second)
+    assert asyncio.run(read(exchange)) == b"hi"
+    assert exchange.status == 200
+    exchange.data_received(b"more")
+    assert exchange.ended
+
+
+def test_no_answer_at_all() -> None:
+    exchange, _, _ = opened()
+    exchange.connection_lost(None)
+    with pytest.raises(Unreachable):
+        asyncio.run(exchange.ask(b""))
+
+
+def test_requests_byte_for_byte() -> None:
+    assert written("GET", "/health", None) == b"GET /health HTTP/1.1\r\nHost: runner\r\nConnection: close\r\n\r\n"
+    assert written("POST", "/x?a=b", b"{}") == (
+        b"POST /x?a=b HTTP/1.1\r\nHost: runner\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    )
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ä", "/a\x00"])
+def test_a_path_cannot_become_more_than_a_path(path: str) -> None:
+    with pytest.raises(InvalidRequest):
+        written("GET", path, None)
