@@ -55,7 +55,8 @@ def test_the_least_that_is_said() -> None:
 
 
 def test_progress_of_a_prompt_is_asked_for_and_passed_over() -> None:
-    assert chat(progress=True)["return_progress"] is True
+    asked = DIALECT.write_chat(ChatRequest("m", HELLO), progress=True)
+    assert msgspec.json.decode(asked)["return_progress"] is True
     assert "return_progress" not in chat()
     assert msgspec.json.decode(DIALECT.write_generate(GenerateRequest("m", "a"), progress=True))["return_progress"]
     figures = {"total": 900, "cache": 0, "processed": 512, "time_ms": 80}
