@@ -25,16 +25,17 @@ from localmodels.core.chat import (
     Fold,
     Format,
     GenerateRequest,
-    Tool,
     Usage,
 )
 from localmodels.core.errors import Garbled, InvalidValue, Unsupported
 from localmodels.core.options import OPTIONS, Options
 from localmodels.dialects import failures
+from localmodels.dialects.forced import CallReader, forced
+from localmodels.dialects.forced import shape as forced_shape
 from localmodels.dialects.framing import SSE, ServerSentEvents, StreamReader
 from localmodels.dialects.openai import answers, embeddings, wire
 from localmodels.dialects.openai.requests import write_format, write_message, write_tools
-from localmodels.dialects.protocol import Call
+from localmodels.dialects.protocol import Call, EventReader
 from localmodels.dialects.strict_json import encode
 
 T = TypeVar("T")
@@ -61,11 +62,15 @@ class LlamaCpp:
         "models": "/v1/models",
     }
 
-    chat_reader = staticmethod(answers.reader)
     read_chat_answer = staticmethod(answers.read_answer)
     read_embeddings = staticmethod(embeddings.read_embeddings)
     read_error = staticmethod(failures.read_error)
     read_models = staticmethod(embeddings.read_models)
+
+    @staticmethod
+    def chat_reader(request: ChatRequest | None = None) -> EventReader:
+        """Reads the answer to this conversation; a call that it must make comes as JSON (:mod:`.forced`)."""
+        return CallReader(answers.reader()) if request and forced(request) else answers.reader()
 
     @staticmethod
     def write_chat(
@@ -87,7 +92,9 @@ class LlamaCpp:
         _check_arguments(request)
         if request.logprobs and request.tools:
             raise Unsupported("log-probabilities cannot be had together with tools", param="logprobs")
-        tools, choice = _tools(request)
+        must_call = forced(request)
+        choice = "none" if must_call else request.tool_choice.mode  # "required" is left where a shape cannot say it
+        shape = forced_shape(must_call) if must_call else request.format
         fields: dict[str, Any] = {
             "model": request.model,
             "messages": [write_message(message) for message in request.messages],
@@ -96,12 +103,12 @@ class LlamaCpp:
             **_common(request, id_slot, n_predict, progress=progress),
             **_thinking(request),
         }
-        if tools:
-            fields |= {"tools": write_tools(tools), "tool_choice": choice}
+        if request.tools:
+            fields |= {"tools": write_tools(must_call or request.tools), "tool_choice": choice}
             if request.parallel_tool_calls is not None:
                 fields["parallel_tool_calls"] = request.parallel_tool_calls
-        if request.format is not None:
-            fields["response_format"] = write_format(tight(request.format))
+        if shape is not None:
+            fields["response_format"] = write_format(tight(shape))
         if request.logprobs:
             fields |= {"logprobs": True, "top_logprobs": max(1, request.top_logprobs)}
         return encode(fields)
@@ -328,14 +335,6 @@ def _thinking(request: ChatRequest) -> dict[str, Any]:
     if isinstance(request.think, str):
         fields["reasoning_effort"] = "high" if request.think == "max" else request.think
     return fields
-
-
-def _tools(request: ChatRequest) -> tuple[tuple[Tool, ...], str]:
-    """The tools and the word for the choice: one tool that must be called is the only one sent."""
-    choice = request.tool_choice
-    if choice.mode == "function":
-        return tuple(tool for tool in request.tools if tool.name == choice.name), "required"
-    return request.tools, choice.mode
 
 
 def _prompt(request: GenerateRequest) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class LlamaBackend:
         """Goes on with a conversation."""
         dialect = self._runner.dialect
         write = partial(dialect.write_chat, request)
-        return self._answer(dialect.paths["chat"], write, prompt_of(request), dialect.chat_reader)
+        return self._answer(dialect.paths["chat"], write, prompt_of(request), partial(dialect.chat_reader, request))
 
     def generate(self, request: GenerateRequest) -> Stream:
         """Goes on with a text, as it stands."""

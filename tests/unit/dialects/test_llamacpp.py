@@ -106,8 +106,8 @@ def test_options_have_other_names_and_ranges() -> None:
     [
         (ToolChoice(), "auto", ["f", "g"]),
         (ToolChoice("none"), "none", ["f", "g"]),
-        (ToolChoice("required"), "required", ["f", "g"]),
-        (ToolChoice("function", "g"), "required", ["g"]),
+        (ToolChoice("required"), "none", ["f", "g"]),
+        (ToolChoice("function", "g"), "none", ["g"]),
     ],
 )
 def test_a_named_tool_is_the_only_one_sent(choice: ToolChoice, word: str, names: list[str]) -> None:
