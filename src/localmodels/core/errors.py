@@ -9,6 +9,7 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
     ├── CallerError                      the request is at fault; repeating it unchanged cannot help
     │   ├── InvalidRequest          400  not JSON, a field missing, fields that exclude each other
     │   │   ├── ContextLengthExceeded    the prompt does not fit and may not be shortened
+    │   │   ├── ContentMismatch          bytes that are not what their digest or size says
     │   │   └── Unsupported              the model cannot do what was asked (images, tools, embeddings …)
     │   ├── InvalidValue            422  a field has the wrong type or lies outside its range
     │   ├── Unauthenticated         401
@@ -22,10 +23,12 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
     │   └── Misdirected             421  the Host header names somebody else
     ├── Unavailable                 503  not now; ``retry_after`` says when to come back
     │   ├── OutOfMemory                  the model does not fit beside what is busy
+    │   ├── DiskFull            507      the store has no room for it
     │   ├── QueueFull
     │   └── ShuttingDown
     ├── EngineError                 500  our own engine is at fault
     │   ├── ModelDamaged                 a model file that cannot be read or loaded; names the file
+    │   ├── StoreFailed                  the disk under the store refuses (read-only, broken, not ours)
     │   ├── LoadFailed                   the runner did not become ready
     │   └── RunnerDied                   the runner ended while it answered
     └── BackendError                502  what answers for us is at fault
@@ -92,6 +95,12 @@ class ContextLengthExceeded(InvalidRequest):
         )
         self.prompt_tokens = prompt_tokens
         self.context_tokens = context_tokens
+
+
+class ContentMismatch(InvalidRequest):
+    """The bytes are not what their digest or their size says; none of them was kept."""
+
+    code = "content_mismatch"
 
 
 class Unsupported(InvalidRequest):
@@ -211,6 +220,13 @@ class OutOfMemory(Unavailable):
         self.available = available
 
 
+class DiskFull(Unavailable):
+    """The store has no room for it; the message says what is needed, what there is and what is kept free."""
+
+    status = 507
+    code = "disk_full"
+
+
 class QueueFull(Unavailable):
     """More requests wait than the queue holds."""
 
@@ -233,6 +249,12 @@ class ModelDamaged(EngineError):
     """A model file that cannot be read or loaded. The message names the file, never its directory."""
 
     code = "model_damaged"
+
+
+class StoreFailed(EngineError):
+    """The disk under the model store refuses: read-only, broken, or not ours. Names the file, never its directory."""
+
+    code = "store_failed"
 
 
 class LoadFailed(EngineError):

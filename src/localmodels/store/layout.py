@@ -5,18 +5,26 @@
     ROOT/                                  may be reached through a symbolic link; nothing below it may
     ├── blobs/
     │   └── sha256-<64 hex digits>         one file a content: weights, templates, parameters, licences, configs
-    └── manifests/
-        └── HOST/NAMESPACE/NAME/TAG        one JSON file a model name: which blobs it is made of
+    ├── manifests/
+    │   └── HOST/NAMESPACE/NAME/TAG        one JSON file a model name: which blobs it is made of
+    ├── quarantine/
+    │   └── <time>/blobs…, manifests…      what a repair took out of use, where it lay
+    └── .localmodels/                      ours alone; Ollama never looks here
+        ├── lock                           held while names change or blobs are collected
+        ├── leases/<token>/                what one writer is making: its lock, its claim, its unfinished files
+        └── partials/sha256-<hex>[.parts]  a blob that arrives in parts, and the list of those that did
 
-This is Ollama's own layout, so one store serves both programs. Its rule keeps every access inside ROOT (threats V-01,
-V-02 and V-04): only a parsed :class:`Digest` or :class:`ModelName` becomes part of a path, and each step down is opened
-relative to the directory above it, following no link. What breaks the rule is :class:`ModelDamaged`, and reported.
+The first two are Ollama's own layout, so one store serves both programs. Nothing unfinished ever lies in them: it is
+made under ``.localmodels`` and moved in one step. The rule keeps every access inside ROOT (threats V-01, V-02, V-04):
+only a parsed :class:`Digest` or :class:`ModelName` becomes part of a path, and each step down is opened relative to the
+directory above it, following no link. What breaks the rule is :class:`ModelDamaged`, and reported.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,33 +32,44 @@ from pathlib import Path
 
 from localmodels.core.catalog import Digest, ModelName
 from localmodels.core.errors import InvalidValue, ModelDamaged
+from localmodels.store import folders
+from localmodels.store.folders import Folder
 
+STRAY = folders.STRAY
 BLOBS = "blobs"
 MANIFESTS = "manifests"
+QUARANTINE = "quarantine"
+LOCK = "lock"
+
+OWN = ".localmodels"
+LEASES = (OWN, "leases")
+PARTIALS = (OWN, "partials")
+
+_BLOB = re.compile(r"sha256-([0-9a-f]{64})")
+_TOKEN = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Without O_NONBLOCK a planted fifo would hang the reader for ever.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NAME_DEPTH = 4
 
-STRAY = "a link, or not what should lie here"
 # What the system says of a link that it was told not to follow is a riddle ("too many levels of symbolic links").
 _REASONS = {errno.ENOENT: "missing", errno.ELOOP: STRAY, errno.EMLINK: STRAY, errno.ENOTDIR: STRAY, errno.ENXIO: STRAY}
 
 
 class Layout:
-    """One store on disk, read only."""
+    """One store on disk. The methods that give a :class:`Folder` are for those who write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def blob(self, digest: Digest) -> Path:
         """The path of a blob, whether or not it is there."""
-        return self.root / BLOBS / _blob_name(digest)
+        return self.root / BLOBS / blob_name(digest)
 
     def manifest(self, name: ModelName) -> Path:
         """The path of a manifest, whether or not it is there."""
-        return self.root.joinpath(MANIFESTS, *_parts(name))
+        return self.root.joinpath(MANIFESTS, *name_parts(name))
 
     def blob_status(self, digests: Iterable[Digest]) -> dict[Digest, os.stat_result]:
         """What the file system says about blobs, their contents unread.
@@ -59,7 +78,7 @@ class Layout:
             ModelDamaged: one is missing, or is not a plain file.
         """
         with self._directory((BLOBS,)) as blobs:
-            return {digest: _status(_blob_name(digest), blobs) for digest in digests}
+            return {digest: _status(blob_name(digest), blobs) for digest in digests}
 
     def read_blob(self, digest: Digest, limit: int) -> bytes:
         """A whole blob of at most ``limit`` bytes.
@@ -68,7 +87,7 @@ class Layout:
             ModelDamaged: it is missing, longer, or not a plain file.
         """
         with self._directory((BLOBS,)) as blobs:
-            return _read(_blob_name(digest), blobs, limit)[0]
+            return _read(blob_name(digest), blobs, limit)[0]
 
     def read_manifest(self, name: ModelName, limit: int) -> tuple[bytes, os.stat_result]:
         """A whole manifest of at most ``limit`` bytes, and what the file system says about it.
@@ -76,7 +95,7 @@ class Layout:
         Raises:
             ModelDamaged: it is missing, longer, or not a plain file.
         """
-        *directories, tag = _parts(name)
+        *directories, tag = name_parts(name)
         with self._directory((MANIFESTS, *directories)) as directory:
             return _read(tag, directory, limit)
 
@@ -87,7 +106,7 @@ class Layout:
         one file to two names.
         """
         above: tuple[str, ...] = (MANIFESTS,)
-        for part in _parts(name):
+        for part in name_parts(name):
             try:
                 with self._directory(above) as directory:
                     if part not in _listed(directory):
@@ -106,6 +125,61 @@ class Layout:
             if not isinstance(error.__cause__, FileNotFoundError):
                 yield MANIFESTS, error.message
 
+    def prepare(self) -> None:
+        """Makes the directories that every writer needs; all of their entries are on disk when this returns."""
+        if not self.root.is_dir():
+            self.root.mkdir(parents=True, exist_ok=True)
+            with Folder.at(self.root.resolve().parent) as above:
+                above.sync()
+        for parts in ((BLOBS,), (MANIFESTS,), LEASES, PARTIALS):
+            self._folder(*parts, make=True).close()
+
+    def own(self) -> Folder:
+        """The directory that is ours alone."""
+        return self._folder(OWN)
+
+    def blobs(self) -> Folder:
+        """The directory of the blobs."""
+        return self._folder(BLOBS)
+
+    def manifests(self) -> Folder:
+        """The directory above all manifests."""
+        return self._folder(MANIFESTS)
+
+    def place(self, name: ModelName, *, depth: int = _NAME_DEPTH - 1, make: bool = False) -> Folder:
+        """The directory in which a name's manifest lies under its tag; with a smaller ``depth`` one above that."""
+        return self._folder(MANIFESTS, *name_parts(name)[:depth], make=make)
+
+    def leases(self) -> Folder:
+        """The directory of all leases."""
+        return self._folder(*LEASES)
+
+    def lease(self, token: str, *, make: bool = False) -> Folder:
+        """The directory of one lease."""
+        return self._folder(*LEASES, _checked(token), make=make)
+
+    def partials(self) -> Folder:
+        """The directory of the blobs that arrive in parts."""
+        return self._folder(*PARTIALS)
+
+    def quarantine(self, stamp: str, *where: str) -> Folder:
+        """The directory for what is taken out of use; ``where`` is the path that it had, as :meth:`listed` takes it."""
+        return self._folder(QUARANTINE, _checked(stamp), *where, make=True)
+
+    def listed(self, *parts: str) -> Folder:
+        """A directory of the store by names that its own directories list; no name of a listing leads out of it."""
+        return self._folder(*parts)
+
+    def _folder(self, *parts: str, make: bool = False) -> Folder:
+        folder = Folder.at(self.root)
+        for part in parts:
+            try:
+                below = folder.below(part, make=make)
+            finally:
+                folder.close()
+            folder = below
+        return folder
+
     @contextmanager
     def _directory(self, parts: tuple[str, ...]) -> Iterator[int]:
         """A descriptor of ``ROOT/parts``, reached without following a link below ROOT."""
@@ -120,12 +194,46 @@ class Layout:
             os.close(descriptor)
 
 
-def _blob_name(digest: Digest) -> str:
-    return f"sha256-{digest.hex}"
+def blob_name(digest: Digest) -> str:
+    """A blob's file name.
+
+    Raises:
+        InvalidValue: the value was not made by :meth:`Digest.parse`, and is no digest.
+    """
+    file = f"sha256-{digest.hex}"
+    if not _BLOB.fullmatch(file):
+        raise InvalidValue(f"invalid digest {digest.hex[:80]!r}", param="digest")
+    return file
 
 
-def _parts(name: ModelName) -> tuple[str, str, str, str]:
-    return name.host, name.namespace, name.name, name.tag
+def journal_name(digest: Digest) -> str:
+    """The file name of the list of parts that have arrived of a blob."""
+    return f"{blob_name(digest)}.parts"
+
+
+def digest_of(file: str) -> Digest | None:
+    """The digest that a file name is; None for any other name."""
+    found = _BLOB.fullmatch(file)
+    return Digest(found[1]) if found else None
+
+
+def name_parts(name: ModelName) -> tuple[str, str, str, str]:
+    """The directories and the file of a name's manifest.
+
+    Raises:
+        InvalidValue: the value was not made by :meth:`ModelName.parse`, and is no name.
+    """
+    parts = name.host, name.namespace, name.name, name.tag
+    if ModelName.parse("{}/{}/{}:{}".format(*parts)) != name:
+        raise InvalidValue(f"invalid model name {str(name)[:120]!r}", param="model")
+    return parts
+
+
+def _checked(token: str) -> str:
+    """A token of ours; anything else would be a mistake in this program."""
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(f"not a token: {token[:80]!r}")
+    return token
 
 
 def _listed(directory: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""Reads Ollama's manifests: which blobs a model is made of, and what the small ones among them say.
+"""Ollama's manifests: which blobs a model is made of, and what the small ones among them say; read and written.
 
 The rule: a manifest has one meaning or none (threat V-03). Bounded in length and layers, no key twice, one model layer,
 every blob there with the size that the manifest gives; anything else is :class:`ModelDamaged` with the reason. Content
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from localmodels.core.catalog import Digest
+from localmodels.core.catalog import Details, Digest
 from localmodels.core.errors import InvalidValue, ModelDamaged
 from localmodels.core.options import NO_OPTIONS, Options, parse_options
 
@@ -23,16 +24,13 @@ MAX_LAYERS = 1024
 # A template, a system prompt, a licence: the longest licences seen are below 100 KiB.
 TEXT_BYTES = 2**20
 
-MEDIA_TYPES = frozenset(
-    {
-        "",
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.oci.image.manifest.v1+json",
-    }
-)
+MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
+MEDIA_TYPES = frozenset({"", MANIFEST_TYPE, "application/vnd.oci.image.manifest.v1+json"})
 _IMAGE = "application/vnd.ollama.image."
 
 T = TypeVar("T")
+_ENCODER = msgspec.json.Encoder()
 
 
 class Layer(Struct, frozen=True):
@@ -89,7 +87,7 @@ class _WireLayer(Struct, rename="camel"):
     size: int
 
 
-class _WireManifest(Struct, rename="camel"):
+class _WireManifest(Struct, rename="camel", omit_defaults=True):
     schema_version: int
     config: _WireLayer
     layers: list[_WireLayer]
@@ -173,6 +171,46 @@ def parse_text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise ModelDamaged("a text layer is not UTF-8") from error
+
+
+def write_manifest(config: Layer, layers: Iterable[Layer]) -> bytes:
+    """A manifest of these layers, which :func:`parse_manifest` reads and Ollama does."""
+    return _ENCODER.encode(
+        _WireManifest(
+            2, _wire(config, CONFIG_TYPE), [_wire(layer, _IMAGE + layer.kind) for layer in layers], MANIFEST_TYPE
+        )
+    )
+
+
+def write_config(details: Details, digests: Iterable[Digest], *, requires: str = "") -> bytes:
+    """The config blob of a model: what a list shows of it, in Ollama's fields."""
+    return _ENCODER.encode(
+        {
+            "model_format": details.format,
+            "model_family": details.family,
+            "model_families": list(details.families),
+            "model_type": details.parameter_size,
+            "file_type": details.quantization_level,
+            **({"requires": requires} if requires else {}),
+            "architecture": "amd64",  # of the image, as Docker means it; every Ollama writes this
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [str(digest) for digest in digests]},
+        }
+    )
+
+
+def write_parameters(parameters: Mapping[str, Any]) -> bytes:
+    """The ``params`` blob."""
+    return _ENCODER.encode(parameters)
+
+
+def write_messages(messages: Iterable[tuple[str, str]]) -> bytes:
+    """The ``messages`` blob."""
+    return _ENCODER.encode([{"role": role, "content": content} for role, content in messages])
+
+
+def _wire(layer: Layer, media_type: str) -> _WireLayer:
+    return _WireLayer(media_type, str(layer.digest), layer.size)
 
 
 def _layer(wire: _WireLayer) -> Layer:
