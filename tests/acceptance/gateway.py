@@ -8,6 +8,7 @@ import json
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -25,6 +26,13 @@ from localmodels.core.errors import ModelNotFound, Unsupported
 from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answerer, Answers, Defaults
 from localmodels.flows.inspection import State
+from localmodels.flows.library import Keeper
+from localmodels.flows.transfers import Transfers
+from localmodels.registry import auth
+from localmodels.registry.addresses import Registries
+from localmodels.registry.credentials import MemoryCredentials
+from localmodels.registry.distribution import Distribution
+from localmodels.registry.outbound import Outbound
 from localmodels.server import listeners
 from localmodels.server.app import Application
 from localmodels.server.gate import Gate
@@ -33,6 +41,9 @@ from localmodels.server.listings import Listings
 from localmodels.server.routes import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
+from localmodels.store.entries import Entry
+from localmodels.store.library import Library
+from localmodels.store.model_store import ModelStore
 
 PATIENT = Patience(connect=10.0, first_byte=60.0, idle=60.0)
 # For models whose name says so; a stall need not take longer to be one.
@@ -95,6 +106,8 @@ class Registry:
     def running(self) -> tuple[Running, ...]:
         return ()
 
+    async def unload(self, entry: Entry) -> None: ...
+
     async def inspect(self, *, verbose: bool) -> State:
         return State(status="healthy", model_ready=True, default_model="", models=())
 
@@ -130,8 +143,17 @@ async def world(script: Script | Choose, *, sleep: Sleep = asyncio.sleep) -> Asy
 def application(registry: Registry) -> Application:
     """Our server."""
     answers = Answers(registry)
+    store, outbound = ModelStore(Path("nowhere")), Outbound()
+    tokens = auth.Tokens(outbound, MemoryCredentials())
+    transfers = Transfers(store, Library(()), Distribution(outbound, tokens), Registries())
+    keeper = Keeper(store, Library(()), registry)
     rows = table(
-        answers, Listings(registry, answers), Status(registry.inspect, list), Tokens(answers, registry.default_name)
+        answers,
+        Listings(registry, answers),
+        Status(registry.inspect, list),
+        Tokens(answers, registry.default_name),
+        keeper,
+        transfers,
     )
     return Application(rows, Gate())
 

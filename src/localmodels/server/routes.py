@@ -15,11 +15,15 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp
 
 from localmodels.core.errors import MethodNotAllowed, NotFound
+from localmodels.dialects.ollama import library
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import Dialect
 from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answers
+from localmodels.flows.library import Keeper
+from localmodels.flows.transfers import Transfers
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
+from localmodels.server.library import BlobRoute, Changes, Operation, ProgressRoute
 from localmodels.server.listings import Listings
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
@@ -37,10 +41,15 @@ class Row(Struct, frozen=True):
     answers: ASGIApp
 
 
-def table(answers: Answers, listings: Listings, status: Status, tokens: Tokens) -> tuple[Row, ...]:
+def table(
+    answers: Answers, listings: Listings, status: Status, tokens: Tokens, keeper: Keeper, transfers: Transfers
+) -> tuple[Row, ...]:
     """All rows, each Ollama one also under the prefix ``/ollama``."""
     plain = partial(WholeRoute, Plain())
-    ollama = ollama_rows(DIALECTS["ollama"], answers, listings, status)
+    ollama = (
+        *ollama_rows(DIALECTS["ollama"], answers, listings, status),
+        *library_rows(DIALECTS["ollama"], keeper, transfers),
+    )
     return (
         Row(("GET", "HEAD"), "/", "plain", "What this server is.", status.root()),
         Row(("GET",), "/health", "plain", "Would a request be answered now? `?verbose=1` tells why.", status.health()),
@@ -66,6 +75,22 @@ def ollama_rows(dialect: Dialect, answers: Answers, listings: Listings, status: 
         Row(("GET", "POST"), "/api/show", name, "All about one model.", whole(listings.show)),
         Row(("GET",), "/api/ps", name, "The models in memory.", whole(listings.ps)),
         Row(("GET", "HEAD"), "/api/version", name, "The version of this server.", whole(status.version)),
+    )  # fmt: skip
+
+
+def library_rows(dialect: Dialect, keeper: Keeper, transfers: Transfers) -> tuple[Row, ...]:
+    """Ollama's API, what changes the library."""
+    changes = Changes(keeper)
+    create = Operation(library.read_create, keeper.create)
+    pull, push = Operation(library.read_pull, transfers.pull), Operation(library.read_push, transfers.push)
+    name, whole = "ollama", partial(WholeRoute, dialect)
+    return (
+        Row(("POST",), "/api/pull", name, "Fetches a model from its registry.", ProgressRoute(dialect, pull)),
+        Row(("POST",), "/api/push", name, "Sends a model to its registry.", ProgressRoute(dialect, push)),
+        Row(("POST",), "/api/create", name, "Makes a model.", ProgressRoute(dialect, create)),
+        Row(("POST",), "/api/copy", name, "Gives a model a second name.", whole(changes.copy)),
+        Row(("DELETE",), "/api/delete", name, "Takes a name away.", whole(changes.delete)),
+        Row(("HEAD", "POST"), "/api/blobs/{digest}", name, "Is a blob here; takes one.", BlobRoute(dialect, keeper)),
     )  # fmt: skip
 
 

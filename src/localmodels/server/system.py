@@ -30,7 +30,14 @@ from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
 from localmodels.flows.chat import Answers
 from localmodels.flows.inspection import Inspector
+from localmodels.flows.library import Keeper
 from localmodels.flows.local import Local
+from localmodels.flows.transfers import Transfers
+from localmodels.registry import auth
+from localmodels.registry.addresses import Registries
+from localmodels.registry.credentials import FileCredentials
+from localmodels.registry.distribution import Distribution
+from localmodels.registry.outbound import Outbound
 from localmodels.server import listeners
 from localmodels.server.app import Application
 from localmodels.server.gate import Gate
@@ -42,9 +49,11 @@ from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 from localmodels.store.headers import Headers
 from localmodels.store.library import Library
+from localmodels.store.model_store import ModelStore
 from localmodels.store.ollama import OllamaShelf
 from localmodels.store.shelves import BuiltinShelf, FileShelf, ModelFiles
 
+STORE = "models"  # the directory of the home that holds our own models
 log = logging.getLogger(__name__)
 
 # What the rest of the machine may need while models run: 5 % of its memory, at least half a GiB.
@@ -78,6 +87,7 @@ async def build(
     library = Library(
         shelves(config), default=config.default_model or None, aliases={str(a.name): str(a.model) for a in config.alias}
     )
+    store = ModelStore(config.home / STORE)
     housing = Housing()
     limits = Limits(
         memory=limit,
@@ -99,17 +109,27 @@ async def build(
     local = Local(library, pool, loader, patience=config.queue_timeout)
     answers = Answers(local)
     inspector = Inspector(library, pool, usable)
+    outbound = Outbound()
+    transfers = Transfers(
+        store, library, Distribution(outbound, auth.Tokens(outbound, FileCredentials(config.home))), Registries()
+    )
     rows = table(
         answers,
         Listings(local, answers),
         Status(inspector, urls),
         Tokens(answers, inspector.default_name),
+        Keeper(store, library, local),
+        transfers,
     )
+    # What an earlier process left half done; in the background, since nothing waits for it.
+    recovery = asyncio.create_task(asyncio.to_thread(store.recover))
     try:
-        yield System(Application(rows, Gate(config.allowed_hosts, config.origins)), pool, local)
+        async with outbound:
+            yield System(Application(rows, Gate(config.allowed_hosts, config.origins)), pool, local)
     finally:
         await pool.close()
         housing.close()
+        await asyncio.wait([recovery])
 
 
 def shelves(config: Config) -> list[FileShelf | OllamaShelf | BuiltinShelf]:
@@ -118,7 +138,7 @@ def shelves(config: Config) -> list[FileShelf | OllamaShelf | BuiltinShelf]:
     files = {one.name: ModelFiles(one.file, one.projector) for one in config.model}
     return [
         FileShelf(files, headers=headers),
-        OllamaShelf(config.home / "models", source="home", headers=headers),
+        OllamaShelf(config.home / STORE, source="home", headers=headers),
         *(OllamaShelf(root, headers=headers) for root in config.models),
         BuiltinShelf(headers=headers),
     ]

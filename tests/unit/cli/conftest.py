@@ -56,7 +56,7 @@ class Shell:
         terminal: bool = False,
     ) -> Result:
         """Runs one: ``piped`` into it or ``typed`` at a terminal; an exception among the lines is raised there."""
-        out, err = Stream(terminal=terminal), Stream()
+        out, err = Stream(terminal=terminal), Stream(terminal=terminal)
         script, prompts = iter(typed), list[str]()
         world = World(
             environ={"LOCALMODELS_HOME": str(self.home), **self.environ},

@@ -67,6 +67,10 @@ STEPS: Mapping[str, Callable[[bytes], object]] = {
     "/api/push": library.read_push,
     "/api/create": library.read_create,
 }
+CHANGES: Mapping[str, Callable[[bytes], object]] = {
+    "/api/copy": library.read_copy,
+    "/api/delete": library.read_delete,
+}
 
 
 @dataclass
@@ -120,15 +124,18 @@ class FakeServer:
         if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
             return self._events(request.content, chat=path == DIALECT.paths["chat"])
         if path in STEPS:
-            return httpx2.Response(200, stream=Pieces(self._steps(STEPS[path](request.content)), interrupted=False))
+            self.library.append(STEPS[path](request.content))
+            return httpx2.Response(200, stream=Pieces(self._steps(), interrupted=False))
+        if path in CHANGES:
+            self.library.append(CHANGES[path](request.content))
+            return httpx2.Response(200, content=b'{"status": "success"}')
         if path.startswith("/api/blobs/"):
             return self._blob(request, path.removeprefix("/api/blobs/"))
         if path == DIALECT.paths["models"]:
             return httpx2.Response(200, content=listing.write_tags(self.models))
         return httpx2.Response(200, content=ANSWERS[path](request.content))
 
-    def _steps(self, asked: object) -> bytes:
-        self.library.append(asked)
+    def _steps(self) -> bytes:
         return b"".join(map(library.write_progress, self.steps))[: self.cut_at]
 
     def _blob(self, request: httpx2.Request, digest: str) -> httpx2.Response:
@@ -186,11 +193,6 @@ def _embed(body: bytes) -> bytes:
     return DIALECT.write_embeddings(STAMP, asked, Embeddings(vectors, prompt_tokens=3))
 
 
-def _said(asked: object) -> bytes:
-    assert asked
-    return b'{"status": "success"}'
-
-
 def _detokenize(body: bytes) -> bytes:
     return msgspec.json.encode({"content": bytes(msgspec.json.decode(body)["tokens"]).decode()})
 
@@ -204,8 +206,6 @@ ANSWERS: Mapping[str, Callable[[bytes], bytes]] = {
     "/api/show": lambda body: listing.write_show(DESCRIPTION),
     "/api/version": lambda body: b'{"version": "9.9.9"}',
     "/api/embed": _embed,
-    "/api/copy": lambda body: _said(library.read_copy(body)),
-    "/api/delete": lambda body: _said(library.read_delete(body)),
     "/tokenize": _tokenize,
     "/detokenize": _detokenize,
 }

@@ -1,0 +1,26 @@
+"""``localmodels push MODEL``: sends a model to its registry."""
+
+from __future__ import annotations
+
+import argparse
+
+from localmodels.cli.connect import connect
+from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.progress import follow
+from localmodels.cli.world import World
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What it understands."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="name with its registry or namespace, such as HOST/NAMESPACE/NAME:TAG"
+    )
+    parser.add_argument("--insecure", action="store_true", help="allow plain HTTP to this registry")
+    host_argument(parser)
+    json_argument(parser)
+
+
+def run(args: argparse.Namespace, world: World) -> int:
+    """Sends it, showing how far it is; blobs that the registry has are not sent again."""
+    with connect(args, world) as client:
+        return follow(client.push(args.model, insecure=args.insecure), args, world)

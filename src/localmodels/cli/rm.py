@@ -1,0 +1,36 @@
+"""``localmodels rm MODEL…``: takes names away, and with a model's last name the model."""
+
+from __future__ import annotations
+
+import argparse
+
+from localmodels.cli.connect import connect
+from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.tables import write_json
+from localmodels.cli.world import World
+from localmodels.core.errors import LocalModelsError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What it understands."""
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="names, as `localmodels list` prints them")
+    host_argument(parser)
+    json_argument(parser)
+
+
+def run(args: argparse.Namespace, world: World) -> int:
+    """Deletes one after the other; one that cannot be deleted does not keep the others."""
+    failed = False
+    with connect(args, world) as client:
+        for model in args.models:
+            try:
+                client.delete(model)
+            except LocalModelsError as error:
+                failed = True
+                world.err.write(f"Error: {error}\n")
+                continue
+            if args.json:
+                write_json({"model": model, "status": "deleted"}, world.out)
+            else:
+                world.err.write(f"deleted '{model}'\n")
+    return int(failed)

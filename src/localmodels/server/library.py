@@ -1,0 +1,158 @@
+"""The routes that change the library: long operations as streams of progress, short ones in one piece, and uploads."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
+from starlette.types import Receive, Scope, Send
+
+from localmodels.core.catalog import Digest
+from localmodels.core.errors import InvalidRequest, LocalModelsError
+from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
+from localmodels.dialects.ollama import library
+from localmodels.dialects.protocol import Dialect
+from localmodels.flows.library import Keeper
+from localmodels.server.wire import ClientGone, attended, begin, header, read_body, respond, respond_error
+
+DONE = b'{"status":"success"}'
+
+Asked = TypeVar("Asked", PullRequest, PushRequest, CreateRequest)
+
+
+class Operation(Struct, Generic[Asked], frozen=True):
+    """How a long operation is asked for, and who does it."""
+
+    read: Callable[[bytes], Asked]
+    flow: Callable[[Asked], AsyncGenerator[Progress, None]]
+
+
+class ProgressRoute(Generic[Asked]):
+    """An ASGI endpoint that does something long and tells how far it is.
+
+    Until the first step is there nothing has been sent, and an error is an HTTP status; after it an error is the last
+    line, and ``success`` is not said.
+    """
+
+    def __init__(self, dialect: Dialect, operation: Operation[Asked]) -> None:
+        self._dialect = dialect
+        self._operation: Operation[Asked] = operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        try:
+            request = self._operation.read(await read_body(receive))
+        except ClientGone:
+            return
+        except LocalModelsError as error:
+            await respond_error(send, self._dialect, error)
+            return
+        await attended(receive, self._answer(request, send))
+
+    async def _answer(self, request: Asked, send: Send) -> None:
+        async with aclosing(self._operation.flow(request)) as steps:
+            try:
+                first = await anext(steps)
+                if not request.stream:
+                    async for _ in steps:
+                        pass
+            except LocalModelsError as error:
+                await respond_error(send, self._dialect, error)
+                return
+            if not request.stream:
+                await respond(send, 200, DONE)
+                return
+            await begin(send, 200, self._dialect.stream_type)
+            last = b""
+            try:
+                await _tell(first, send)
+                async for step in steps:
+                    await _tell(step, send)
+            except LocalModelsError as error:
+                last = self._dialect.write_error(error) + b"\n"
+            await send({"type": "http.response.body", "body": last})
+
+
+async def _tell(step: Progress, send: Send) -> None:
+    await send({"type": "http.response.body", "body": library.write_progress(step), "more_body": True})
+
+
+class Changes:
+    """The short operations."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    async def copy(self, scope: Scope, body: bytes) -> bytes:
+        """``/api/copy``."""
+        await self._keeper.copy(library.read_copy(body))
+        return DONE
+
+    async def delete(self, scope: Scope, body: bytes) -> bytes:
+        """``/api/delete``."""
+        await self._keeper.delete(library.read_delete(body))
+        return DONE
+
+
+class Takes(Protocol):
+    """Where blobs go."""
+
+    async def blob_size(self, digest: Digest) -> int: ...
+
+    async def upload(self, digest: Digest, pieces: AsyncIterator[bytes], size: int | None) -> None: ...
+
+
+class BlobRoute:
+    """``/api/blobs/{digest}``: is it there (HEAD), and take it (POST)."""
+
+    def __init__(self, dialect: Dialect, takes: Takes) -> None:
+        self._dialect = dialect
+        self._takes = takes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        try:
+            digest = Digest.parse(scope["path_params"]["digest"])
+            if scope["method"] == "HEAD":
+                await self._takes.blob_size(digest)
+                await respond(send, 200, b"")
+                return
+            await self._takes.upload(digest, pieces(receive), announced(scope))
+        except ClientGone:
+            return
+        except LocalModelsError as error:
+            await respond_error(send, self._dialect, error)
+        else:
+            await respond(send, 201, b"")
+
+
+async def pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """The body as it comes.
+
+    Raises:
+        ClientGone: it never came whole.
+    """
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if data := message.get("body", b""):
+            yield data
+        if not message.get("more_body"):
+            return
+
+
+def announced(scope: Scope) -> int | None:
+    """The size that a request says its body has.
+
+    Raises:
+        InvalidRequest: it is no number.
+    """
+    text = header(scope, b"content-length")
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 18:
+        raise InvalidRequest("Content-Length is not a number of bytes")
+    return int(text)
