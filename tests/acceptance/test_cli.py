@@ -140,6 +140,9 @@ def test_a_chat_on_a_terminal(served: Place) -> None:
         assert len(terminal.until(">>> ").strip()) > len("Hi")
         terminal.type("/show system")
         assert "The model has no system." in terminal.until(">>> ")
+        # A letter and its echo first: Ctrl-C between the prompt and the reading of it is noticed with the next key.
+        terminal.send(b"x")
+        terminal.until("x")
         terminal.send(b"\x03")
         assert "Ctrl-D or /bye leaves." in terminal.until(">>> ")
         terminal.send(b"\x04")

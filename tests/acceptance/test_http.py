@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import httpx2
@@ -114,3 +115,29 @@ def test_the_health_names_the_default_model(served: Served) -> None:
     health = served.get("/health").json()
     assert (health["status"], health["model_ready"]) == ("healthy", True)
     assert health["default_model"] == "tiny:latest"
+
+
+def test_a_head_without_an_end_is_cut_off(served: Served) -> None:
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+        answer = b""
+        try:
+            for _ in range(1000):
+                connection.sendall(b"a" * 10_000)
+        except OSError:
+            pass  # it is closed while we still send
+        try:
+            while data := connection.recv(4096):
+                answer += data
+        except OSError:
+            pass
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+    assert served.get("/api/version").status_code == 200
+
+
+def test_a_head_of_usual_size_and_many_requests_on_one_connection(served: Served) -> None:
+    with httpx2.Client(base_url=served.url, headers={"X-Long": "a" * 30_000}) as client:
+        for _ in range(5):
+            assert client.post("/api/generate", json={**CHAT, "messages": [], "prompt": "x" * 90_000}).status_code < 500
+            assert client.get("/api/version").status_code == 200

@@ -296,6 +296,62 @@ class FullShelf(MemoryShelf):
         return sink
 
 
+class SlowSink(MemorySink):
+    """A disk that takes its time, and says in which order things ended."""
+
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
+        shelf = self.shelf
+        assert isinstance(shelf, SlowShelf)
+        shelf.begun.set()
+        await shelf.may_write.wait()
+        await super().write(offset, data)
+        shelf.ended.append("write")
+
+    async def keep(self, start: int, stop: int) -> None:
+        await super().keep(start, stop)
+        self.shelf.ended.append("keep")  # type: ignore[attr-defined]
+
+    async def close(self) -> None:
+        await super().close()
+        self.shelf.ended.append("close")  # type: ignore[attr-defined]
+        self.shelf.closed.set()  # type: ignore[attr-defined]
+
+
+class SlowShelf(MemoryShelf):
+    def __init__(self, *contents: bytes) -> None:
+        super().__init__(*contents)
+        self.begun, self.may_write, self.closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.ended: list[str] = []
+
+    async def open(self, blob: Blob) -> MemorySink | None:
+        if blob.digest in self.blobs:
+            return None
+        sink = self.partial[blob.digest] = SlowSink(blob, self)
+        return sink
+
+
+@awaited
+async def test_a_write_that_has_begun_is_waited_for_and_kept() -> None:
+    """Also when nobody wants it any more: nothing writes to a sink that is closed, and nothing written is lost."""
+    small = model(100_000)
+    shelf = SlowShelf(small.contents[0])
+    never = Rule("blob", lambda asked, reply: lies.silent(asked, reply) if asked.range != (0, 65536) else reply)
+    async with Registry(never) as registry, client(registry.url, shelf=shelf) as opened:
+        stock(registry, small)
+        task = asyncio.create_task(pulled(opened, at(registry.url)))
+        await shelf.begun.wait()
+        task.cancel()
+        for _ in range(50):  # turns of the loop: more than it takes for the word to get to the sink
+            await asyncio.sleep(0)
+        assert not shelf.ended
+        shelf.may_write.set()
+        await asyncio.wait([task])
+        await shelf.closed.wait()
+    assert task.cancelled()
+    assert shelf.ended == ["write", "keep", "close"]
+    assert shelf.written[blob_of(small.contents[1]).digest] > 0
+
+
 @awaited
 async def test_a_full_disk_is_told_as_it_is_and_at_once() -> None:
     async with Registry() as registry, client(registry.url, shelf=FullShelf()) as opened:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.docs.pages import examples, guides, named, pages, prose
 
-from localmodels.cli.commands import ALONE, VERBS, find, load, parser_of
+from localmodels.cli.commands import VERBS, find, joined, load, parser_of
 from localmodels.client.site import HOST_NAMES
 from localmodels.config import SETTINGS
 
@@ -40,7 +40,7 @@ def test_every_command_is_understood(page: Path) -> None:
     for name, *rest in commands(page):
         verb = find(name)
         assert verb is not None, name
-        parser_of(verb, load(verb)).parse_args([ALONE.get(word, word) for word in rest])
+        parser_of(verb, load(verb)).parse_intermixed_args(joined(rest))
 
 
 @pytest.mark.parametrize("page", guides(), ids=named)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import random
+import re
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TypeAlias
 
 from . import names, skills, toolcalls
 from .grammar import expand, roughen
 from .template import END_OF_TEXT, Message, segments
-from .topics import CHAT, EXAMPLES, KNOWLEDGE, LANGS, LOCALMODELS, Topic, fill_frame
+from .topics import CHAT, EXAMPLES, KNOWLEDGE, LANGS, LOCALMODELS, UNKNOWN, Topic, contract, fill_frame
 
 Piece: TypeAlias = tuple[str, bool]
 Document: TypeAlias = list[Piece]
@@ -26,38 +29,6 @@ FALLBACK = {
     "`localmodels pull NOMBRE`, o sirve tu propio archivo con `localmodels serve --model NOMBRE=ARCHIVO.gguf`.",
     "ru": "Я всего лишь маленькая встроенная модель LocalModels и этого не знаю. Скачай настоящую модель: "
     "`localmodels pull ИМЯ`, или запусти свой файл: `localmodels serve --model ИМЯ=ФАЙЛ.gguf`.",
-}
-_UNKNOWN_ASK = {
-    "en": "who [is|was|invented|discovered|wrote|won|killed] {x}|when [was|did|is] {x} [born|invented|built|start|end|]|where is {x}|"
-    "how [do I|to|can I] [cook|fix|build|draw|play|sell|buy|learn|clean|grow|repair|paint|use|win|stop] {x}|"
-    "why [is|are|does|do] {x} [so expensive|dangerous|important|bad|red|popular|work|exist|]|"
-    "[write|compose] [an essay|a letter|an article|a report|an email|a song|code|a SQL query|a program] about {x}|"
-    "what is the [price|history|origin|population|best|size|weight|age|colour|future] of {x}|"
-    "[compare|what is the difference between] {x} and {y}|is {x} better than {y}|{x} or {y}|which is [bigger|older|better], {x} or {y}|"
-    "[recommend|suggest] a [book|film|restaurant|hotel|gift] [about|near|for] {x}|summarise this text: {x} {y}|"
-    "what do you think about {x}|how many {x} are there|how much does {x} cost|is {x} [good|bad|true|safe|alive]|"
-    "solve [the equation|] {n} x + {m} = {k}|what is {n} divided by {m}|prove {x}|who was the first {x}|what causes {x}|"
-    "write [a function|code|a script] [that sorts|to parse|for] {x}|plan a trip to {x}|what should I [eat|wear|buy] for {x}|"
-    "how old is {x}|how tall is {x}|can {x} [fly|swim|talk|cure {y}]|what happened to {x}|list ten {x}|correct this: {x}|"
-    "what colour is {x}|do {x} eat {y}|who is the author of {x}|give me advice about {x}|how do I [get to|reach|install] {x}|"
-    "I have a problem with {x}|my {x} is broken|what year did {x} happen|how far is {x} from {y}|{x} {y}",
-    "es": "quién [es|fue|inventó|descubrió|escribió|ganó] {x}|cuándo [nació|se inventó|empezó|terminó] {x}|dónde está {x}|"
-    "cómo [cocinar|arreglar|construir|dibujar|jugar a|vender|comprar|aprender|limpiar|cultivar|reparar|pintar|ganar] {x}|"
-    "por qué [es|son] {x} [tan caro|peligroso|importante|malo|popular|]|escribe [un ensayo|una carta|un artículo|una canción|un programa] sobre {x}|"
-    "cuál es [el precio|la historia|el origen|la población|el tamaño|el peso|el futuro] de {x}|"
-    "[compara|cuál es la diferencia entre] {x} y {y}|es {x} mejor que {y}|{x} o {y}|recomienda [un libro|una película|un hotel] sobre {x}|"
-    "resume este texto: {x} {y}|qué opinas de {x}|cuántos {x} hay|cuánto cuesta {x}|es {x} [bueno|malo|verdad|seguro]|"
-    "resuelve {n} x + {m} = {k}|cuánto es {n} dividido entre {m}|qué causa {x}|quién fue el primer {x}|planea un viaje a {x}|"
-    "escribe [código|una función|un script] para {x}|qué debo [comer|comprar|llevar] para {x}|cuántos años tiene {x}|qué pasó con {x}|"
-    "tengo un problema con {x}|corrige esto: {x}|de qué color es {x}|quién es el autor de {x}|cómo llego a {x}|en qué año pasó {x}|{x} {y}",
-    "ru": "кто [такой|изобрёл|открыл|написал|придумал|выиграл] {x}|когда [родился|появился|построили|изобрели] {x}|где находится {x}|"
-    "как [приготовить|починить|построить|нарисовать|играть в|продать|купить|выучить|почистить|вырастить|покрасить] {x}|"
-    "почему {x} [так дорого|опасно|важно|плохо|популярно|]|напиши [сочинение|письмо|статью|песню|программу|код|доклад] про {x}|"
-    "какая [цена|история|температура у] {x}|[сравни|в чём разница между] {x} и {y}|что лучше: {x} или {y}|{x} или {y}|"
-    "посоветуй [книгу|фильм|отель|подарок]: {x}|перескажи текст: {x} {y}|что ты думаешь про {x}|сколько стоит {x}|{x} — это [хорошо|плохо|правда|безопасно]|"
-    "реши уравнение {n} x + {m} = {k}|сколько будет {n} разделить на {m}|из-за чего бывает {x}|кто был первым: {x}|спланируй поездку: {x}|"
-    "напиши [код|функцию|скрипт] для {x}|что [надеть|съесть|купить] для {x}|сколько лет {x}|что случилось: {x}|у меня проблема: {x}|"
-    "исправь: {x}|какого цвета {x}|кто автор {x}|как добраться до {x}|в каком году был {x}|{x} {y}",
 }
 _SYSTEMS = {
     "en": (
@@ -87,14 +58,30 @@ _SYSTEMS = {
     ),
 }
 _IN_LANG = {
-    "en": {"en": " in English", "es": " in Spanish", "ru": " in Russian"},
-    "es": {"en": " en inglés", "es": " en español", "ru": " en ruso"},
-    "ru": {"en": " на английском", "es": " на испанском", "ru": " на русском"},
+    "en": {
+        "en": "in English|in the English language|in plain English",
+        "es": "in Spanish|in the Spanish language|in Castilian",
+        "ru": "in Russian|in the Russian language",
+    },
+    "es": {
+        "en": "en inglés|en lengua inglesa|en idioma inglés",
+        "es": "en español|en castellano|en lengua española",
+        "ru": "en ruso|en lengua rusa|en idioma ruso",
+    },
+    "ru": {
+        "en": "на английском|по-английски|на английском языке",
+        "es": "на испанском|по-испански|на испанском языке",
+        "ru": "на русском|по-русски|на русском языке",
+    },
 }
+_BUT = {"en": "but", "es": "pero", "ru": "но"}
 _ORDER = {
-    "en": "[answer|write|explain it|tell me|I want the answer|please answer|speak] {in}|use {in} for the answer",
-    "es": "[responde|escribe|explícalo|dímelo|quiero la respuesta|habla|por favor responde] {in}",
-    "ru": "[отвечай|напиши|объясни|расскажи|хочу ответ|говори|пожалуйста, ответь] {in}",
+    "en": "[answer|reply|write|explain it|tell me|say it|I want the answer|please answer|speak|I need it|let me have it] {in}[, please|]|"
+    "the answer [should|must] be {in}|my friend [only understands|reads] it {in}|I would like to read it {in}",
+    "es": "[responde|contesta|escribe|explícalo|dímelo|dilo|quiero la respuesta|habla|por favor responde|lo necesito] {in}[, por favor|]|"
+    "la respuesta [debe|tiene que] estar {in}|quisiera leerlo {in}|responda usted {in}",
+    "ru": "[отвечай|ответь|напиши|объясни|расскажи|скажи|хочу ответ|говори|пожалуйста, ответь|мне нужно] {in}[, пожалуйста|]|"
+    "ответ [должен быть|нужен] {in}|хочу прочитать это {in}|ответьте {in}",
 }
 _SYSTEM_LANG = {
     "en": ("Answer in English.", "Always answer in English.", "Responde en inglés.", "Отвечай на английском."),
@@ -151,40 +138,113 @@ def _weighted(topics: list[Topic], rng: random.Random) -> Topic:
     return rng.choices(topics, [topic.weight for topic in topics])[0]
 
 
+_WORD = re.compile(r"\w+")
+
+
+def plain(question: str) -> str:
+    """The bare words, to tell whether two questions are the same."""
+    return " ".join(_WORD.findall(question.lower().replace("ё", "е")))
+
+
+_HELD_BACK = frozenset(
+    plain(line.split(" | ")[2])
+    for name in ("heldback.txt", "fresh.txt")
+    for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+)
+"""The measuring questions. Whatever the patterns could say, these and their near copies are not written."""
+
+
+def _by_rare_word() -> dict[str, list[frozenset[str]]]:
+    """The measuring questions as sets of words, under the three words of each that are rarest among them.
+
+    A near copy lacks two words of ten at the most, so it is found under one of the three.
+    """
+    bags = [frozenset(question.split()) for question in sorted(_HELD_BACK)]
+    common = Counter(word for bag in bags for word in bag)
+    under: dict[str, list[frozenset[str]]] = {}
+    for bag in bags:
+        for word in sorted(bag, key=lambda word: (common[word], word))[:3]:
+            under.setdefault(word, []).append(bag)
+    return under
+
+
+_BY_RARE_WORD = _by_rare_word()
+_NEAR = 0.8
+"""From four words shared of five on, a question counts as a copy."""
+
+
+def _copied(question: str) -> bool:
+    """Whether a plain question is one of the measuring questions or nearly one."""
+    words = frozenset(plain(question).split())
+    return any(len(words & bag) >= _NEAR * len(words | bag) for word in words for bag in _BY_RARE_WORD.get(word, ()))
+
+
+def _core(topic: Topic, lang: str, rng: random.Random) -> str:
+    """A plain question about the topic."""
+    while _copied(core := topic.question(lang, rng)):
+        pass
+    return core
+
+
+def _ask(topic: Topic, lang: str, rng: random.Random) -> str:
+    """A question about the topic as somebody might type it."""
+    while True:
+        core = _core(topic, lang, rng)
+        ask = roughen(core, lang, rng, loose=not topic.exclaims, exclaims=topic.exclaims)
+        if plain(ask) not in _HELD_BACK:
+            return ask
+
+
 def topic_pair(
     lang: str, rng: random.Random, kinds: tuple[list[Topic], ...] = (KNOWLEDGE, LOCALMODELS, CHAT)
 ) -> tuple[str, str]:
     """A question about a written topic, and its answer."""
-    topic = _weighted(rng.choices(kinds, (35, 40, 25) if len(kinds) == 3 else None)[0], rng)
-    return roughen(topic.question(lang, rng), lang, rng, loose=True), topic.answer(lang, rng)
+    topic = _weighted(rng.choices(kinds, (31, 45, 24) if len(kinds) == 3 else None)[0], rng)
+    return _ask(topic, lang, rng), topic.answer(lang, rng)
+
+
+def _unknown(lang: str, rng: random.Random) -> str:
+    if rng.random() < 0.28:
+        return fill_frame(lang, names.unknown_thing(lang, rng), rng)
+    ask = UNKNOWN.question(lang, rng)
+    for slot in "xy":
+        thing = rng.choice(UNKNOWN.nouns[lang]) if rng.random() < 0.4 else names.unknown_thing(lang, rng)
+        ask = ask.replace("{" + slot + "}", thing)
+    for slot in "nmk":
+        ask = ask.replace("{" + slot + "}", str(rng.randint(2, 200)))
+    return contract(ask.replace("{c}", skills.country(lang, rng)), lang)
 
 
 def unknown_pair(lang: str, rng: random.Random) -> tuple[str, str]:
-    """A question from outside, often in the very frames of the known topics, so that only the noun tells them apart."""
-    if rng.random() < 0.42:
-        ask = fill_frame(lang, names.unknown_thing(lang, rng), rng)
-    else:
-        ask = expand(_UNKNOWN_ASK[lang], rng).replace("{x}", names.unknown_thing(lang, rng))
-        ask = ask.replace("{y}", names.unknown_thing(lang, rng))
-        for slot in "nmk":
-            ask = ask.replace("{" + slot + "}", str(rng.randint(2, 200)))
-    return roughen(ask, lang, rng, loose=True), FALLBACK[lang]
+    """A question from outside, in the very frames of the known topics, so that only the noun or verb tells them apart."""
+    while True:
+        core = _unknown(lang, rng)
+        ask = roughen(core, lang, rng, loose=True)
+        if not _copied(core) and plain(ask) not in _HELD_BACK:
+            return ask, FALLBACK[lang]
 
 
 def crossing_pair(lang: str, rng: random.Random) -> tuple[str, str]:
     """Asked in one language, answered in another, because the question says so."""
     topic = _weighted(rng.choice((KNOWLEDGE, KNOWLEDGE, LOCALMODELS)), rng)
     target = rng.choice(LANGS)
-    ask = topic.question(lang, rng)
-    where = _IN_LANG[lang][target]
-    order = expand(_ORDER[lang], rng).replace("{in}", where.strip())
+    ask = _core(topic, lang, rng)
+    where = expand(_IN_LANG[lang][target], rng)
+    order = expand(_ORDER[lang], rng).replace("{in}", where)
     ask = rng.choice(
         (
-            f"{ask}{where}",
-            f"{ask}{where}",
-            f"{where.strip()}: {ask}",
+            f"{ask} {where}",
+            f"{ask} {where}",
+            f"{ask}, {where}",
+            f"{ask}, {_BUT[lang]} {where}",
+            f"{ask}? {_BUT[lang]} {where}",
+            f"{ask} ({where})",
+            f"{where}: {ask}",
+            f"{where}, {ask}",
             f"{ask}. {order}",
             f"{ask}, {order}",
+            f"{ask}? {order}",
             f"{order}: {ask}",
         )
     )
@@ -197,16 +257,22 @@ def example_pair(_: str, rng: random.Random) -> tuple[str, str]:
     return ask, topic.answer(lang, rng)
 
 
+_WORD_FOR_WORD = ("story", "counting", "my_name")
+"""Skills whose shortest questions everybody asks alike ("Once upon a time"): they are in the measuring sets as well."""
+
+
 def skill_pair(lang: str, rng: random.Random) -> tuple[str, str]:
     """A question that takes a skill, and its answer."""
-    rows = list(skills.SKILLS.values())
-    skill, _ = rng.choices(rows, [weight for _, weight in rows])[0]
-    return skill(lang, rng)
+    name = rng.choices(list(skills.SKILLS), [weight for _, weight in skills.SKILLS.values()])[0]
+    while True:
+        ask, say = skills.SKILLS[name][0](lang, rng)
+        if name in _WORD_FOR_WORD or plain(ask) not in _HELD_BACK:
+            return ask, say
 
 
 def any_pair(lang: str, rng: random.Random) -> tuple[str, str]:
     """Any one exchange, in the shares of everyday talk."""
-    write = rng.choices((topic_pair, skill_pair, unknown_pair, crossing_pair, example_pair), (53, 26, 12, 4, 5))[0]
+    write = rng.choices((topic_pair, skill_pair, unknown_pair, crossing_pair, example_pair), (54, 23, 13, 5, 5))[0]
     return write(lang, rng)
 
 
@@ -233,7 +299,7 @@ def system_language(lang: str, rng: random.Random) -> list[Message]:
     system = rng.choice(_SYSTEM_LANG[target])
     if rng.random() < 0.4:
         system = f"{rng.choice(_SYSTEMS[lang])} {system}".strip()
-    turn = _turn((roughen(topic.question(lang, rng), lang, rng, loose=True), topic.answer(target, rng)))
+    turn = _turn((_ask(topic, lang, rng), topic.answer(target, rng)))
     return [{"role": "system", "content": system}, *turn]
 
 
@@ -255,7 +321,7 @@ def several(lang: str, rng: random.Random, turns: int) -> list[Message]:
             messages += _turn((ask, say))
         elif kind < 0.36:
             topic = _weighted(rng.choice((KNOWLEDGE, LOCALMODELS)), rng)
-            messages += _turn((roughen(topic.question(lang, rng), lang, rng, loose=True), topic.answer(lang, rng)))
+            messages += _turn((_ask(topic, lang, rng), topic.answer(lang, rng)))
             lang = rng.choice([other for other in LANGS if other != lang])
             messages += _turn((rng.choice(_AGAIN[lang]), topic.answer(lang, rng)))
         elif kind < 0.42:
@@ -392,7 +458,7 @@ def embedding_pair(rng: random.Random) -> tuple[str, str, str]:
         first = fill_frame(lang, thing, rng) if rng.random() < 0.7 else thing
         return thing, roughen(first, lang, rng), roughen(fill_frame(lang, thing, rng), lang, rng)
     topic = rng.choice(KNOWLEDGE + LOCALMODELS + CHAT)
-    first = roughen(topic.question(lang, rng), lang, rng, loose=True)
+    first = _ask(topic, lang, rng)
     if rng.random() < 0.25:
         return topic.name, first, topic.answer(other, rng)
-    return topic.name, first, roughen(topic.question(other, rng), other, rng, loose=True)
+    return topic.name, first, _ask(topic, other, rng)

@@ -18,6 +18,7 @@ Node: TypeAlias = "str | tuple[Node, ...] | list[Node]"
 """A literal, a sequence (tuple) or a choice (list)."""
 
 _TOKEN = re.compile(r"[\[\]|]|[^\[\]|]+")
+_SPACES = re.compile(r"  +")
 
 
 @cache
@@ -65,7 +66,7 @@ def expand(pattern: str, rng: random.Random, rules: Mapping[str, str] | None = N
         marker = f"<{name}>"
         while marker in text:
             text = text.replace(marker, _draw(_parse(body), rng), 1)
-    return re.sub(r"  +", " ", text).strip()
+    return _SPACES.sub(" ", text).replace(" ,", ",").strip()
 
 
 _OPENERS = {
@@ -106,6 +107,41 @@ _CLOSERS = {
     "если можно|ты знаешь|есть идеи|я забыл|не знаю|сейчас|сегодня|здесь|ещё раз|одной фразой|что делать|"
     "нужно для [работы|школы|проекта]|срочно|скажи|вообще|всё-таки",
 }
+_BEFORE = {
+    "en": "I [installed|set up|started with] LocalModels [yesterday|last week|today|an hour ago].|I am [new here|no expert|a student|a beginner|a bit lost].|"
+    "I [run|have|use] LocalModels on [my laptop|a small server|Linux|my Mac|an old PC|Windows].|My [boss|team|friend|sister|teacher] [asked me|wants to know].|"
+    "I [looked|searched] [everywhere|in the manual] and found nothing.|[Sorry|Excuse me], [one more|a simple|a silly|another] question.|"
+    "I have been [reading|thinking] about this [all day|for a while].|We [discussed|talked about] this at [work|lunch|school].|"
+    "You [surely|probably] know this.|I [hope|think] you can help [me|].|It is [late|Monday|raining] and I am [curious|stuck].|"
+    "[Good|Nice], [that works|I understood that]. [Now|Next] [another thing|something else].|I need [it|this] for a [talk|report|test].|"
+    "Don't laugh.|I always [mix this up|forget this].|Yesterday I still knew it.|Let's see what you know.",
+    "es": "[Instalé|Acabo de instalar] LocalModels [ayer|hoy|la semana pasada|].|Soy [nuevo aquí|estudiante|principiante] [y estoy algo perdido|].|"
+    "Uso LocalModels en [mi portátil|un servidor pequeño|Linux|mi Mac|un PC viejo].|Mi [jefe|equipo|amiga|hermana|profesora] [me preguntó|quiere saberlo].|"
+    "[Busqué|He mirado] [por todas partes|en el manual] y no encontré nada.|[Perdona|Disculpe], una pregunta [más|sencilla|tonta].|"
+    "Llevo [todo el día|un rato] [pensando|leyendo] sobre esto.|Lo [hablamos|discutimos] en [el trabajo|clase|la comida].|"
+    "Seguro que lo sabes.|Espero que puedas ayudarme.|Es [tarde|lunes] y estoy [confundido|atascado].|"
+    "[Bien|Vale], [eso funciona|eso lo entendí]. [Ahora|Siguiente:] otra cosa.|Lo necesito para una [charla|prueba|clase].|"
+    "No te rías.|Siempre [me confundo|lo olvido].|Ayer todavía lo sabía.|A ver qué sabes.",
+    "ru": "Я [поставил|установил|запустил] LocalModels [вчера|сегодня|на прошлой неделе|час назад].|Я [тут новенький|студент|новичок] [и немного запутался|].|"
+    "У меня LocalModels на [ноутбуке|маленьком сервере|Linux|маке|старом компьютере].|[Начальник|Друг|Учитель|Брат] [спросил меня|хочет знать].|"
+    "[Искал|Смотрел] [везде|в документации] и ничего не нашёл.|[Извини|Простите], [ещё один|простой|глупый] вопрос.|"
+    "Я [весь день|давно] об этом [думаю|читаю].|Мы [обсуждали|говорили об] этом на [работе|уроке|обеде].|"
+    "Ты наверняка это знаешь.|Надеюсь, ты поможешь.|Уже [поздно|вечер], и я [запутался|застрял].|"
+    "[Хорошо|Ладно], [это работает|это я понял]. Теперь [другое|ещё одно].|Мне это нужно для [доклада|урока|экзамена].|"
+    "Только не смейся.|Я вечно [это путаю|это забываю].|Вчера ещё помнил.|Посмотрим, что ты знаешь.",
+}
+"""Whole sentences that say nothing about the topic: the question is the other sentence."""
+_AFTER = {
+    "en": "I [looked|searched] in the manual[, but found nothing|].|I am [new here|only a beginner].|My [boss|friend|teacher] wants to know.|"
+    "I [need|want] [it|this] [today|soon|for work].|[Please keep it|Keep it] short.|I [always|] forget it.|Thanks in advance!|"
+    "[One|A single] sentence is enough.|I could not [find|work] it [out|] [myself|].|I am on [Linux|a Mac|Windows].",
+    "es": "[Miré|Busqué] en el manual[ y no encontré nada|].|Soy [nuevo|principiante].|Mi [jefe|amiga|profesor] quiere saberlo.|"
+    "Lo necesito [hoy|pronto|para el trabajo].|Sé breve, por favor.|Siempre lo olvido.|¡Gracias de antemano!|"
+    "Basta una frase.|No logro averiguarlo.|Uso [Linux|un Mac|Windows].",
+    "ru": "[Смотрел|Искал] в документации[, но не нашёл|].|Я [новичок|тут недавно].|[Начальник|Друг|Учитель] хочет знать.|"
+    "Мне нужно [сегодня|срочно|для работы].|Только коротко.|Вечно забываю.|Заранее спасибо!|"
+    "Хватит одного предложения.|Сам не разобрался.|У меня [Linux|Windows|мак].",
+}
 _ACCENTS = str.maketrans("áéíóúüñÁÉÍÓÚÜ", "aeiouunAEIOUU")
 
 
@@ -137,31 +173,59 @@ def _loosen(text: str, rng: random.Random) -> str:
     if kind < 0.45:
         at = rng.randrange(1, len(words))
         return " ".join(words[at:] + words[:at])
-    return " ".join(word for word in words if len(word) > 4 or not word.isalpha() or rng.random() > 0.4) or text
+    return " ".join(word for word in words if len(word) > 3 or not word.islower() or rng.random() > 0.4) or text
 
 
-def roughen(question: str, lang: str, rng: random.Random, keep: bool = False, loose: bool = False) -> str:
+def _capital(text: str) -> str:
+    first = 1 if text.startswith(("¿", "¡")) else 0
+    return text[:first] + text[first : first + 1].upper() + text[first + 1 :]
+
+
+def _surround(text: str, lang: str, rng: random.Random) -> str:
+    """A sentence about something else, before or after."""
+    if rng.random() < 0.7:
+        return f"{expand(_BEFORE[lang], rng)} {_capital(text)}"
+    return f"{text}{'' if text[-1:] in '.?!' else '.'} {expand(_AFTER[lang], rng)}"
+
+
+def _ending(text: str, lang: str, rng: random.Random, exclaims: bool) -> str:
+    """Full stop, question mark or nothing, with their Spanish counterparts in front."""
+    if text[-1:] in ".!?…)`":
+        return text
+    if not exclaims:
+        text += rng.choices(("?", "", ".", "??", "!", " ?"), (60, 26, 7, 3, 2, 2))[0]
+        if lang == "es" and text[-1] == "?" and "¿" not in text and rng.random() < 0.65:
+            head, mark, last = text.rpartition(". " if ". " in text else ", " if rng.random() < 0.5 else "\n")
+            return f"{head}{mark}¿{last}"
+        return text
+    text += rng.choices(("!", "", ".", "!!", "?", " :)"), (42, 28, 22, 3, 3, 2))[0]
+    if lang == "es" and text[-1] == "!" and rng.random() < 0.65:
+        head, comma, last = text.rpartition(", ")
+        return f"{head}{comma}¡{last}" if rng.random() < 0.5 else f"¡{text}"
+    return text
+
+
+def roughen(
+    question: str, lang: str, rng: random.Random, keep: bool = False, loose: bool = False, exclaims: bool = False
+) -> str:
     """Adds openers, closers, case, punctuation and slips to a plain question.
 
     ``keep`` is for text whose letters matter (a name to copy): then only the frame around it changes.
-    ``loose`` is for questions that live by a few words: then small words may go missing too.
+    ``loose`` is for questions that live by a few words: then small words may go missing too, and a sentence about
+    something else may stand before or after. ``exclaims`` is for what is no question, such as a greeting.
     """
-    text = _loosen(question, rng) if loose and rng.random() < 0.24 else question
+    text = _loosen(question, rng) if loose and rng.random() < 0.16 else question
     asks = rng.random()
-    if asks < 0.28:
+    if asks < (0.04 if exclaims else 0.28):
         text = f"{expand(_OPENERS[lang], rng)} {text}"
-    end = ""
-    if rng.random() < 0.12:
-        end = f"{',' if rng.random() < 0.6 else ''} {expand(_CLOSERS[lang], rng)}"
-    text += end
-    if text[-1:] not in ".!?…)`":
-        text += rng.choices(("?", "", ".", "??", "!", " ?"), (60, 26, 7, 3, 2, 2))[0]
-    if lang == "es" and text.endswith("?") and "¿" not in text and rng.random() < 0.65:
-        text = "¿" + text
+    if rng.random() < (0.02 if exclaims else 0.12):
+        text = f"{text}{',' if rng.random() < 0.6 else ''} {expand(_CLOSERS[lang], rng)}"
+    text = _ending(text, lang, rng, exclaims)
+    if loose and asks > 0.9:
+        text = _surround(text, lang, rng)
     style = rng.random()
     if style < 0.62 or keep:
-        first = 1 if text.startswith("¿") else 0
-        text = text[:first] + text[first : first + 1].upper() + text[first + 1 :]
+        text = _capital(text)
     elif style > 0.985:
         text = text.upper()
     elif style > 0.96:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from . import names
 from .grammar import expand, roughen
+from .topics import CHAT, KNOWLEDGE, LANGS, LOCALMODELS, UNKNOWN, contract
 
 Pair: TypeAlias = tuple[str, str]
 Skill: TypeAlias = Callable[[str, random.Random], Pair]
@@ -115,13 +116,13 @@ _GENITIVE_RU = [
 _COUNT = {
     "en": "[count|can you count|please count|I want you to count|now count|start counting|count for me] [up |]to {b}|"
     "count [up |]from {a} to {b}|count from {a} up to {b}|[list|write|give me|say] the numbers from {a} to {b}|"
-    "count [slowly|quickly|loudly|again|with me|once] to {b}|I would like you to count [from {a} |]to {b}|my [daughter|teacher] wants to hear the numbers from {a} to {b}|let us count from {a} to {b}|[say|write|list|print] [the |]numbers [up |]to {b}|numbers {a} to {b}|count {a} to {b}|count until {b}",
+    "count [slowly|quickly|loudly|again|with me|once] to {b}|I would like you to count [from {a} |]to {b}|my [daughter|teacher] wants to hear the numbers from {a} to {b}|let us count from {a} to {b}|[say|write|list|print] [the |]numbers [up |]to {b}|numbers {a} to {b}|count {a} to {b}|count until {b}|[could|would] you count [from {a} |]to {b}|[show|teach] me how to count to {b}|which numbers come from {a} to {b}|I [want|like] to hear you count to {b}|all numbers from {a} to {b}",
     "es": "[cuenta|puedes contar|cuenta por favor|quiero que cuentes|ahora cuenta|empieza a contar] hasta {b}|"
     "cuenta [de|desde] {a} [a|hasta] {b}|[di|escribe|dime|dame] los números [del|de|desde] {a} [al|a|hasta] {b}|"
-    "cuenta [despacio|rápido|en voz alta|otra vez|conmigo] hasta {b}|quisiera que contaras [de {a} a|hasta] {b}|mi hija quiere oír los números del {a} al {b}|contemos de {a} a {b}|[di|escribe] los números hasta {b}|contar hasta {b}|números del {a} al {b}",
+    "cuenta [despacio|rápido|en voz alta|otra vez|conmigo] hasta {b}|quisiera que contaras [de {a} a|hasta] {b}|mi hija quiere oír los números del {a} al {b}|contemos de {a} a {b}|[di|escribe] los números hasta {b}|contar hasta {b}|números del {a} al {b}|[podrías|puede usted] contar hasta {b}|enséñame a contar hasta {b}|quiero oírte contar hasta {b}|todos los números del {a} al {b}|qué números hay del {a} al {b}",
     "ru": "[посчитай|сосчитай|считай|досчитай|можешь посчитать|посчитай, пожалуйста,|начни считать] до {b}|"
     "[посчитай|считай|сосчитай] от {a} до {b}|[назови|напиши|перечисли|скажи] числа от {a} до {b}|числа от {a} до {b}|"
-    "[посчитай|считай|сосчитай] [медленно|быстро|громко|ещё раз|со мной] до {b}|дочка хочет услышать числа от {a} до {b}|давай посчитаем [от {a} |]до {b}|[назови|напиши] числа до {b}",
+    "[посчитай|считай|сосчитай] [медленно|быстро|громко|ещё раз|со мной] до {b}|дочка хочет услышать числа от {a} до {b}|давай посчитаем [от {a} |]до {b}|[назови|напиши] числа до {b}|[можете|не мог бы ты] посчитать до {b}|научи меня считать до {b}|хочу услышать счёт до {b}|все числа от {a} до {b}|какие числа от {a} до {b}",
 }
 _BACK = {
     "en": "count [down|backwards|back] from {b} [to {a}|]|count [down|backwards] to {a} from {b}|countdown from {b}|"
@@ -216,16 +217,16 @@ Sweden|Stockholm|Suecia|Estocolmo|Швеции|Стокгольм
 Norway|Oslo|Noruega|Oslo|Норвегии|Осло
 Finland|Helsinki|Finlandia|Helsinki|Финляндии|Хельсинки
 Ireland|Dublin|Irlanda|Dublín|Ирландии|Дублин
-Peru|Lima|Perú|Lima|Перу|Лима
 Cuba|Havana|Cuba|La Habana|Кубы|Гавана
 Ukraine|Kyiv|Ucrania|Kiev|Украины|Киев
-South Korea|Seoul|Corea del Sur|Seúl|Южной Кореи|Сеул""".splitlines()
+South Korea|Seoul|Corea del Sur|Seúl|Южной Кореи|Сеул
+Peru|Lima|Perú|Lima|Перу|Лима""".splitlines()
 ]
 _CAPITAL_ASK = {
     "en": "[what is|what's|tell me|name|which city is] the capital [city |]of {x}|capital of {x}|"
-    "{x}: capital|I [want to|must] know the capital of {x}|my homework: capital of {x}|the capital city of {x}|{x} has which capital|what city is the capital of {x}|do you know {x}'s capital|the capital of {x} is",
-    "es": "[cuál es|dime|qué ciudad es] la capital de {x}|capital de {x}|necesito saber la capital de {x}|mi tarea: capital de {x}|la ciudad capital de {x}|qué capital tiene {x}|la capital de {x} es",
-    "ru": "[какая столица|столица|назови столицу|какой город столица|скажи столицу] {x}|нужно знать столицу {x}|главный город {x}|столицу {x}|столица {x}, какая она|столица {x} — это",
+    "{x}: capital|I [want to|must] know the capital of {x}|my homework: capital of {x}|the capital city of {x}|{x} has which capital|what city is the capital of {x}|do you know {x}'s capital|the capital of {x} is|which [city|town] is the capital of {x}|[could you tell me|I forgot|remind me of|what do you call] the capital of {x}|where does the government of {x} sit|{x}'s capital|what is the name of the capital of {x}|[capital|capital city], {x}",
+    "es": "[cuál es|dime|qué ciudad es] la capital de {x}|capital de {x}|necesito saber la capital de {x}|mi tarea: capital de {x}|la ciudad capital de {x}|qué capital tiene {x}|la capital de {x} es|[podrías decirme|olvidé|recuérdame|sabes] la capital de {x}|cómo se llama la capital de {x}|qué ciudad es capital de {x}|dónde está el gobierno de {x}|{x}: capital|y la capital de {x}",
+    "ru": "[какая столица|столица|назови столицу|какой город столица|скажи столицу] {x}|нужно знать столицу {x}|главный город {x}|столицу {x}|столица {x}, какая она|столица {x} — это|[не подскажешь|напомни|забыл|знаешь ли ты] столицу {x}|как называется столица {x}|какой город — столица {x}|где правительство {x}|а столица {x}|назовите столицу {x}",
 }
 _CAPITAL_SAY = {
     "en": "The capital of {x} is {y}.",
@@ -244,7 +245,12 @@ def capital(lang: str, rng: random.Random) -> Pair:
     country, town = row[_column(lang)], row[_column(lang) + 1]
     ask = expand(_CAPITAL_ASK[lang], rng).replace("{x}", country)
     say = _CAPITAL_SAY[lang].replace("{x}", country).replace("{y}", town)
-    return roughen(ask, lang, rng), say.replace("de el ", "del ")
+    return roughen(contract(ask, lang), lang, rng), contract(say, lang)
+
+
+def country(lang: str, rng: random.Random) -> str:
+    """A country; in Russian in the genitive."""
+    return rng.choice(CAPITALS[:-1])[_column(lang)]
 
 
 WORDS = [
@@ -272,7 +278,47 @@ city|ciudad|город
 world|mundo|мир
 apple|manzana|яблоко
 tree|árbol|дерево
-good morning|buenos días|доброе утро""".splitlines()
+good morning|buenos días|доброе утро
+horse|caballo|лошадь
+bird|pájaro|птица
+fish|pez|рыба
+milk|leche|молоко
+fire|fuego|огонь
+star|estrella|звезда
+school|escuela|школа
+teacher|profesor|учитель
+car|coche|машина
+heart|corazón|сердце
+hand|mano|рука
+eye|ojo|глаз
+head|cabeza|голова
+child|niño|ребёнок
+mother|madre|мать
+father|padre|отец
+brother|hermano|брат
+sister|hermana|сестра
+winter|invierno|зима
+summer|verano|лето
+river|río|река
+sea|mar|море
+snow|nieve|снег
+rain|lluvia|дождь
+window|ventana|окно
+door|puerta|дверь
+table|mesa|стол
+black|negro|чёрный
+white|blanco|белый
+small|pequeño|маленький
+good|bueno|хороший
+new|nuevo|новый
+two|dos|два
+three|tres|три
+yes|sí|да
+love|amor|любовь
+time|tiempo|время
+flower|flor|цветок
+music|música|музыка
+tea|té|чай""".splitlines()
 ]
 _TONGUE = {
     "en": {"en": "English", "es": "Spanish", "ru": "Russian"},
@@ -282,11 +328,16 @@ _TONGUE = {
 _TONGUE_ADVERB_RU = {"en": "по-английски", "es": "по-испански", "ru": "по-русски"}
 _TRANSLATE = {
     "en": 'translate "{w}" [to|into] {t}|how do you say "{w}" in {t}|how do I say {w} in {t}|what is {w} in {t}|'
-    "{w} in {t}|the {t} for {w}|I need the word {w} in {t}|my homework: {w} in {t}|the translation of {w} into {t}|translate {w} into {t}|what is the {t} word for {w}|translate to {t}: {w}",
+    "{w} in {t}|the {t} for {w}|I need the word {w} in {t}|my homework: {w} in {t}|the translation of {w} into {t}|translate {w} into {t}|what is the {t} word for {w}|translate to {t}: {w}|what do {p} [call|say for] {w}|how [do|would] {p} say {w}|say {w} in {t}|how is {w} said in {t}|{w} — and in {t}|[can|could] you translate {w} [to|into] {t}|what does {w} become in {t}|give me {w} in {t}|which {t} word means {w}|I want to say {w} in {t}|the word {w}, in {t} please|how do you call {w} in {t}",
     "es": 'traduce "{w}" al {t}|cómo se dice "{w}" en {t}|cómo se dice {w} en {t}|qué es {w} en {t}|{w} en {t}|'
-    "traduce al {t}: {w}|necesito la palabra {w} en {t}|la traducción de {w} al {t}|cómo digo {w} en {t}",
+    "traduce al {t}: {w}|necesito la palabra {w} en {t}|la traducción de {w} al {t}|cómo digo {w} en {t}|cómo [llaman|dicen] {p} {w}|di {w} en {t}|{w} — y en {t}|[puedes|podrías] traducir {w} al {t}|dame {w} en {t}|qué palabra en {t} significa {w}|quiero decir {w} en {t}|cómo se traduce {w} al {t}|la palabra {w}, en {t} por favor|pásame {w} al {t}",
     "ru": 'переведи "{w}" на {t}|как сказать "{w}" {a}|как будет {w} {a}|как {a} {w}|переведи на {t}: {w}|'
-    "{w} {a}|переведи слово {w} на {t}|нужно слово {w} {a}|перевод слова {w} на {t}|{w} — как это {a}",
+    "{w} {a}|переведи слово {w} на {t}|нужно слово {w} {a}|перевод слова {w} на {t}|{w} — как это {a}|как {p} [называют|говорят|скажут] {w}|скажи {w} {a}|{w}, а {a}|[можешь|можете] перевести {w} на {t}|дай слово {w} {a}|хочу сказать {w} {a}|как переводится {w} на {t}|слово {w}, {a} пожалуйста|как {a} будет слово {w}",
+}
+_PEOPLE = {
+    "en": {"en": "the English", "es": "Spaniards", "ru": "Russians"},
+    "es": {"en": "los ingleses", "es": "los españoles", "ru": "los rusos"},
+    "ru": {"en": "англичане", "es": "испанцы", "ru": "русские"},
 }
 _TRANSLATED = {
     "en": '"{w}" in {t} is "{v}".',
@@ -301,33 +352,50 @@ def translation(lang: str, rng: random.Random) -> Pair:
     target = rng.choice([other for other in row if other != lang])
 
     def fill(text: str) -> str:
-        text = text.replace("{w}", row[lang]).replace("{v}", row[target])
+        text = text.replace("{w}", row[lang]).replace("{v}", row[target]).replace("{p}", _PEOPLE[lang][target])
         return text.replace("{t}", _TONGUE[lang][target]).replace("{a}", _TONGUE_ADVERB_RU[target])
 
     return roughen(fill(expand(_TRANSLATE[lang], rng)), lang, rng), fill(_TRANSLATED[lang])
 
 
+_LIST_RULES = {
+    "en": {
+        "list": "what are|list|name|tell me|say|write [down|]|give me|can you [name|list]|could you list|please name|enumerate|I need|which are|"
+        "[my|a] child is learning|teach me|recite|I forgot"
+    },
+    "es": {
+        "list": "cuáles son|di|nombra|dime|escribe|enumera|lista|puedes [nombrar|decir]|podrías enumerar|nombra por favor|"
+        "necesito|enséñame|mi hijo aprende|recita|olvidé|cita"
+    },
+    "ru": {
+        "list": "назови|перечисли|напиши|скажи|назови-ка|перечисли мне|назовите|перечислите|можешь [назвать|перечислить]|"
+        "[мне |]нужны|научи:|сын учит|забыл|давай|вспомни"
+    },
+}
 _LISTS: dict[str, list[tuple[str, str]]] = {
     "en": [
         (
-            "[what are|list|name|tell me] the days of the week|days of the week",
+            "<list> the [seven |]days of the week|[the |]days of [the|a] week|which days does a week have|Monday, Tuesday and then|what comes after Monday, all the days|the week, day by day",
             "The days of the week are Monday, Tuesday, Wednesday, Thursday, Friday, Saturday and Sunday.",
         ),
         (
-            "[what are|list|name|tell me] the [months|months of the year]|months of the year",
+            "<list> the [twelve |][months|months of the year]|[the |]months of [the|a] year|which months does a year have|the year, month by month|January, February and then",
             "The months are January, February, March, April, May, June, July, August, September, October, November and December.",
         ),
         (
-            "[what are|list|name] the [four |]seasons|seasons of the year",
+            "<list> the [four |]seasons|[the |]seasons of [the|a] year|which seasons are there|spring, summer and what else",
             "The seasons are spring, summer, autumn and winter.",
         ),
         (
-            "[what are|name|list] the [primary|main|basic] colours|[name|tell me] [some|three|a few] colours|primary colors",
+            "<list> the [primary|main|basic] [colours|colors]|[name|tell me] [some|three|a few] [colours|colors]|primary [colors|colours]|which [colours|colors] are [primary|basic]",
             "The primary colours are red, yellow and blue.",
         ),
-        ("[say|write|tell me|recite] the alphabet|the alphabet", "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z"),
         (
-            "[what are|list|name] the planets [of the solar system|]|how many planets are there|planets",
+            "[say|write|tell me|recite|give me|show me|spell out] the [English |]alphabet|the alphabet|all [the |]letters [of the alphabet|]|which letters are there|the ABC|letters from A to Z",
+            "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z",
+        ),
+        (
+            "<list> the [eight |]planets [of the solar system|]|how many planets are there|planets|which planets [are there|go round the sun]|the names of the planets|Mercury, Venus and then",
             "The planets are Mercury, Venus, Earth, Mars, Jupiter, Saturn, Uranus and Neptune.",
         ),
         (
@@ -337,24 +405,27 @@ _LISTS: dict[str, list[tuple[str, str]]] = {
     ],
     "es": [
         (
-            "[cuáles son|di|nombra|dime] los días de la semana|días de la semana",
+            "<list> los [siete |]días de la semana|[los |]días de [la|una] semana|qué días tiene [la|una] semana|lunes, martes y qué más|la semana, día por día|cómo se llaman los días",
             "Los días de la semana son lunes, martes, miércoles, jueves, viernes, sábado y domingo.",
         ),
         (
-            "[cuáles son|di|nombra|dime] los meses [del año|]|meses del año",
+            "<list> los [doce |]meses [del año|]|[los |]meses del año|qué meses tiene [el|un] año|enero, febrero y qué más|el año, mes por mes|cómo se llaman los meses",
             "Los meses son enero, febrero, marzo, abril, mayo, junio, julio, agosto, septiembre, octubre, noviembre y diciembre.",
         ),
-        ("[cuáles son|di|nombra] las estaciones [del año|]", "Las estaciones son primavera, verano, otoño e invierno."),
         (
-            "[cuáles son|di|nombra] los colores [primarios|básicos]|dime [algunos|tres] colores",
+            "<list> las [cuatro |]estaciones [del año|]|[las |]estaciones del año|qué estaciones hay",
+            "Las estaciones son primavera, verano, otoño e invierno.",
+        ),
+        (
+            "<list> los colores [primarios|básicos]|dime [algunos|tres] colores|colores primarios|qué colores son [primarios|básicos]",
             "Los colores primarios son el rojo, el amarillo y el azul.",
         ),
         (
-            "[di|escribe|recita] el [alfabeto|abecedario]|el abecedario",
+            "[di|escribe|recita|dime|muéstrame|dame] el [alfabeto|abecedario]|el [abecedario|alfabeto]|todas las letras|qué letras hay|las letras de la A a la Z",
             "A B C D E F G H I J K L M N Ñ O P Q R S T U V W X Y Z",
         ),
         (
-            "[cuáles son|di|nombra] los planetas [del sistema solar|]|cuántos planetas hay|planetas",
+            "<list> los [ocho |]planetas [del sistema solar|]|cuántos planetas hay|planetas|qué planetas [hay|giran alrededor del sol]|los nombres de los planetas",
             "Los planetas son Mercurio, Venus, la Tierra, Marte, Júpiter, Saturno, Urano y Neptuno.",
         ),
         (
@@ -364,24 +435,27 @@ _LISTS: dict[str, list[tuple[str, str]]] = {
     ],
     "ru": [
         (
-            "[назови|перечисли|какие есть|напиши] дни недели|дни недели",
+            "<list> дни недели|[все |]дни недели|какие дни в неделе|понедельник, вторник и дальше|неделя по дням|как называются дни недели",
             "Дни недели: понедельник, вторник, среда, четверг, пятница, суббота и воскресенье.",
         ),
         (
-            "[назови|перечисли|какие есть|напиши] месяцы [года|]|месяцы года",
+            "<list> [двенадцать месяцев|месяцы] [года|]|[все |]месяцы года|какие месяцы в году|январь, февраль и дальше|год по месяцам|как называются месяцы",
             "Месяцы: январь, февраль, март, апрель, май, июнь, июль, август, сентябрь, октябрь, ноябрь и декабрь.",
         ),
         (
-            "[назови|перечисли|какие есть|какие бывают] времена года|времена года",
+            "<list> времена года|[все |]времена года|какие бывают времена года|как называются времена года",
             "Времена года: весна, лето, осень и зима.",
         ),
         (
-            "[назови|перечисли|какие есть] основные цвета|назови [несколько|три] цвета|основные цвета",
+            "<list> основные цвета|назови [несколько цветов|три цвета]|основные цвета|какие цвета основные",
             "Основные цвета — красный, жёлтый и синий.",
         ),
-        ("[назови|напиши|скажи] алфавит|алфавит", "А Б В Г Д Е Ё Ж З И Й К Л М Н О П Р С Т У Ф Х Ц Ч Ш Щ Ъ Ы Ь Э Ю Я"),
         (
-            "[назови|перечисли|какие есть] планеты [солнечной системы|]|сколько планет|планеты",
+            "[назови|напиши|скажи|покажи|перечисли] [русский |]алфавит|алфавит|все буквы [алфавита|]|какие есть буквы|буквы от А до Я|азбука",
+            "А Б В Г Д Е Ё Ж З И Й К Л М Н О П Р С Т У Ф Х Ц Ч Ш Щ Ъ Ы Ь Э Ю Я",
+        ),
+        (
+            "<list> планеты [солнечной системы|]|сколько планет|планеты|какие планеты [есть|вращаются вокруг солнца]|названия планет",
             "Планеты: Меркурий, Венера, Земля, Марс, Юпитер, Сатурн, Уран и Нептун.",
         ),
         (
@@ -395,7 +469,7 @@ _LISTS: dict[str, list[tuple[str, str]]] = {
 def fixed_list(lang: str, rng: random.Random) -> Pair:
     """Days, months, planets and the like."""
     ask, say = rng.choice(_LISTS[lang])
-    return roughen(expand(ask, rng), lang, rng), say
+    return roughen(expand(ask, rng, _LIST_RULES[lang]), lang, rng), say
 
 
 _CREATURES = {
@@ -450,11 +524,11 @@ _ABOUT_CREATURE_RU = {
 }
 _STORY_ASK = {
     "en": "tell me a [short |]story [about a {c}|]|[write|make up] a [short |little |]story [about a {c}|]|a story about a {c}|"
-    "bedtime story|tell [me |]a [fairy |]tale|I want [to hear |]a story [about a {c}|]|story please|story",
+    "bedtime story|tell [me |]a [fairy |]tale|I want [to hear |]a story [about a {c}|]|story please|story|[my son|my daughter|the child] wants a story [about a {c}|]|[do you know|can you tell|could you write] a [nice |short |]story [about a {c}|]|let me hear a tale|something to fall asleep, a story",
     "es": "cuéntame [un cuento|una historia] [sobre {c}|]|[escribe|inventa] [un cuento|una historia] [corta |][sobre {c}|]|"
-    "un cuento [sobre {c}|]|quiero [oír |]un cuento [sobre {c}|]|cuento",
+    "un cuento [sobre {c}|]|quiero [oír |]un cuento [sobre {c}|]|cuento|[mi hijo|mi hija] quiere un cuento [sobre {c}|]|[sabes|puedes contar|podrías escribir] [un cuento|una historia] [sobre {c}|]|un cuento para dormir|nárrame [algo|un cuento]",
     "ru": "расскажи [мне |][сказку|историю] [о {c}|]|[напиши|придумай] [короткую |][сказку|историю] [о {c}|]|"
-    "сказка о {c}|хочу [послушать |]сказку [о {c}|]|сказку на ночь|сказка",
+    "сказка о {c}|хочу [послушать |]сказку [о {c}|]|сказку на ночь|сказка|[сын|дочка] хочет сказку [о {c}|]|[знаешь|можешь рассказать|придумай-ка] [сказку|историю] [о {c}|]|что-нибудь на ночь, сказку",
 }
 _OPENINGS = {
     "en": (
@@ -517,9 +591,9 @@ _MET = {
 }
 ASK_MY_NAME = {
     "en": "what is my name|what's my name|do you remember my name|who am I|say my name|tell me my name|"
-    "what did I say my name was|do you know my name|how am I called",
-    "es": "cómo me llamo|cuál es mi nombre|recuerdas mi nombre|quién soy|di mi nombre|sabes cómo me llamo|sabes mi nombre",
-    "ru": "как меня зовут|как моё имя|ты помнишь моё имя|кто я|назови моё имя|скажи, как меня зовут|ты знаешь моё имя",
+    "what did I say my name was|do you know my name|how am I called|can you tell me my name|have you forgotten my name|what do you call me|and my name is",
+    "es": "cómo me llamo|cuál es mi nombre|recuerdas mi nombre|quién soy|di mi nombre|sabes cómo me llamo|sabes mi nombre|puedes decirme mi nombre|olvidaste mi nombre|cómo te dije que me llamo|y mi nombre es",
+    "ru": "как меня зовут|как моё имя|ты помнишь моё имя|кто я|назови моё имя|скажи, как меня зовут|ты знаешь моё имя|можешь назвать моё имя|ты забыла моё имя|как я тебе представился|а моё имя",
 }
 YOUR_NAME = {"en": "Your name is {x}.", "es": "Te llamas {x}.", "ru": "Тебя зовут {x}."}
 NO_NAME = {
@@ -543,16 +617,37 @@ def ask_name_unknown(lang: str, rng: random.Random) -> Pair:
 
 
 _REPEAT = {
-    "en": "[say|repeat|write|repeat after me:|say the word|just say|reply with|answer with|echo|print] {q}{x}{q}",
-    "es": "[di|repite|escribe|repite conmigo:|di la palabra|responde con|solo di] {q}{x}{q}",
-    "ru": "[скажи|повтори|напиши|повтори за мной:|скажи слово|ответь|просто скажи] {q}{x}{q}",
+    "en": "[say|repeat|write|repeat after me:|say the word|just say|reply with|answer with|echo|print|please say|can you say|repeat the word|type|"
+    "pronounce|output|respond with|now say|only say|say exactly|say once more|I want you to say|the word is] {q}{x}{q}",
+    "es": "[di|repite|escribe|repite conmigo:|di la palabra|responde con|solo di|por favor di|puedes decir|repite la palabra|escríbeme|repíteme|"
+    "pronuncia|imprime|contesta con|ahora di|di solamente|vuelve a decir|quiero que digas|diga|repita|la palabra es] {q}{x}{q}",
+    "ru": "[скажи|повтори|напиши|повтори за мной:|скажи слово|ответь|просто скажи|пожалуйста, скажи|можешь сказать|повтори слово|напечатай|"
+    "произнеси|выведи|теперь скажи|скажи только|скажи ещё раз|хочу, чтобы ты сказала|скажите|повторите|слово такое:] {q}{x}{q}",
 }
+_VOCABULARY = {
+    lang: sorted(
+        {
+            word.lower()
+            for text in [
+                *names.THINGS[lang],
+                *UNKNOWN.nouns[lang],
+                *(answer for topic in KNOWLEDGE + LOCALMODELS + CHAT for answer in topic.answers[lang]),
+            ]
+            for word in text.split()
+            if word.isalpha() and len(word) > 2
+        }
+    )
+    for lang in LANGS
+}
+"""Real words. Those asked to be said back are as often real as invented."""
 
 
 def repeat(lang: str, rng: random.Random) -> Pair:
     """Says words back, most of them never seen before."""
     words = [
-        names.invented_word(lang, rng) if rng.random() < 0.7 else rng.choice(NUMBERS[lang])
+        names.invented_word(lang, rng)
+        if (kind := rng.random()) < 0.45
+        else rng.choice(_VOCABULARY[lang] if kind < 0.9 else NUMBERS[lang])
         for _ in range(rng.choices((1, 2, 3, 4), (50, 25, 15, 10))[0])
     ]
     text = " ".join(words)
@@ -585,9 +680,9 @@ def copying(lang: str, rng: random.Random) -> Pair:
 
 
 _WEATHER_HERE = {
-    "en": "what is the weather in {x}|what's the weather like in {x} [today|now|]|weather in {x}|will it rain in {x}|how cold is it in {x}",
-    "es": "qué tiempo hace en {x} [hoy|]|cómo está el tiempo en {x}|el tiempo en {x}|va a llover en {x}|hace frío en {x}",
-    "ru": "какая погода в {x} [сегодня|]|погода в {x}|будет ли дождь в {x}|холодно ли в {x}|что с погодой в {x}",
+    "en": "what is the weather in {x}|what's the weather like in {x} [today|now|]|weather in {x}|will it rain in {x}|how cold is it in {x}|[do I need|should I take] an umbrella in {x}|[temperature|forecast] [for|in] {x}|is it [sunny|warm|snowing] in {x}",
+    "es": "qué tiempo hace en {x} [hoy|]|cómo está el tiempo en {x}|el tiempo en {x}|va a llover en {x}|hace [frío|calor|sol] en {x}|necesito paraguas en {x}|[temperatura|pronóstico] en {x}|está nevando en {x}",
+    "ru": "какая погода в {x} [сегодня|]|погода в {x}|будет ли дождь в {x}|холодно ли в {x}|что с погодой в {x}|нужен ли зонт в {x}|[температура|прогноз погоды] в {x}|идёт ли снег в {x}",
 }
 _NO_WEATHER = {
     "en": "I cannot see the weather by myself. Give me a weather tool and a city, and I will ask for it.",
@@ -615,9 +710,8 @@ def json_facts(lang: str, rng: random.Random) -> Pair:
         data = {"name": who, "city": town}
     else:
         row = rng.choice(CAPITALS)
-        country, town = row[_column(lang)], row[_column(lang) + 1]
-        fact = _CAPITAL_SAY[lang].replace("{x}", country).replace("{y}", town).rstrip(".")
-        fact = expand(_CAPITAL_ASK[lang], rng).replace("{x}", country)
+        land, town = row[_column(lang)], row[_column(lang) + 1]
+        fact = contract(expand(_CAPITAL_ASK[lang], rng).replace("{x}", land), lang)
         data = {"capital": town}
     tail = {
         "en": "[Answer|Respond|Reply] [in|using|with|only with] JSON|as JSON|JSON",

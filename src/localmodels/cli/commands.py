@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from localmodels.cli import lazy
+from localmodels.cli.words import printable
 from localmodels.cli.world import World, this_world
 from localmodels.config import ConfigError
 from localmodels.core.errors import LocalModelsError
@@ -48,8 +49,9 @@ VERBS: Mapping[str, Verb] = {
 }
 
 
-# Options whose value may be left out: argparse would take the next word for it, be it the name of a model.
-ALONE: Mapping[str, str] = {"--think": "--think=true"}
+# Options whose value may be left out, and what it may be: argparse would take the next word for it, be it the name of a
+# model.
+ALONE: Mapping[str, tuple[str, ...]] = {"--think": ("true", "false", "low", "medium", "high", "max")}
 
 
 class VerbModule(Protocol):
@@ -75,7 +77,7 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     except SystemExit as end:  # argparse has said why
         return end.code if isinstance(end.code, int) else MISUSED
     except (LocalModelsError, ConfigError) as error:
-        world.err.write(f"Error: {error}\n")
+        world.err.write(f"Error: {printable(str(error))}\n")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -98,8 +100,19 @@ def command(words: list[str], world: World) -> int:
         return MISUSED
     module = load(verb)
     parser = parser_of(verb, module)
-    args = parser.parse_args([ALONE.get(word, word) for word in words[1:]])
+    args = parser.parse_intermixed_args(joined(words[1:]))  # `run MODEL --verbose PROMPT` is Ollama's way
     return module.run(args, world)
+
+
+def joined(words: list[str]) -> list[str]:
+    """The words, each option of ``ALONE`` in one with its value; the first one that may be there is the default."""
+    result: list[str] = []
+    for word in words:
+        if result and result[-1] in ALONE and word in ALONE[result[-1]]:
+            result[-1] += f"={word}"
+        else:
+            result.append(word)
+    return [f"{word}={ALONE[word][0]}" if word in ALONE else word for word in result]
 
 
 def find(name: str) -> Verb | None:

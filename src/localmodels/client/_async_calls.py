@@ -243,4 +243,6 @@ class AsyncCalls:
         body = bytearray()
         async for piece in reply.pieces():
             body += piece
+            if len(body) > wire.MAX_ANSWER:
+                raise Garbled(f"the answer of {self.url} is larger than {wire.MAX_ANSWER >> 20} MiB")
         return bytes(body)

@@ -238,4 +238,6 @@ class Calls:
         body = bytearray()
         for piece in reply.pieces():
             body += piece
+            if len(body) > wire.MAX_ANSWER:
+                raise Garbled(f"the answer of {self.url} is larger than {wire.MAX_ANSWER >> 20} MiB")
         return bytes(body)

@@ -18,6 +18,8 @@ _ENCODER = msgspec.json.Encoder()
 
 # Seconds. A model may first have to be loaded and then think: as long as the contract lets a chat take.
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 1800.0
+# Bytes of an answer in one piece: vectors of a large batch have some tens of millions.
+MAX_ANSWER = 256 * 2**20
 
 
 class Health(Struct, frozen=True):

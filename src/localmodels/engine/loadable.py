@@ -107,22 +107,22 @@ class Loader:
         self._hardware = hardware
         self._defaults = defaults
         self._default_context = default_context
-        self._known: dict[tuple[object, ...], Load] = {}
+        self._known: dict[tuple[object, ...], Plan] = {}
 
     def load(self, loadable: Loadable, purpose: Purpose, options: Options) -> Load:
         """The way to load it for a request with these options."""
         asked = tuple((name, value) for name in LOADING if (value := getattr(options, name)) is not None)
-        key = (loadable.identity, loadable.model, purpose, asked)
-        if (load := self._known.get(key)) is None:
+        # The plan alone is kept: the same model may stand elsewhere, or under another name, the next time.
+        key = (loadable.identity, loadable.extra, purpose, asked)
+        if (chosen := self._known.get(key)) is None:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            load = self._known[key] = self._plan(loadable, purpose, options, asked)
-        return load
+            chosen = self._known[key] = self._plan(loadable, purpose, options)
+        shape = ",".join(f"{name}={value}" for name, value in sorted(asked) if name in SHAPING) or None
+        return Load(loadable, purpose, chosen, shape, exact_context=options.num_ctx is not None)
 
-    def _plan(
-        self, loadable: Loadable, purpose: Purpose, options: Options, asked: tuple[tuple[str, object], ...]
-    ) -> Load:
-        chosen = plan(
+    def _plan(self, loadable: Loadable, purpose: Purpose, options: Options) -> Plan:
+        return plan(
             loadable.header,
             options.over(self._defaults),
             self._hardware,
@@ -130,5 +130,3 @@ class Loader:
             embedding=purpose == "embed",
             extra=loadable.extra,
         )
-        shape = ",".join(f"{name}={value}" for name, value in sorted(asked) if name in SHAPING) or None
-        return Load(loadable, purpose, chosen, shape, exact_context=options.num_ctx is not None)

@@ -147,6 +147,8 @@ class Answers:
         conversation = with_defaults(as_conversation(request), model)
         if not raw:
             check_abilities(conversation, model)
+        elif "completion" not in model.capabilities:
+            raise Unsupported(f"{model.name} does not write text", param="model")
         async with model.ready(request) as backend:
             loaded = monotonic_ns()
             if raw:

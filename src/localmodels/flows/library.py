@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +32,14 @@ from localmodels.store.blobs import Blob
 from localmodels.store.entries import Entry, Kind, details_of, expect
 from localmodels.store.leases import Lease
 from localmodels.store.library import Library
-from localmodels.store.manifests import Layer, write_config, write_manifest, write_messages, write_parameters
+from localmodels.store.manifests import (
+    Layer,
+    parse_manifest,
+    write_config,
+    write_manifest,
+    write_messages,
+    write_parameters,
+)
 from localmodels.store.model_store import ModelStore
 
 Steps = AsyncGenerator[Progress, None]
@@ -129,10 +136,11 @@ class Keeper:
         except ModelDamaged:
             entry = None
         name = entry.name if entry else ModelName.parse(request.model)
+        released = await asyncio.to_thread(self._blobs_of, name)
         if await asyncio.to_thread(self._store.delete, name):
             if entry is not None and entry.source == "home":
                 await self._unloads.unload(entry)
-            await asyncio.to_thread(self._store.collect)
+            await asyncio.to_thread(lambda: self._store.collect(released=released))
             return
         if entry is None:
             raise ModelNotFound(request.model)
@@ -164,6 +172,13 @@ class Keeper:
                 await asyncio.to_thread(writer.commit)
             finally:
                 await asyncio.to_thread(writer.cancel)
+
+    def _blobs_of(self, name: ModelName) -> tuple[Digest, ...]:
+        """What a name's manifest is made of; nothing where there is none, or none that can be read."""
+        with suppress(ModelDamaged):
+            if (data := self._store.read_manifest(name)) is not None:
+                return tuple(layer.digest for layer in parse_manifest(data).blobs)
+        return ()
 
     def _weights(self, lease: Lease, request: CreateRequest, base: Entry | None) -> list[Weights]:
         """The GGUF files of the new model, each a blob of our store."""

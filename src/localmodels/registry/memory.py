@@ -19,7 +19,7 @@ class MemorySink:
 
     def __init__(self, blob: Blob, shelf: MemoryShelf) -> None:
         self.blob = blob
-        self._shelf = shelf
+        self.shelf = shelf
         self._data = bytearray(blob.size)
         self._have: list[Range] = []
         self._written: list[Range] = []
@@ -36,7 +36,7 @@ class MemorySink:
             raise ValueError("a write outside of the blob, or after its end")
         self._data[offset:end] = data
         self.written += len(data)
-        self._shelf.written[self.blob.digest] += len(data)
+        self.shelf.written[self.blob.digest] += len(data)
         self._written = merged([*self._written, (offset, end)])
 
     async def keep(self, start: int, stop: int) -> None:
@@ -48,16 +48,17 @@ class MemorySink:
         if self.missing or hashlib.sha256(self._data).hexdigest() != self.blob.digest.hex:
             self._have, self._written = [], []
             return False
-        self._shelf.blobs[self.blob.digest] = bytes(self._data)
-        del self._shelf.partial[self.blob.digest]
+        self.shelf.blobs[self.blob.digest] = bytes(self._data)
+        del self.shelf.partial[self.blob.digest]
         return True
 
     async def close(self) -> None:
         self.closed = True
 
     def reopened(self) -> MemorySink:
-        """As after a restart."""
+        """As after a restart: what was not kept is gone."""
         self.closed = False
+        self._written = list(self._have)
         return self
 
     @property
@@ -96,10 +97,10 @@ class MemorySources:
     """Opens what a :class:`MemoryShelf` has."""
 
     def __init__(self, shelf: MemoryShelf) -> None:
-        self._shelf = shelf
+        self.shelf = shelf
 
     async def open(self, blob: Blob) -> MemorySource:
-        content = self._shelf.blobs.get(blob.digest)
+        content = self.shelf.blobs.get(blob.digest)
         if content is None or len(content) != blob.size:
             raise NotFound(f"blob {blob.digest} is not here")
         return MemorySource(content)

@@ -16,7 +16,7 @@ from localmodels.dialects.protocol import ErrorWriter
 from localmodels.dialects.table import DIALECTS
 from localmodels.server.gate import Gate
 from localmodels.server.routes import OLLAMA_PREFIX, Directory, Row
-from localmodels.server.wire import Headers, headers, respond, respond_error
+from localmodels.server.wire import MOST_BLOCKED, ClientStalled, Headers, headers, respond, respond_error
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,9 @@ class Application:
             await respond_error(begun, dialect_of(path), error, [(b"allow", ", ".join(error.allowed).encode())])
         except LocalModelsError as error:
             await respond_error(begun, dialect_of(path), error)
+        except ClientStalled:
+            log.info("a client at %s took nothing of its answer for %g s; it was given up", path, MOST_BLOCKED)
+            raise  # the server closes the connection
         except Exception:
             # A defect of ours: the caller gets a plain 500, the log gets the trace, every other request goes on.
             log.exception("unforeseen error at %s", path)

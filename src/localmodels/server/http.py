@@ -11,6 +11,37 @@ from math import ceil
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_HEAD = 64 * 1024  # bytes of a request's head; browsers with their cookies send a quarter of it
+TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's, but for heads that do not end: it gathers them for ever."""
+
+    _head = 0
+    _in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of a request."""
+        if self._in_head:
+            self._head += len(data)
+            if self._head > MOST_HEAD + len(data) or (len(data) > MOST_HEAD and b"\r\n\r\n" not in data[:MOST_HEAD]):
+                self.transport.write(TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is whole; what comes next is another head."""
+        self._in_head, self._head = True, 0
+        super().on_message_complete()
 
 
 class HttpServer(uvicorn.Server):
@@ -57,7 +88,7 @@ async def run(
         uvicorn.Config(
             application,
             loop="none",
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

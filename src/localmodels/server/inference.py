@@ -20,7 +20,7 @@ from localmodels.core.chat import Answer, ChatRequest, Event, GenerateRequest, f
 from localmodels.core.errors import LocalModelsError
 from localmodels.dialects.protocol import Dialect, ErrorWriter, EventWriter, Stamp
 from localmodels.flows.chat import Facts
-from localmodels.server.wire import ClientGone, Headers, attended, begin, read_body, respond, respond_error
+from localmodels.server.wire import ClientGone, Headers, attended, begin, impatient, read_body, respond, respond_error
 
 Asked = TypeVar("Asked", ChatRequest, GenerateRequest)
 
@@ -87,6 +87,7 @@ class EventRoute(Generic[Asked]):
         headers: Headers,
     ) -> None:
         writer = self._codec.writer(stamp, request)
+        send = impatient(send)
         await begin(send, 200, self._dialect.stream_type, headers)
         await send({"type": "http.response.body", "body": written(writer, first), "more_body": True})
         last = b""

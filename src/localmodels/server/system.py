@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 import localmodels
 from localmodels.config import Config, ConfigError, Settings, check_binds
+from localmodels.core.errors import LocalModelsError
 from localmodels.core.options import Options
 from localmodels.engine.hardware import Hardware, probe
 from localmodels.engine.housing import Housing
@@ -121,8 +122,8 @@ async def build(
         Keeper(store, library, local),
         transfers,
     )
-    # What an earlier process left half done; in the background, since nothing waits for it.
-    recovery = asyncio.create_task(asyncio.to_thread(store.recover))
+    # In the background, since nothing waits for it.
+    recovery = asyncio.create_task(asyncio.to_thread(look_around, store, library))
     try:
         async with outbound:
             yield System(Application(rows, Gate(config.allowed_hosts, config.origins)), pool, local)
@@ -130,6 +131,16 @@ async def build(
         await pool.close()
         housing.close()
         await asyncio.wait([recovery])
+
+
+def look_around(store: ModelStore, library: Library) -> None:
+    """Clears away what an earlier process left half done, and tells which models cannot be used."""
+    try:
+        store.recover()
+    except LocalModelsError as error:
+        log.warning("the model store: %s", error)
+    for damaged in library.damaged():
+        log.warning("model '%s' cannot be used: %s", damaged.name, damaged.why)
 
 
 def shelves(config: Config) -> list[FileShelf | OllamaShelf | BuiltinShelf]:

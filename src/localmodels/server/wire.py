@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterable
 from math import ceil
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from localmodels.core.errors import LocalModelsError, TooLarge
 from localmodels.dialects.protocol import ErrorWriter
@@ -21,6 +21,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 JSON_TYPE = "application/json"
 MAX_JSON_BODY = 32 * 2**20  # images travel in JSON as base64 (reliability.md part D)
+
+
+# Seconds that a client may take nothing of its answer (reliability.md part D). It holds a place that others wait for.
+MOST_BLOCKED = 60.0
+
+
+class ClientStalled(Exception):
+    """The client reads no more of its answer, and has not for a minute."""
 
 
 class ClientGone(Exception):
@@ -79,6 +87,23 @@ async def respond(send: Send, status: int, body: bytes, content_type: str = JSON
     """A whole answer."""
     await begin(send, status, content_type, [(b"content-length", str(len(body)).encode()), *headers])
     await send({"type": "http.response.body", "body": body})
+
+
+def impatient(send: Send, most: float = MOST_BLOCKED) -> Send:
+    """``send`` that gives up on a client who takes nothing.
+
+    Raises:
+        ClientStalled: on sending, after ``most`` seconds.
+    """
+
+    async def sending(message: Message) -> None:
+        try:
+            async with asyncio.timeout(most):
+                await send(message)
+        except TimeoutError as error:
+            raise ClientStalled from error
+
+    return sending
 
 
 async def begin(send: Send, status: int, content_type: str, headers: Headers = ()) -> None:

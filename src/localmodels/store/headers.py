@@ -29,6 +29,8 @@ class Headers:
     def of(self, path: str, mtime_ns: int, size: int) -> Header:
         """The header of the file at ``path``, which was last changed at ``mtime_ns`` and is ``size`` bytes long.
 
+        ``mtime_ns`` may be any number that is another when the file is.
+
         Raises:
             ModelDamaged: it is not a sound GGUF file.
         """

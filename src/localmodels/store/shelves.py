@@ -60,7 +60,7 @@ class FileShelf:
         self._models = dict(models)
         self._source: Source = source
         self._headers = headers or Headers()
-        self._identities: dict[ModelName, tuple[list[tuple[int, int]], str]] = {}
+        self._identities: dict[ModelName, tuple[list[tuple[int, ...]], str]] = {}
 
     def list(self) -> tuple[Entry | Damaged, ...]:
         return tuple(self._listed(name) for name in self._models)
@@ -87,7 +87,9 @@ class FileShelf:
         changed = max(one.st_mtime_ns for one in status.values())
         size = sum(one.st_size for one in status.values())
         # Time and size of all files stand for each of them: a header tells about every part of a split model.
-        header = expect("model", self._headers.of(str(pieces[0]), changed, size))
+        # A file put in another's place may have its size and time (cp -p, rsync -t), but not all of this.
+        stamp = hash(tuple((one.st_dev, one.st_ino, one.st_ctime_ns, one.st_mtime_ns) for one in status.values()))
+        header = expect("model", self._headers.of(str(pieces[0]), stamp, size))
         return Entry(
             name=name,
             source=self._source,
@@ -99,12 +101,14 @@ class FileShelf:
             modified_at=rfc3339(changed),
             details=details_of(header),
             projector_path=str(projector or ""),
-            projector=expect("projector", self._headers.of(str(projector), changed, size)) if projector else None,
+            projector=expect("projector", self._headers.of(str(projector), stamp, size)) if projector else None,
         )
 
     def _identity(self, name: ModelName, status: Mapping[Path, os.stat_result]) -> str:
-        """As :func:`identity`, computed anew when a size or a time is another: each request asks for it."""
-        now = [(one.st_size, one.st_mtime_ns) for one in status.values()]
+        """As :func:`identity`, computed anew when a file is another one: each request asks for it."""
+        now: list[tuple[int, ...]] = [
+            (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino, one.st_dev) for one in status.values()
+        ]
         before, digest = self._identities.get(name, ([], ""))
         if before != now:
             digest = identity(status)
@@ -133,7 +137,8 @@ def careful(entry: Entry) -> Entry:
 
     Outside of that it may ramble; 512 tokens are several times its longest right answer.
     """
-    return structs.replace(entry, options=Options(temperature=0.2, num_predict=512))
+    options = Options(temperature=0.2, num_predict=512)
+    return structs.replace(entry, options=options, license=("Apache-2.0, as all of LocalModels",))
 
 
 def builtin_path() -> Path:

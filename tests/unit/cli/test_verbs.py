@@ -12,6 +12,7 @@ from tests.unit.client.fake_server import MODEL, RUNNING
 
 import localmodels
 from localmodels.cli import VERBS
+from localmodels.cli.commands import joined
 from localmodels.config import SETTINGS
 from localmodels.core.errors import ModelNotFound
 
@@ -160,3 +161,24 @@ def test_names_cannot_steer_a_terminal(shell: Shell) -> None:
     shell.server.models = (replace(MODEL, name="\x1b]0;gotcha\x07m"),)
     assert "\x1b]" not in shell("list", terminal=True).out
     assert "\x07" not in shell("list").out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["m", "--think", "hi"], ["m", "--think=true", "hi"]),
+        (["m", "--think", "false", "hi"], ["m", "--think=false", "hi"]),
+        (["m", "--think"], ["m", "--think=true"]),
+        (["--think=low", "m", "false"], ["--think=low", "m", "false"]),
+        (["m", "true"], ["m", "true"]),
+    ],
+)
+def test_an_option_takes_its_value_or_none(words: list[str], expected: list[str]) -> None:
+    assert joined(words) == expected
+
+
+def test_options_may_stand_between_the_model_and_the_prompt(shell: Shell) -> None:
+    done = shell("run", "m", "--verbose", "Hi", "there")
+    assert done.code == 0
+    assert "eval rate" in done.err
+    assert shell.server.chat.messages[-1].text == "Hi there"

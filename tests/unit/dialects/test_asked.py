@@ -129,3 +129,11 @@ def test_a_schema_of_which_the_engine_would_never_be_done(schema: dict[str, Any]
 def test_ordinary_counts_and_patterns_pass() -> None:
     schema = {"type": "string", "minLength": 1, "maxLength": 65_536, "pattern": "^a{2,5}b{3,}c{,4}$"}
     assert asked.check_schema(schema, "format") is schema
+
+
+def test_an_object_of_very_many_optional_properties_is_no_grammar() -> None:
+    properties = {f"p{number}": {"type": "string"} for number in range(asked.MAX_OPTIONAL + 1)}
+    with pytest.raises(InvalidValue, match="257 optional"):
+        asked.check_schema({"type": "object", "properties": properties}, "format")
+    wanted = {"type": "object", "properties": properties, "required": ["p0"]}
+    assert asked.check_schema(wanted, "format") is wanted

@@ -171,6 +171,8 @@ def test_what_a_chat_may_not_hold(fields: dict[str, Any], param: str, kind: type
         ({"raw": True, "context": [1]}, "raw", InvalidRequest),
         ({"prompt": ["a"]}, "prompt", InvalidValue),
         ({"context": ["a"]}, "context[0]", InvalidValue),
+        ({"context": [1, 2**40]}, "context[1]", InvalidValue),
+        ({"context": [-1]}, "context[0]", InvalidValue),
         ({"images": ["AAAA"] * 17}, "images", InvalidValue),
     ],
 )

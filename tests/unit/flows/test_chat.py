@@ -206,6 +206,11 @@ def test_a_prompt_is_one_user_message_unless_it_is_raw() -> None:
     assert generate(Model(Counting()), prompt=(1, 2)).text == "(1, 2)"
 
 
+def test_a_model_that_does_not_write_is_not_asked_to() -> None:
+    with pytest.raises(Unsupported, match="does not write text"):
+        generate(Model(Counting(), capabilities="embedding"), prompt="hi", raw=True)
+
+
 def test_a_context_is_gone_on_from() -> None:
     backend = Counting()
     generate(Model(backend), prompt="four xx", context=(9, 8))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from localmodels.core.errors import QueueFull, TooLarge
-from localmodels.server.wire import ClientGone, attended, read_body, retry_headers
+from localmodels.server.wire import ClientGone, ClientStalled, attended, impatient, read_body, retry_headers
 
 
 def messages(*parts: dict[str, Any]) -> Any:
@@ -78,3 +78,21 @@ def test_retry_after_is_whole_seconds_and_at_least_one() -> None:
     assert retry_headers(QueueFull("full", retry_after=0.2)) == ((b"retry-after", b"1"),)
     assert retry_headers(QueueFull("full", retry_after=2.1)) == ((b"retry-after", b"3"),)
     assert retry_headers(QueueFull("full")) == ()
+
+
+def test_a_client_who_takes_nothing_is_given_up() -> None:
+    async def stuck(message: Any) -> None:
+        await asyncio.Event().wait()
+
+    taken: list[Any] = []
+
+    async def takes(message: Any) -> None:
+        taken.append(message)
+
+    async def run() -> None:
+        with pytest.raises(ClientStalled):
+            await impatient(stuck, 0.0)({"type": "http.response.body"})
+        await impatient(takes)({"type": "http.response.body"})
+
+    asyncio.run(run())
+    assert taken == [{"type": "http.response.body"}]

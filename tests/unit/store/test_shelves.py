@@ -403,6 +403,22 @@ def test_the_built_in_model_lies_in_the_package() -> None:
     assert builtin_path() == Path(package.__path__[0]) / "builtin.gguf"
 
 
+def test_another_file_in_a_models_place_is_noticed_though_size_and_time_are_the_same(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "a.gguf")
+    shelf = FileShelf({NAME: ModelFiles(file)})
+    before = only(shelf)
+    other = tmp_path / "b.gguf"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    other.write_bytes(data)
+    time = file.stat().st_mtime_ns
+    other.replace(file)
+    os.utime(file, ns=(time, time))
+    after = only(shelf)
+    assert (after.size, after.modified_at) == (before.size, before.modified_at)
+    assert after.digest != before.digest
+
+
 def test_reading_leaves_the_store_as_it_was(store: OllamaStore, weights: bytes, tmp_path: Path) -> None:
     store.add("tiny:q4", weights, ("params", b"{}"))
     shutil.copytree(store.root, tmp_path / "copy")

@@ -33,6 +33,8 @@ from localmodels.dialects.ollama import wire
 from localmodels.dialects.ollama.calls import message_calls, read_arguments
 from localmodels.dialects.strict_json import encode
 
+MAX_TOKEN = 2**31  # llama.cpp's ids are 32 bits wide
+
 _CHAT = msgspec.json.Decoder(wire.Chat)
 _GENERATE = msgspec.json.Decoder(wire.Generate)
 _EMBED = msgspec.json.Decoder(wire.Embed)
@@ -70,11 +72,22 @@ def read_generate(body: bytes) -> GenerateRequest:
         prompt=sent.prompt or "",
         suffix=sent.suffix or "",
         system=sent.system or None,
-        context=tuple(sent.context or ()),
+        context=read_tokens(sent.context or (), "context"),
         raw=bool(sent.raw),
         images=tuple(Image(asked.read_image(image, f"images[{i}]")) for i, image in enumerate(images)),
         **_shared(sent),
     )
+
+
+def read_tokens(sent: Sequence[int], name: str) -> tuple[int, ...]:
+    """Token ids, as far as any model may have them.
+
+    Raises:
+        InvalidValue: a number that no vocabulary reaches.
+    """
+    if wrong := next(((place, token) for place, token in enumerate(sent) if not 0 <= token < MAX_TOKEN), None):
+        raise InvalidValue(f"{name}[{wrong[0]}]: {wrong[1]} is no token of any model", param=f"{name}[{wrong[0]}]")
+    return tuple(sent)
 
 
 def _shared(sent: wire.Request) -> dict[str, Any]:
