@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -117,6 +118,24 @@ def test_a_pipe_that_is_closed_early_is_no_traceback(served: Place) -> None:
         assert verb.stderr.read() == b""
 
 
+@pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_traceback(served: Place, stream: str) -> None:
+    shell = shlex.join([*PROGRAM, "run", "tiny", "Hi"]) + f" {stream}"
+    done = subprocess.run(
+        ["sh", "-c", shell], check=False, env=served.environ, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_said_in_one_line(served: Place) -> None:
+    shell = shlex.join([*PROGRAM, "list"]) + " >/dev/full"
+    done = subprocess.run(
+        ["sh", "-c", shell], check=False, env=served.environ, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
 def test_the_network_is_not_served_without_a_key(place: Place) -> None:
     done = place("serve", "--listen", "0.0.0.0:0")
     assert done.returncode == 1
@@ -140,10 +159,9 @@ def test_a_chat_on_a_terminal(served: Place) -> None:
         assert len(terminal.until(">>> ").strip()) > len("Hi")
         terminal.type("/show system")
         assert "The model has no system." in terminal.until(">>> ")
-        # A letter and its echo first: Ctrl-C between the prompt and the reading of it is noticed with the next key.
-        terminal.send(b"x")
-        terminal.until("x")
-        terminal.send(b"\x03")
+        # And Enter: Python's line editor does not notice a Ctrl-C between two of its looks at the keyboard until a line
+        # ends (readline_until_enter_or_signal asks only an interrupted select).
+        terminal.send(b"\x03\n")
         assert "Ctrl-D or /bye leaves." in terminal.until(">>> ")
         terminal.send(b"\x04")
         assert terminal.wait() == 0

@@ -81,8 +81,11 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read us has gone, as in `localmodels list | head`; without this Python complains at its exit.
+    except OSError as error:
+        # Whoever read us has gone, as in `localmodels list | head`, or the disk is full. Python would complain again at
+        # its exit, when it writes what is left.
+        if not isinstance(error, BrokenPipeError):
+            world.err.write(f"Error: {error.strerror or error}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 

@@ -22,6 +22,7 @@ from localmodels.core.chat import Chunk, Done, Event
 from localmodels.core.errors import LocalModelsError
 
 PROMPT, MORE = ">>> ", "... "
+HINT = "Type a message. /? tells what else can be typed, /bye leaves.\n"
 QUOTES = '"""'
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
 HISTORY_LINES = 1000
@@ -30,6 +31,8 @@ SECOND = 10**9
 
 def chat(session: Session, client: Calls, world: World) -> None:
     """Talks until ``/bye`` or the end of the input."""
+    if world.out.isatty():
+        world.out.write(HINT)
     for text in messages(world.read_line, world.out):
         if not text.startswith("/"):
             session = exchange(session, text, client, world)

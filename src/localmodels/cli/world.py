@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from msgspec import Struct
 
@@ -49,11 +49,16 @@ class World(Struct, frozen=True, kw_only=True):
 
 
 def this_world() -> World:
-    """The real one."""
+    """The real one. A standard stream that was closed (``>&-``) is nothing to read or to write."""
     return World(
         environ=os.environ,
-        stdin=sys.stdin,
-        out=sys.stdout,
-        err=sys.stderr,
+        stdin=sys.stdin or nothing("r"),
+        out=sys.stdout or nothing("w"),
+        err=sys.stderr or nothing("w"),
         now=lambda: datetime.now().astimezone(),
     )
+
+
+def nothing(mode: str) -> TextIO:
+    """Where nothing is to be read, and what is written is lost."""
+    return cast("TextIO", os.fdopen(os.open(os.devnull, os.O_RDWR), mode, encoding="utf-8"))

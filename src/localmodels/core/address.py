@@ -34,6 +34,8 @@ class Address(Struct, frozen=True, order=True):
         Raises:
             InvalidValue: it is none of them.
         """
+        if text.isdecimal():
+            raise InvalidValue(f"'{text[:20]}' is a port alone; write {THIS_MACHINE}:{text[:20]}")
         found = _split(text)
         digits = found[1] if found else ""
         number = int(digits) if digits else port

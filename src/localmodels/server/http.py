@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from math import ceil
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = logging.getLogger(__name__)
 
 MOST_HEAD = 64 * 1024  # bytes of a request's head; browsers with their cookies send a quarter of it
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -103,8 +106,11 @@ async def run(
     )
 
     def leave() -> None:
+        open_answers = len(server.server_state.tasks)
         if server.should_exit:
             server.force_exit = True  # asked twice: do not wait for streams
+        elif open_answers:
+            log.info("%d answers have %g s to end; asked again, the server ends at once", open_answers, drain)
         server.should_exit = True
         draining()
 

@@ -63,3 +63,10 @@ def test_an_address_is_written_as_it_is_read(text: str) -> None:
 )
 def test_loopback(host: str, loopback: bool) -> None:
     assert Address(host, 1).is_loopback is loopback
+
+
+def test_a_port_alone_is_not_taken_for_a_host() -> None:
+    with pytest.raises(InvalidValue, match=r"write 127\.0\.0\.1:8080"):
+        Address.parse("8080")
+    with pytest.raises(InvalidValue):
+        Address.parse("8080", port=11434)
