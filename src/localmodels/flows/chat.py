@@ -31,6 +31,7 @@ from localmodels.core.chat import (
 from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, Unsupported
 from localmodels.core.options import NO_OPTIONS, Options
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
+from localmodels.flows.shapes import kept
 
 Stream = AsyncGenerator[list[Event], None]
 Request = ChatRequest | GenerateRequest | EmbedRequest
@@ -159,6 +160,8 @@ class Answers:
                 stream = remembered(backend.generate(whole), backend, whole, facts)
             else:
                 stream = remembered(fitting(backend, conversation, facts), backend, conversation, facts)
+            if request.format and (raw or request.context):
+                stream = kept(stream)
             async with aclosing(stream):
                 async for events in stream:
                     yield timed(events, started, loaded)
