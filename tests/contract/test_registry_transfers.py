@@ -16,11 +16,10 @@ from tests.registry.models import TINY, blob_of, model, stock
 from tests.registry.server import PASSWORD, USER, Registry, Rule
 from tests.registry.wire import Asked, Reply
 
-from localmodels.core.catalog import ModelName
+from localmodels.core.catalog import Blob, ModelName
 from localmodels.core.errors import Forbidden, Garbled, ModelNotFound, NotFound, Unauthenticated, Unreachable
 from localmodels.registry.addresses import Place
 from localmodels.registry.credentials import Login
-from localmodels.registry.disk import Blob
 from localmodels.registry.memory import MemoryShelf, MemorySink
 from localmodels.registry.progress import Progress
 from localmodels.registry.pull import Pulled, mirror

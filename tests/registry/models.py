@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 from tests.registry.server import DOCKER, Registry
 
-from localmodels.core.catalog import Digest, ModelName
-from localmodels.registry.disk import Blob
+from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.store.manifests import parse_manifest
 
 TINY = ModelName.parse("tiny")

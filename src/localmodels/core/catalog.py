@@ -94,6 +94,13 @@ class Digest(Struct, frozen=True, order=True):
         return f"sha256:{self.hex}"
 
 
+class Blob(Struct, frozen=True):
+    """Some content: its digest, and its size in bytes."""
+
+    digest: Digest
+    size: int
+
+
 class Details(Struct, frozen=True):
     """What a list says about a model, in Ollama's fields."""
 

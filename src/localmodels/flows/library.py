@@ -7,7 +7,7 @@ was made for it is protected by a lease that ends with the operation, however it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from msgspec import Struct
 from localmodels.artifacts.chat_template import read_chat_template
 from localmodels.artifacts.gguf import read_header
 from localmodels.artifacts.gguf_header import Header
-from localmodels.core.catalog import Digest, ModelName
+from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.errors import (
     Conflict,
     InvalidRequest,
@@ -28,7 +28,6 @@ from localmodels.core.errors import (
 )
 from localmodels.core.library import SUCCESS, CopyRequest, CreateRequest, DeleteRequest, Progress
 from localmodels.core.options import OPTIONS
-from localmodels.store.blobs import Blob
 from localmodels.store.entries import Entry, Kind, details_of, expect
 from localmodels.store.leases import Lease
 from localmodels.store.library import Library
@@ -140,7 +139,7 @@ class Keeper:
         if await asyncio.to_thread(self._store.delete, name):
             if entry is not None and entry.source == "home":
                 await self._unloads.unload(entry)
-            await asyncio.to_thread(lambda: self._store.collect(released=released))
+            await asyncio.to_thread(self._store.collect, released=released)
             return
         if entry is None:
             raise ModelNotFound(request.model)
@@ -209,11 +208,9 @@ class Keeper:
     def _brought(self, lease: Lease, path: str) -> Blob:
         """The file as a blob of our store: itself, where it is one."""
         file = Path(path)
-        if file.parent == self._store.layout.blob(_NO_DIGEST).parent:
-            digest = Digest.parse(file.name.replace("-", ":", 1))
+        if digest := self._store.layout.digest_at(file):
             lease.protect(digest)
-            blob = self._store.find(digest)
-            if blob is not None:
+            if blob := self._store.find(digest):
                 return blob
         return self._store.adopt(lease, file)
 
@@ -235,8 +232,7 @@ class Keeper:
 @asynccontextmanager
 async def leased(store: ModelStore, purpose: str, *, reserve: int = 0) -> AsyncIterator[Lease]:
     """A lease, opened and ended in a thread; it ends also when this is cancelled."""
-    opening: Callable[[], Lease] = lambda: store.lease(purpose, reserve=reserve)  # noqa: E731
-    lease = await asyncio.to_thread(opening)
+    lease = await asyncio.to_thread(store.lease, purpose, reserve=reserve)
     try:
         yield lease
     finally:
@@ -265,7 +261,6 @@ def parameters_of(entry: Entry) -> dict[str, Any]:
     return {**ours, **dict(entry.other_options)}
 
 
-_NO_DIGEST = Digest("0" * 64)
 _ORDER: tuple[Kind, ...] = ("model", "projector", "adapter")
 _WHERE = {
     "file": "a file that was named with --model",

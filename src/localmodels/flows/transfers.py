@@ -11,11 +11,12 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
+from localmodels.core.catalog import Blob
 from localmodels.core.errors import ContentMismatch, ModelDamaged, ModelNotFound, Unsupported
 from localmodels.core.library import SUCCESS, Progress, PullRequest, PushRequest
+from localmodels.core.spans import Span
 from localmodels.flows.library import leased
 from localmodels.registry.addresses import Registries, read_reference
-from localmodels.registry.disk import Blob, Range
 from localmodels.registry.distribution import Distribution
 from localmodels.registry.downloads import Downloads
 from localmodels.registry.progress import Progress as BlobProgress
@@ -152,7 +153,7 @@ class StoreSink:
         self._blob = blob
 
     @property
-    def have(self) -> Sequence[Range]:
+    def have(self) -> Sequence[Span]:
         """What has arrived and is on disk."""
         return self._partial.done
 

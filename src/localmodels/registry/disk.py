@@ -1,4 +1,4 @@
-"""What this package knows of the disk: a few small protocols, and the arithmetic of which bytes are there.
+"""What this package knows of the disk: a few small protocols.
 
 The rule: hashing, durability and names are the disk's business. A registry hands over bytes with their place and is
 told in the end whether they are what their digest says.
@@ -9,19 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec import Struct
-
-from localmodels.core.catalog import Digest
-
-Range = tuple[int, int]
-"""Half open: from the first byte to before the second."""
-
-
-class Blob(Struct, frozen=True):
-    """Some content: its digest, and its size in bytes."""
-
-    digest: Digest
-    size: int
+from localmodels.core.catalog import Blob
+from localmodels.core.spans import Span
 
 
 class Sink(Protocol):
@@ -32,7 +21,7 @@ class Sink(Protocol):
     """
 
     @property
-    def have(self) -> Sequence[Range]:
+    def have(self) -> Sequence[Span]:
         """What was kept, ascending and disjoint, as it stands when the run begins."""
         ...
 
@@ -88,25 +77,3 @@ class Sources(Protocol):
             LocalModelsError: it is not here, or has another size.
         """
         ...
-
-
-def merged(ranges: Sequence[Range]) -> list[Range]:
-    """The same bytes in as few ranges as can be, ascending."""
-    result: list[Range] = []
-    for start, end in sorted(ranges):
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        elif start < end:
-            result.append((start, end))
-    return result
-
-
-def gaps(have: Sequence[Range], size: int) -> list[Range]:
-    """What of the first ``size`` bytes is in none of the ranges."""
-    result: list[Range] = []
-    at = 0
-    for start, end in [*merged(have), (size, size)]:
-        if at < min(start, size):
-            result.append((at, min(start, size)))
-        at = max(at, end)
-    return result

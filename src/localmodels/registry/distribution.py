@@ -17,12 +17,11 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
-from localmodels.core.catalog import Digest, ModelName
+from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.errors import Forbidden, Garbled, LocalModelsError, Unauthenticated
 from localmodels.registry.addresses import Origin, Place, parse_url, repository
 from localmodels.registry.auth import Tokens, pull_scope, push_scope
 from localmodels.registry.credentials import Login, MemoryCredentials
-from localmodels.registry.disk import Blob
 from localmodels.registry.outbound import Answer, Body, Outbound, Patience
 from localmodels.registry.verdicts import Head, status_error
 

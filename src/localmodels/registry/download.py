@@ -12,8 +12,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from localmodels.core.catalog import Blob
 from localmodels.core.errors import Garbled, LocalModelsError
-from localmodels.registry.disk import Blob, Range, Sink, merged
+from localmodels.core.spans import Span, merged
+from localmodels.registry.disk import Sink
 from localmodels.registry.distribution import head_of
 from localmodels.registry.outbound import Answer
 from localmodels.registry.pace import Pace
@@ -198,7 +200,7 @@ class Download:
             self._happened(Ended(ask.attempt, error))
 
     async def _read(self, attempt: int, answer: Answer) -> None:
-        written: list[Range] = []
+        written: list[Span] = []
         try:
             while self._parts.reads(attempt):
                 data = await answer.piece()
@@ -219,7 +221,7 @@ class Download:
             self._fail(error)  # the disk's own; on its way up it would be taken for the registry's
             raise
 
-    async def _write(self, data: bytes, writes: list[Write], written: list[Range]) -> None:
+    async def _write(self, data: bytes, writes: list[Write], written: list[Span]) -> None:
         view = memoryview(data)
         for write in writes:
             size = write.end - write.begin
@@ -229,7 +231,7 @@ class Download:
         if sum(stop - start for start, stop in written) >= self._pace.part:
             await self._keep(written)
 
-    async def _keep(self, written: list[Range]) -> None:
+    async def _keep(self, written: list[Span]) -> None:
         while written:
             await self._sink.keep(*written.pop())
 

@@ -12,8 +12,9 @@ from collections.abc import Hashable, Sequence
 
 from msgspec import Struct
 
+from localmodels.core.catalog import Blob
 from localmodels.core.errors import LocalModelsError
-from localmodels.registry.disk import Blob, Sinks
+from localmodels.registry.disk import Sinks
 from localmodels.registry.download import Download, Mirror
 from localmodels.registry.pace import Pace
 from localmodels.registry.progress import Progress, Tell

@@ -9,9 +9,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from localmodels.core.catalog import Digest
+from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import NotFound
-from localmodels.registry.disk import Blob, Range, gaps, merged
+from localmodels.core.spans import Span, gaps, merged
 
 
 class MemorySink:
@@ -21,14 +21,14 @@ class MemorySink:
         self.blob = blob
         self.shelf = shelf
         self._data = bytearray(blob.size)
-        self._have: list[Range] = []
-        self._written: list[Range] = []
+        self._have: tuple[Span, ...] = ()
+        self._written: tuple[Span, ...] = ()
         self.written = 0
         self.closed = False
 
     @property
-    def have(self) -> Sequence[Range]:
-        return tuple(self._have)
+    def have(self) -> Sequence[Span]:
+        return self._have
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
         end = offset + len(data)
@@ -46,7 +46,7 @@ class MemorySink:
 
     async def finish(self) -> bool:
         if self.missing or hashlib.sha256(self._data).hexdigest() != self.blob.digest.hex:
-            self._have, self._written = [], []
+            self._have, self._written = (), ()
             return False
         self.shelf.blobs[self.blob.digest] = bytes(self._data)
         del self.shelf.partial[self.blob.digest]
@@ -58,11 +58,11 @@ class MemorySink:
     def reopened(self) -> MemorySink:
         """As after a restart: what was not kept is gone."""
         self.closed = False
-        self._written = list(self._have)
+        self._written = self._have
         return self
 
     @property
-    def missing(self) -> list[Range]:
+    def missing(self) -> tuple[Span, ...]:
         """What is not here yet."""
         return gaps(self._have, self.blob.size)
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from localmodels.core.catalog import Blob
 from localmodels.core.errors import BackendTimeout, Garbled, LocalModelsError, StreamCut
-from localmodels.registry.disk import Blob, Range, gaps
+from localmodels.core.spans import Span, gaps
 from localmodels.registry.pace import Pace
 from localmodels.registry.verdicts import Head, judge, passes
 
@@ -162,7 +163,7 @@ class Parts:
     """
 
     def __init__(
-        self, blob: Blob, have: Sequence[Range], *, pace: Pace, mirrors: int = 1, chance: random.Random | None = None
+        self, blob: Blob, have: Sequence[Span], *, pace: Pace, mirrors: int = 1, chance: random.Random | None = None
     ) -> None:
         self._blob = blob
         self._pace = pace
@@ -350,7 +351,7 @@ class Parts:
         yield from self._fill(now)
 
 
-def cut(ranges: Sequence[Range], size: int) -> Iterator[_Part]:
+def cut(ranges: Sequence[Span], size: int) -> Iterator[_Part]:
     """Parts of at most this size, on a grid from the blob's beginning, so that they are the same after a restart."""
     for start, end in ranges:
         at = start

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from localmodels.registry.disk import Blob
+from localmodels.core.catalog import Blob
 
 # Seconds between two values of one blob, as Ollama's; more often nobody can see.
 INTERVAL = 0.06

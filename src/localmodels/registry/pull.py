@@ -13,10 +13,9 @@ from contextlib import AbstractAsyncContextManager, aclosing
 
 from msgspec import Struct
 
-from localmodels.core.catalog import ModelName
+from localmodels.core.catalog import Blob, ModelName
 from localmodels.core.errors import Garbled, LocalModelsError, ModelNotFound, NotFound
 from localmodels.registry.addresses import Place
-from localmodels.registry.disk import Blob
 from localmodels.registry.distribution import Distribution, Fetched
 from localmodels.registry.download import Mirror
 from localmodels.registry.downloads import Downloads

@@ -12,11 +12,11 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 
-from localmodels.core.catalog import ModelName
+from localmodels.core.catalog import Blob, ModelName
 from localmodels.core.errors import BackendError, BackendTimeout, LocalModelsError, ModelDamaged, NotFound
 from localmodels.registry.addresses import Place, repository
 from localmodels.registry.auth import push_scope
-from localmodels.registry.disk import Blob, Source, Sources
+from localmodels.registry.disk import Source, Sources
 from localmodels.registry.distribution import DOCKER_MANIFEST, Distribution, Upload
 from localmodels.registry.outbound import READ_SIZE
 from localmodels.registry.pace import Pace

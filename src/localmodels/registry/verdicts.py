@@ -17,7 +17,7 @@ from localmodels.core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from localmodels.registry.disk import Range
+from localmodels.core.spans import Span
 
 
 class Head(Struct, frozen=True):
@@ -37,7 +37,7 @@ class Head(Struct, frozen=True):
     retry_after: float | None = None
 
 
-def judge(head: Head, asked: Range, size: int) -> LocalModelsError | str:
+def judge(head: Head, asked: Span, size: int) -> LocalModelsError | str:
     """What to make of an answer to a request for these bytes of a blob of this size.
 
     Returns ``part`` to read on as asked, ``whole`` when the body is the whole blob, or what is wrong with it.
@@ -73,7 +73,7 @@ def passes(error: LocalModelsError) -> bool:
     return isinstance(error, Unavailable) or (isinstance(error, BackendError) and type(error) is not BackendError)
 
 
-def _judge_part(head: Head, asked: Range, size: int) -> LocalModelsError | str:
+def _judge_part(head: Head, asked: Span, size: int) -> LocalModelsError | str:
     if head.span is None:
         return Garbled("the registry sends a part and does not say which")
     start, stop, total = head.span

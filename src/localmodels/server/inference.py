@@ -20,7 +20,7 @@ from localmodels.core.chat import Answer, ChatRequest, Event, GenerateRequest, f
 from localmodels.core.errors import LocalModelsError
 from localmodels.dialects.protocol import Dialect, ErrorWriter, EventWriter, Stamp
 from localmodels.flows.chat import Facts
-from localmodels.server.wire import ClientGone, Headers, attended, begin, impatient, read_body, respond, respond_error
+from localmodels.server.wire import Headers, attended, begin, impatient, request_of, respond, respond_error
 
 Asked = TypeVar("Asked", ChatRequest, GenerateRequest)
 
@@ -50,14 +50,9 @@ class EventRoute(Generic[Asked]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        try:
-            request = self._codec.read(await read_body(receive))
-        except ClientGone:
-            return
-        except LocalModelsError as error:
-            await respond_error(send, self._dialect, error)
-            return
-        await attended(receive, self._answer(request, send))
+        request = await request_of(receive, send, self._dialect, self._codec.read)
+        if request is not None:
+            await attended(receive, self._answer(request, send))
 
     async def _answer(self, request: Asked, send: Send) -> None:
         stamp = Stamp(id=self._prefix + uuid4().hex, model=request.model, created=time_ns(), clock=time_ns)
@@ -129,14 +124,9 @@ class WholeRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        try:
-            body = await read_body(receive)
-        except ClientGone:
-            return
-        except LocalModelsError as error:
-            await respond_error(send, self._dialect, error)
-            return
-        await attended(receive, self._answer(scope, body, send))
+        body = await request_of(receive, send, self._dialect, bytes)
+        if body is not None:
+            await attended(receive, self._answer(scope, body, send))
 
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
         try:

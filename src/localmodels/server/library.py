@@ -15,7 +15,7 @@ from localmodels.core.library import CreateRequest, Progress, PullRequest, PushR
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
 from localmodels.flows.library import Keeper
-from localmodels.server.wire import ClientGone, attended, begin, header, read_body, respond, respond_error
+from localmodels.server.wire import ClientGone, attended, begin, header, impatient, request_of, respond, respond_error
 
 DONE = b'{"status":"success"}'
 
@@ -42,14 +42,9 @@ class ProgressRoute(Generic[Asked]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        try:
-            request = self._operation.read(await read_body(receive))
-        except ClientGone:
-            return
-        except LocalModelsError as error:
-            await respond_error(send, self._dialect, error)
-            return
-        await attended(receive, self._answer(request, send))
+        request = await request_of(receive, send, self._dialect, self._operation.read)
+        if request is not None:
+            await attended(receive, self._answer(request, send))
 
     async def _answer(self, request: Asked, send: Send) -> None:
         async with aclosing(self._operation.flow(request)) as steps:
@@ -64,6 +59,7 @@ class ProgressRoute(Generic[Asked]):
             if not request.stream:
                 await respond(send, 200, DONE)
                 return
+            send = impatient(send)
             await begin(send, 200, self._dialect.stream_type)
             last = b""
             try:

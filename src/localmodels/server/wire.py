@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
@@ -18,6 +18,7 @@ from localmodels.core.errors import LocalModelsError, TooLarge
 from localmodels.dialects.protocol import ErrorWriter
 
 Headers = Iterable[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 JSON_TYPE = "application/json"
 MAX_JSON_BODY = 32 * 2**20  # images travel in JSON as base64 (reliability.md part D)
@@ -61,6 +62,17 @@ async def read_body(receive: Receive, limit: int = MAX_JSON_BODY) -> bytes:
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise TooLarge(f"the body is larger than {limit >> 20} MiB")
+
+
+async def request_of(receive: Receive, send: Send, dialect: ErrorWriter, read: Callable[[bytes], T]) -> T | None:
+    """The request that a body holds; None if there is none to answer: the client is gone, or was told what is wrong."""
+    try:
+        return read(await read_body(receive))
+    except ClientGone:
+        return None
+    except LocalModelsError as error:
+        await respond_error(send, dialect, error)
+        return None
 
 
 async def attended(receive: Receive, work: Coroutine[Any, Any, None]) -> None:

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from localmodels.core.catalog import Digest
+from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import InvalidRequest
-from localmodels.store.blobs import CHUNK, Blob, Progress, no_progress, publish_blob, verify
+from localmodels.store.blobs import CHUNK, Progress, no_progress, publish_blob, verify
 from localmodels.store.folders import disk_errors, plain, write_all
 from localmodels.store.leases import Lease
 

@@ -14,9 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from msgspec import Struct
-
-from localmodels.core.catalog import Digest
+from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import ContentMismatch
 from localmodels.store.folders import disk_errors, write_all
 from localmodels.store.layout import Layout, blob_name
@@ -26,13 +24,6 @@ from localmodels.store.leases import Lease
 CHUNK = 2**20
 
 Progress = Callable[[int], None]
-
-
-class Blob(Struct, frozen=True):
-    """A blob that is in the store."""
-
-    digest: Digest
-    size: int
 
 
 def no_progress(_done: int) -> None:

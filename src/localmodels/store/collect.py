@@ -23,8 +23,7 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from localmodels.core.catalog import Digest
-from localmodels.store.blobs import Blob
+from localmodels.core.catalog import Blob, Digest
 from localmodels.store.folders import disk_errors
 from localmodels.store.layout import Layout, blob_name
 from localmodels.store.leases import Claim, Leases, living

@@ -67,6 +67,12 @@ class Layout:
         """The path of a blob, whether or not it is there."""
         return self.root / BLOBS / blob_name(digest)
 
+    def digest_at(self, path: Path) -> Digest | None:
+        """The digest of the blob that lies at a path; None if it is not one of ours."""
+        if path.parent != self.root / BLOBS:
+            return None
+        return Digest.parse(path.name.replace("-", ":", 1))
+
     def manifest(self, name: ModelName) -> Path:
         """The path of a manifest, whether or not it is there."""
         return self.root.joinpath(MANIFESTS, *name_parts(name))

@@ -17,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from localmodels.core.catalog import Digest, ModelName
+from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.store import blobs, publish
 from localmodels.store.adopt import adopt_file
-from localmodels.store.blobs import Blob, BlobWriter, Progress, no_progress
+from localmodels.store.blobs import BlobWriter, Progress, no_progress
 from localmodels.store.check import Finding, check
 from localmodels.store.collect import GRACE, Verdict, collect
 from localmodels.store.layout import Layout

@@ -11,14 +11,14 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from localmodels.core.catalog import Digest
+from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import Conflict, ContentMismatch, InvalidValue, StoreFailed
-from localmodels.store.blobs import CHUNK, Blob, Progress, no_progress, verify
+from localmodels.core.spans import Span, gaps, merged
+from localmodels.store.blobs import CHUNK, Progress, no_progress, verify
 from localmodels.store.folders import Folder, disk_errors, write_all
 from localmodels.store.layout import blob_name, journal_name
 from localmodels.store.leases import Lease
@@ -28,31 +28,6 @@ from localmodels.store.lock import try_lock
 _JOURNAL_BYTES = 2**26
 _SIZE = re.compile(r"size ([0-9]{1,19})")
 _PART = re.compile(r"([0-9]{1,19}) ([0-9]{1,19})")
-
-# From where, to where (not included), in bytes.
-Span = tuple[int, int]
-
-
-def merged(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The same bytes in as few spans as can be, in order."""
-    result: list[Span] = []
-    for start, end in sorted(span for span in spans if span[0] < span[1]):
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
-            result.append((start, end))
-    return tuple(result)
-
-
-def gaps(spans: Iterable[Span], size: int) -> tuple[Span, ...]:
-    """What of ``size`` bytes is in none of the spans, in order."""
-    result = []
-    at = 0
-    for start, end in merged(spans):
-        if at < start:
-            result.append((at, start))
-        at = end
-    return (*result, (at, size)) if at < size else tuple(result)
 
 
 def read_journal(data: bytes, size: int, present: int) -> tuple[Span, ...]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localmodels.core.catalog import Digest
+from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import (
     BackendError,
     BackendTimeout,
@@ -20,7 +20,7 @@ from localmodels.core.errors import (
     StreamCut,
     Unavailable,
 )
-from localmodels.registry.disk import Blob, Range, gaps, merged
+from localmodels.core.spans import Span, gaps, merged
 from localmodels.registry.pace import MIB, Pace
 from localmodels.registry.parts import (
     Ask,
@@ -49,7 +49,7 @@ def blob(size: int) -> Blob:
     return Blob(Digest("0" * 64), size)
 
 
-def parts(size: int, have: Sequence[Range] = (), pace: Pace = PACE, mirrors: int = 1) -> Parts:
+def parts(size: int, have: Sequence[Span] = (), pace: Pace = PACE, mirrors: int = 1) -> Parts:
     return Parts(blob(size), have, pace=pace, mirrors=mirrors, chance=random.Random(1))
 
 
@@ -69,7 +69,7 @@ class Talk:
         self.size = size
         self.now = 0.0
         self.asked: dict[int, Ask] = {}
-        self.kept: list[Range] = []
+        self.kept: list[Span] = []
         self.take(planner.start(0.0))
 
     def take(self, decisions: list[Decision]) -> list[Decision]:
@@ -94,7 +94,7 @@ class Talk:
         return self.hear(Received(attempt, ask.stop - ask.start))
 
 
-def talk(size: int, have: Sequence[Range] = (), pace: Pace = PACE, mirrors: int = 1) -> Talk:
+def talk(size: int, have: Sequence[Span] = (), pace: Pace = PACE, mirrors: int = 1) -> Talk:
     return Talk(parts(size, have, pace, mirrors), size)
 
 
@@ -109,7 +109,7 @@ def test_what_is_there_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize(("size", "have"), [(0, []), (1000, [(0, 1000)]), (5, [(0, 3), (3, 5)])])
-def test_nothing_missing_is_the_end(size: int, have: list[Range]) -> None:
+def test_nothing_missing_is_the_end(size: int, have: list[Span]) -> None:
     assert parts(size, have).start(0.0) == [Finish()]
 
 
@@ -285,7 +285,7 @@ def test_a_registry_without_ranges_is_read_once() -> None:
     assert at.hear(Received(2, 20)) == []
     assert at.hear(Received(2, 150)) == [Write(30, 10, 80), Write(100, 80, 130), Write(160, 140, 150)]
     assert at.hear(Received(2, 830))[-1] == Finish()
-    assert merged([*at.kept, (0, 30), (150, 160)]) == [(0, 1000)]
+    assert merged([*at.kept, (0, 30), (150, 160)]) == ((0, 1000),)
 
 
 def test_after_a_whole_stream_is_cut_ranges_are_tried_again() -> None:
@@ -340,7 +340,7 @@ def test_the_default_numbers_are_what_they_are_said_to_be() -> None:
 class World:
     """A registry that does anything at all, driven by choices."""
 
-    def __init__(self, size: int, have: Sequence[Range], choices: random.Random) -> None:
+    def __init__(self, size: int, have: Sequence[Span], choices: random.Random) -> None:
         self.at = talk(size, have, Pace(part=50, at_once=3, tries=4, first_wait=1, stall=30, floor=5))
         self.have = list(have)
         self.size = size
@@ -387,9 +387,7 @@ class World:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 500), st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500))))
-def test_whatever_a_registry_does_it_ends_and_every_byte_is_kept_once(
-    seed: int, size: int, ranges: list[Range]
-) -> None:
+def test_whatever_a_registry_does_it_ends_and_every_byte_is_kept_once(seed: int, size: int, ranges: list[Span]) -> None:
     have = [(start, min(end, size)) for start, end in merged(ranges) if start < size]
     world = World(size, have, random.Random(seed))
     for _ in range(5000):
@@ -402,5 +400,5 @@ def test_whatever_a_registry_does_it_ends_and_every_byte_is_kept_once(
         assert all(end <= start for (_, end), (start, _) in pairwise(kept))
         assert not any(start < e and s < end for start, end in kept for s, e in have)
         if isinstance(world.end, Finish):
-            assert gaps([*have, *kept], size) == []
+            assert gaps([*have, *kept], size) == ()
             assert world.at.planner.completed == size

@@ -6,8 +6,7 @@ from contextlib import aclosing
 import pytest
 from tests.awaited import awaited
 
-from localmodels.core.catalog import Digest
-from localmodels.registry.disk import Blob
+from localmodels.core.catalog import Blob, Digest
 from localmodels.registry.download import uninterrupted
 from localmodels.registry.progress import Board, Progress, together
 

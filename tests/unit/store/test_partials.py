@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,10 @@ from tests.unit.store.written import WEIGHTS, blob, blobs, digest, leftovers
 from localmodels.core.errors import Conflict, ContentMismatch, InvalidValue, ModelDamaged
 from localmodels.store.leases import Lease
 from localmodels.store.model_store import ModelStore
-from localmodels.store.partials import Partial, Span, gaps, merged, read_journal
+from localmodels.store.partials import Partial, read_journal
 
 SIZE = len(WEIGHTS)
 WANTED = digest(WEIGHTS)
-SPANS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=8)
 
 
 @pytest.fixture
@@ -44,15 +42,6 @@ def journal_path(store: ModelStore) -> Path:
 def bring(partial: Partial, start: int, end: int) -> None:
     partial.write(start, WEIGHTS[start:end])
     partial.finish(start, end - start)
-
-
-@given(SPANS)
-def test_merging_and_gaps_are_sets_of_bytes(spans: list[Span]) -> None:
-    covered = {at for start, end in spans for at in range(start, end)}
-    whole = merged(spans)
-    assert {at for start, end in whole for at in range(start, end)} == covered
-    assert all(one[1] < other[0] for one, other in pairwise(whole))
-    assert {at for start, end in gaps(spans, 40) for at in range(start, end)} == set(range(40)) - covered
 
 
 def test_parts_come_in_any_order(store: ModelStore, lease: Lease) -> None:

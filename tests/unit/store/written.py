@@ -8,8 +8,7 @@ import os
 import time
 from pathlib import Path
 
-from localmodels.core.catalog import Digest, ModelName
-from localmodels.store.blobs import Blob
+from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.store.model_store import ModelStore
 
 NAME = ModelName.parse("tiny:1b")

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localmodels.registry.disk import gaps, merged
+from localmodels.core.spans import gaps, merged
 
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)))
 
@@ -26,4 +26,4 @@ def test_gaps_are_what_is_left(ranges: list[tuple[int, int]], size: int) -> None
         at for start, end in ranges for at in range(start, end)
     }
     assert all(start < end for start, end in found)
-    assert found == sorted(found)
+    assert list(found) == sorted(found)
