@@ -112,6 +112,16 @@ def test_copies_and_deletions(client: ollama.Client, uploaded: str) -> None:
         client.generate("one", "a")
 
 
+def test_the_last_name_takes_its_files_along(client: ollama.Client, served: Served, tmp_path: Path) -> None:
+    lonely = client.create_blob(write_random_model(tmp_path / "lonely.gguf", seed=7))
+    client.create("first", files={"a.gguf": lonely})
+    client.copy("first", "second")
+    client.delete("first")
+    assert httpx2.head(f"{served.url}/api/blobs/{lonely}").status_code == 200
+    client.delete("second")
+    assert httpx2.head(f"{served.url}/api/blobs/{lonely}").status_code == 404
+
+
 def test_what_is_not_ours_is_not_deleted(client: ollama.Client, file: Path) -> None:
     for name in ("named", "localmodels"):
         with pytest.raises(ollama.ResponseError) as refused:
