@@ -117,22 +117,19 @@ def test_the_health_names_the_default_model(served: Served) -> None:
     assert health["default_model"] == "tiny:latest"
 
 
+def endlessly(connection: socket.socket) -> None:
+    """Sends 100 MB."""
+    for _ in range(10_000):
+        connection.sendall(b"a" * 10_000)
+
+
 def test_a_head_without_an_end_is_cut_off(served: Served) -> None:
     host, _, port = served.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
-        answer = b""
-        try:
-            for _ in range(1000):
-                connection.sendall(b"a" * 10_000)
-        except OSError:
-            pass  # it is closed while we still send
-        try:
-            while data := connection.recv(4096):
-                answer += data
-        except OSError:
-            pass
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+        # It is closed while we still send; whether its last words arrive first is the network's business.
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            endlessly(connection)
     assert served.get("/api/version").status_code == 200
 
 

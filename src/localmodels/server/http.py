@@ -12,7 +12,7 @@ from math import ceil
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 log = logging.getLogger(__name__)
 
@@ -21,30 +21,55 @@ TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's, but for heads that do not end: it gathers them for ever."""
+    """uvicorn's, but for heads, chunk sizes and trailers that do not end: it and its parser gather them for ever."""
 
-    _head = 0
-    _in_head = True
+    _fruitless = 0  # bytes that came since the last that meant something: a whole head, some of a body
+    _head = 0  # bytes of the names and values of this head
+    _refused = False
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a request."""
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MOST_HEAD + len(data) or (len(data) > MOST_HEAD and b"\r\n\r\n" not in data[:MOST_HEAD]):
-                self.transport.write(TOO_LARGE)
-                self.transport.close()
-                return
+        if self._refused:
+            return
+        self._fruitless += len(data)
         super().data_received(data)
+        if self._fruitless > MOST_HEAD:
+            self._refuse()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One line of the head; trailers, which end up here too, are bounded by what leads to nothing."""
+        self._head += len(name) + len(value)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        self._in_head = False
+        if self._head > MOST_HEAD:
+            self._refuse()
+            return
+        self._fruitless = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body."""
+        self._fruitless = 0
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is whole; what comes next is another head."""
-        self._in_head, self._head = True, 0
-        super().on_message_complete()
+        self._fruitless = self._head = 0
+        if not self._refused:
+            super().on_message_complete()
+
+    def _refuse(self) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        # Where an answer is under way, no other can be said.
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.write(TOO_LARGE)
+        self.transport.close()
 
 
 class HttpServer(uvicorn.Server):
