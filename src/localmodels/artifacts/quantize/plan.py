@@ -1,0 +1,187 @@
+"""What quantising a file comes to, before anything is computed: each tensor's new type and place, and the size.
+
+The rule: whatever can be refused is refused here, so that the work itself fails only where weights are broken. Both
+sides make the same plan of the same file: the parent to know the size, the child to do it.
+
+The new file has the old one's metadata, byte for byte and in order, but for ``general.file_type`` and
+``general.quantization_version``, which end it, and the marks of a split. Its tensors are in llama.cpp's order, padded
+to the old file's alignment.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from localmodels.artifacts.gguf import MAGIC, read_header, read_spans
+from localmodels.artifacts.gguf_header import Header, TensorInfo, WeightType
+from localmodels.artifacts.quantize.file_types import NUMBERS, FileType, is_quantized, weight_type
+from localmodels.artifacts.quantize.mixing import mixed
+from localmodels.artifacts.quantize.untouched import dimensions, is_kept
+from localmodels.core.errors import Unsupported
+from localmodels.core.spans import Span, merged
+
+GGUF_VERSION = 3
+QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION: of the layout of blocks
+REPLACED = ("general.file_type", "general.quantization_version")
+OF_A_SPLIT = ("split.no", "split.count", "split.tensors.count")
+
+_U32 = 4  # the number of that type in metadata
+# Below these a matrix that was quantised without an importance matrix is noise (llama.cpp refuses, too).
+NEED_A_MATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
+SPARED = frozenset({"token_embd.weight", "per_layer_token_embd.weight", "output.weight"})
+READABLE = frozenset({"F32", "F16", "BF16"})
+
+
+class Placed(Struct, frozen=True):
+    """A tensor of the new file.
+
+    Attributes:
+        source: as it is in the old file.
+        type: what it becomes.
+        offset: of its first byte, from the start of the weights.
+        size: bytes, and ``padding`` zeros after them.
+    """
+
+    source: TensorInfo
+    type: WeightType
+    offset: int
+    size: int
+    padding: int
+
+    @property
+    def is_copied(self) -> bool:
+        """It is of this type already."""
+        return self.source.type == self.type
+
+
+class Plan(Struct, frozen=True):
+    """A file to be made of another.
+
+    Attributes:
+        head: everything before the weights: bytes, and spans of the old file that are kept.
+        tensors: in the order of the new file.
+        size: bytes of the new file.
+    """
+
+    target: FileType
+    head: tuple[bytes | Span, ...]
+    tensors: tuple[Placed, ...]
+    size: int
+
+    @property
+    def changes(self) -> bool:
+        """Is there anything to compute?"""
+        return any(not tensor.is_copied for tensor in self.tensors)
+
+
+def plan(path: Path | str, target: FileType, *, requantize: bool = False) -> Plan:
+    """The plan for one GGUF file.
+
+    Args:
+        path: of a model in one piece.
+        target: what it is to become.
+        requantize: weights that are quantised already may be quantised again, which costs quality twice.
+
+    Raises:
+        ModelDamaged: the file cannot be read, or is not a sound GGUF file.
+        Unsupported: it cannot become this; says why, and what can be done instead.
+    """
+    header = read_header(path)
+    return planned(header, read_spans(path), target, requantize=requantize)
+
+
+def planned(header: Header, pairs: Mapping[str, Span], target: FileType, *, requantize: bool = False) -> Plan:
+    """The plan for a file with this header, whose metadata pairs stand at these places. Pure.
+
+    Raises:
+        Unsupported: as :func:`plan`.
+    """
+    _expect_model(header)
+    tensors = []
+    due = 0
+    for source, name in mixed(header, target):
+        form = weight_type(name)
+        size = source.count // form.block * form.size
+        tensors.append(Placed(source, form, due, size, -size % header.alignment))
+        due += size + tensors[-1].padding
+    for tensor in tensors:
+        _check(tensor, header.architecture, target, requantize=requantize)
+    head = _head(pairs, tensors, target)
+    before = sum(len(part) if isinstance(part, bytes) else part[1] - part[0] for part in head)
+    fill = -before % header.alignment
+    return Plan(
+        target=target,
+        head=(*head, bytes(fill)),
+        tensors=tuple(tensors),
+        size=before + fill + due,
+    )
+
+
+# What is refused
+
+
+def _expect_model(header: Header) -> None:
+    kind = "an adapter" if header.is_adapter else "a projector" if header.is_projector else ""
+    if kind:
+        raise Unsupported(f"{header.name}: only models are quantized, and this is {kind}", param="quantize")
+    if header.parts > 1:
+        raise Unsupported(f"{header.name}: a model in several files has to be merged first", param="quantize")
+    if all(is_kept(tensor, header.architecture) for tensor in header.tensors):
+        raise Unsupported(f"{header.name}: there are no weights in it that could be quantized", param="quantize")
+
+
+def _check(tensor: Placed, architecture: str, target: FileType, *, requantize: bool) -> None:
+    source = tensor.source
+    if _needs_matrix(tensor, target) and not is_kept(source, architecture):
+        raise Unsupported(
+            f"{target.name} needs an importance matrix: it would make {source.name!r} {tensor.type.name}, which is "
+            f"noise without one; IQ3_M, Q2_K and whatever is larger do without",
+            param="quantize",
+        )
+    if tensor.is_copied or source.type.name in READABLE:
+        return
+    if not is_quantized(source.type) or not source.type.runs:
+        raise Unsupported(f"tensor {source.name!r} is of type {source.type.name}, not of weights", param="quantize")
+    if not requantize:
+        raise Unsupported(
+            f"quantization is only supported for F16, BF16 and F32 models: tensor {source.name!r} is "
+            f"{source.type.name} already, and cannot become {tensor.type.name}; take the model that it was made of",
+            param="quantize",
+        )
+
+
+def _needs_matrix(tensor: Placed, target: FileType) -> bool:
+    if tensor.source.name in SPARED:
+        return False
+    return tensor.type.name in NEED_A_MATRIX or (target.name == "Q2_K_S" and tensor.type.name == "Q2_K")
+
+
+# The head
+
+
+def _head(pairs: Mapping[str, Span], tensors: Iterable[Placed], target: FileType) -> list[bytes | Span]:
+    kept = [span for key, span in pairs.items() if key not in REPLACED and key not in OF_A_SPLIT]
+    infos = [_info(tensor) for tensor in tensors]
+    counts = struct.pack("<IQQ", GGUF_VERSION, len(infos), len(kept) + len(REPLACED))
+    version = _pair("general.quantization_version", QUANTIZATION_VERSION)
+    number = _pair("general.file_type", target.number)
+    return [MAGIC + counts, *merged(kept), version + number + b"".join(infos)]
+
+
+def _pair(key: str, value: int) -> bytes:
+    return _string(key) + struct.pack("<II", _U32, value)
+
+
+def _info(tensor: Placed) -> bytes:
+    shape = dimensions(tensor.source)
+    sizes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+    return _string(tensor.source.name) + sizes + struct.pack("<IQ", NUMBERS[tensor.type.name], tensor.offset)
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()
+    return struct.pack("<Q", len(raw)) + raw
