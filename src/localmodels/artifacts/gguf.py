@@ -22,7 +22,7 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn
 
@@ -31,6 +31,7 @@ from msgspec import Struct, structs
 from localmodels.artifacts.gguf_header import MIDDLE_FILLERS, WEIGHT_TYPES, Array, Header, TensorInfo, Value
 from localmodels.artifacts.gguf_rules import complaint
 from localmodels.core.errors import ModelDamaged
+from localmodels.core.spans import Span
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -88,10 +89,27 @@ def read_header(path: Path | str) -> Header:
     Raises:
         ModelDamaged: the file cannot be read, is not a sound GGUF file, or would bring the engine down.
     """
-    files = parts(path)
-    headers = [_read(file) for file in files]
-    count = headers[0].metadata.get("split.count", 0)
-    whole = _joined(headers) if len(files) > 1 or count not in {0, 1} else headers[0]
+    return join([read_part(file) for file in parts(path)])
+
+
+def read_part(path: Path | str) -> Header:
+    """The same of one file alone, which may be a part of a split model; nobody asks what llama.cpp would make of it.
+
+    Raises:
+        ModelDamaged: the file cannot be read, or is not a sound GGUF file.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        return _Parser(_Reader(file, path.name, _size(file, path.name))).header()
+
+
+def join(headers: Sequence[Header]) -> Header:
+    """One header for all files of a model, in order, after checking that llama.cpp can live with it.
+
+    Raises:
+        ModelDamaged: they are not all parts of one model, or it would bring the engine down.
+    """
+    whole = headers[0] if len(headers) == 1 and headers[0].split is None else _joined(headers)
     wrong = complaint(whole)
     if wrong:
         raise ModelDamaged(f"{whole.name}: {wrong}")
@@ -137,7 +155,7 @@ def _part_name(match: re.Match[str], number: int) -> str:
     return f"{match['stem']}-{number:05}-of-{match['count']}.gguf"
 
 
-def _joined(headers: list[Header]) -> Header:
+def _joined(headers: Sequence[Header]) -> Header:
     """One header for the files of a split model, each of which must say so itself."""
     first = headers[0]
     for number, header in enumerate(headers):
@@ -154,9 +172,17 @@ def _joined(headers: list[Header]) -> Header:
     return structs.replace(first, tensors=tuple(tensors), file_size=size, parts=len(headers))
 
 
-def _read(path: Path) -> Header:
+def read_spans(path: Path | str) -> dict[str, Span]:
+    """Where each pair of the metadata lies in a file: by key its first byte and one past its last.
+
+    Raises:
+        ModelDamaged: the file cannot be read, or is not a sound GGUF file.
+    """
+    path = Path(path)
     with _opened(path) as file:
-        return _Parser(_Reader(file, path.name, _size(file, path.name))).header()
+        parser = _Parser(_Reader(file, path.name, _size(file, path.name)))
+        parser.header()
+        return parser.spans
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -292,6 +318,7 @@ class _Parser:
         self._text_left = MOST_TEXT
         self._strings_left = MOST_STRINGS
         self._vocabulary = _Vocabulary()
+        self.spans: dict[str, Span] = {}  # of the metadata's pairs
 
     def header(self) -> Header:
         reader = self._reader
@@ -336,10 +363,12 @@ class _Parser:
     def _metadata(self, count: int) -> dict[str, Value]:
         metadata: dict[str, Value] = {}
         for index in range(count):
+            start = self._reader.position
             key = self._key(f"key {index}")
             if key in metadata:
                 self._reader.damaged(f"key {key!r:.80} is there twice")
             metadata[key] = self._value(key, self._reader.number(_U32, f"the type of key {key!r:.80}"))
+            self.spans[key] = (start, self._reader.position)
         return metadata
 
     def _key(self, what: str, longest: int = 2**16 - 1) -> str:
@@ -462,4 +491,14 @@ class _Parser:
         return tuple(placed)
 
 
-__all__ = ["Array", "Header", "TensorInfo", "parts", "read_array", "read_header"]
+__all__ = [
+    "Array",
+    "Header",
+    "TensorInfo",
+    "join",
+    "parts",
+    "read_array",
+    "read_header",
+    "read_part",
+    "read_spans",
+]

@@ -207,6 +207,14 @@ class Header(Struct, frozen=True):
         """The eyes (or ears) of a model, to be loaded beside it."""
         return self.architecture == "clip"
 
+    @property
+    def split(self) -> tuple[int, int] | None:
+        """Which part of a split model the file says it is, from 0, and of how many; None for a file that is whole."""
+        number, count = self.metadata.get("split.no"), self.metadata.get("split.count", 0)
+        if count in {0, 1}:
+            return None
+        return (number if isinstance(number, int) else -1, count if isinstance(count, int) else -1)
+
     # Sizes
 
     @property
