@@ -35,6 +35,7 @@ class ChatTemplate(Struct, frozen=True):
         opening: renders it up to the answer; for templates of one exchange.
         thinking_tags: what stands before and after the model's thoughts; both empty if the template shows none.
         tool_tag: with what a tool call of the model begins; ``{`` if calls are bare JSON.
+        tool_texts: what the template puts before a tool call, and after it.
     """
 
     source: str
@@ -43,6 +44,7 @@ class ChatTemplate(Struct, frozen=True):
     opening: Program
     thinking_tags: tuple[str, str]
     tool_tag: str
+    tool_texts: tuple[str, str]
 
     @property
     def reads_messages(self) -> bool:
@@ -84,6 +86,7 @@ def read_chat_template(source: str) -> ChatTemplate:
         opening=Program(anatomy.up_to_answer(tree)),
         thinking_tags=anatomy.thinking_tags(tree),
         tool_tag=anatomy.tool_tag(tree),
+        tool_texts=anatomy.around_calls(tree),
     )
 
 

@@ -8,6 +8,7 @@ asked for bare arguments, the built-in model gets them wrong. The tools stand in
 from __future__ import annotations
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -19,6 +20,8 @@ from localmodels.dialects.protocol import EventReader
 from localmodels.dialects.strict_json import encode
 
 NAME = "tool_call"
+# Under these keys of a schema stand values, not schemas.
+_DATA = frozenset({"const", "enum", "default", "examples"})
 
 
 class _Call(Struct):
@@ -34,33 +37,55 @@ def forced(request: ChatRequest) -> tuple[Tool, ...]:
     mode, name = request.tool_choice.mode, request.tool_choice.name
     if mode == "function":
         return tuple(tool for tool in request.tools if tool.name == name)
-    # A reference points from the root of its schema, which a choice of several would move.
-    movable = len(request.tools) == 1 or not any(b'"$ref"' in encode(tool.parameters) for tool in request.tools)
-    return request.tools if mode == "required" and movable else ()
+    return request.tools if mode == "required" else ()
 
 
 def shape(tools: tuple[Tool, ...]) -> Format:
     """The JSON that says a call of one of them."""
+    definitions: dict[str, object] = {}
     calls = [
         {
             "type": "object",
-            "properties": {"name": {"const": tool.name}, "arguments": _arguments(tool)},
+            "properties": {"name": {"const": tool.name}, "arguments": _arguments(tool, definitions)},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
         for tool in tools
     ]
-    return Format(calls[0] if len(calls) == 1 else {"anyOf": calls}, NAME)
+    call = calls[0] if len(calls) == 1 else {"anyOf": calls}
+    return Format({**call, "$defs": definitions} if definitions else call, NAME)
 
 
-def _arguments(tool: Tool) -> dict[str, object]:
-    return dict(tool.parameters) if tool.parameters else {"type": "object", "additionalProperties": False}
+def _arguments(tool: Tool, definitions: dict[str, object]) -> dict[str, object]:
+    """The schema of a tool's arguments. One that points into itself is put among the definitions."""
+    if not tool.parameters:
+        return {"type": "object", "additionalProperties": False}
+    parameters = dict(tool.parameters)
+    if b'"$ref"' not in encode(parameters):
+        return parameters
+    place = f"#/$defs/tool{len(definitions)}"
+    definitions[f"tool{len(definitions)}"] = _moved(parameters, place)
+    return {"$ref": place}
+
+
+def _moved(schema: Any, place: str) -> Any:
+    """A schema whose references, which point from its root, find what they mean when the root is at ``place``."""
+    if isinstance(schema, list):
+        return [_moved(item, place) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: place + value[1:]
+        if key == "$ref" and isinstance(value, str) and value.startswith("#")
+        else value
+        if key in _DATA
+        else _moved(value, place)
+        for key, value in schema.items()
+    }
 
 
 class CallReader:
-    """Reads the JSON that :func:`shape` asked for as a tool call, which is handed on whole.
-
-    What breaks off in the middle is told as text, never as a call.
+    """Reads the JSON that :func:`shape` asked for as a tool call.
 
     Args:
         reader: of the answer that carries the JSON.
@@ -68,17 +93,28 @@ class CallReader:
 
     def __init__(self, reader: EventReader) -> None:
         self._reader = reader
-        self._text: list[str] = []
+        self._call = ForcedCall()
 
     def feed(self, data: bytes) -> list[Event]:
         """The events completed by these bytes."""
-        return [read for event in self._reader.feed(data) for read in self._read(event)]
+        return [read for event in self._reader.feed(data) for read in self._call.read(event)]
 
     def close(self) -> None:
         """Tells that the connection ended."""
         self._reader.close()
 
-    def _read(self, event: Event) -> list[Event]:
+
+class ForcedCall:
+    """Makes a tool call of the events that carry its JSON; it is handed on whole.
+
+    What breaks off in the middle is told as text, never as a call.
+    """
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+
+    def read(self, event: Event) -> list[Event]:
+        """What is certain after this event."""
         if isinstance(event, Done):
             return self._end(event)
         self._text.append(event.text)
@@ -88,8 +124,8 @@ class CallReader:
         text = "".join(self._text)
         try:
             call = _CALL.decode(text)
-        except msgspec.DecodeError:
+            arguments = json.dumps(json.loads(bytes(call.arguments)), ensure_ascii=False)
+        except (msgspec.DecodeError, ValueError, RecursionError):  # broken off, endless digits, endless brackets
             return [Chunk(text), done] if text else [done]
-        arguments = json.dumps(json.loads(bytes(call.arguments)), ensure_ascii=False)
         delta = ToolCallDelta(0, f"call_{uuid4().hex[:24]}", call.name, arguments)
         return [Chunk(tool_calls=(delta,)), replace(done, reason="tool_calls") if done.reason == "stop" else done]

@@ -250,3 +250,23 @@ def test_every_text_reaches_the_prompt(turns: list[Message]) -> None:
 def test_the_last_question_and_the_answer_begun_end_the_prompt(turns: list[Message]) -> None:
     begun = (user("Q?"), assistant("and so"))
     assert chat("<{{ .System }}>{{ .Prompt }}:{{ .Response }}!", *turns, *begun).endswith("Q?:and so")
+
+
+@pytest.mark.parametrize(
+    ("calls", "texts"),
+    [
+        ("<call>{{ range .ToolCalls }}{{ .Function.Name }}}\n{{ end }}</call>", ("<call>", "}\n</call>")),
+        ("{{ range .ToolCalls }}<call>{{ .Function.Name }}}\n</call>{{ end }}", ("<call>", "}\n</call>")),
+        ("[CALLS] [{{ range .ToolCalls }}{{ .Function.Name }}{{ end }}]</s>", ("[CALLS] [", "]</s>")),
+        ("<s>{{ range .ToolCalls }}<c>{{ .ID }}<a>{{ .Function.Name }}<z>{{ end }}</s>", ("<s><c>", "<z></s>")),
+        (
+            "{{ if .Content }}<one>{{ else }}<other>{{ end }}{{ range .ToolCalls }}{{ .ID }}{{ end }}",
+            ("<one><other>", ""),
+        ),
+        ("<call>", ("<call>", "")),
+    ],
+)
+def test_what_stands_around_a_call(calls: str, texts: tuple[str, str]) -> None:
+    source = f"{{{{ range .Messages }}}}{{{{ if .ToolCalls }}}}{calls}{{{{ end }}}}<end>{{{{ end }}}}"
+    assert read_chat_template(source).tool_texts == texts
+    assert read_chat_template("{{ .Prompt }}").tool_texts == ("", "")

@@ -64,11 +64,53 @@ def test_any_of_several_may_be_called() -> None:
     assert [call["properties"]["name"]["const"] for call in found["anyOf"]] == ["weather", "now"]  # type: ignore[attr-defined]
 
 
-def test_a_reference_is_not_moved() -> None:
-    pointing = Tool("p", "", {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {}}})
-    assert forced(ask("required", pointing)) == (pointing,)
-    assert forced(ask("required", pointing, NOW)) == ()
-    assert msgspec.json.decode(DIALECT.write_chat(ask("required", pointing, NOW)))["tool_choice"] == "required"
+PLACE = {
+    "type": "object",
+    "properties": {
+        "home": {"$ref": "#/$defs/Address"},
+        "more": {"type": "array", "items": {"$ref": "#/$defs/Address"}},
+        "inner": {"$ref": "#"},
+        "$ref": {"type": "string", "default": {"$ref": "#/is data"}},
+    },
+    "$defs": {"Address": {"type": "object", "properties": {"street": {"type": "string"}}}},
+}
+
+
+def resolved(node: object, root: dict[str, object], depth: int = 3) -> object:
+    """The schema with its references replaced by what they point at, ``depth`` levels of them."""
+    if isinstance(node, list):
+        return [resolved(item, root, depth) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if isinstance(node.get("$ref"), str):
+        target: object = root
+        for step in node["$ref"].removeprefix("#").split("/")[1:]:
+            assert isinstance(target, dict)
+            target = target[step]
+        return resolved(target, root, depth - 1) if depth else ...
+    return {key: value if key == "default" else resolved(value, root, depth) for key, value in node.items()}
+
+
+@pytest.mark.parametrize("tools", [(Tool("p", "", PLACE),), (Tool("p", "", PLACE), NOW, Tool("q", "", PLACE), WEATHER)])
+@pytest.mark.parametrize("mode", ["required", "function"])
+def test_references_of_a_tool_find_what_they_mean(mode: str, tools: tuple[Tool, ...]) -> None:
+    root = schema(ask(mode, *tools, name="p"))
+    calls = root.get("anyOf", [root])
+    assert isinstance(calls, list)
+    wanted = {tool.name: tool.parameters for tool in tools}
+    for call in calls:
+        name, arguments = call["properties"]["name"]["const"], call["properties"]["arguments"]
+        if parameters := wanted[name]:
+            given = resolved(arguments, root, depth=4 if "$ref" in arguments else 3)
+            without = {key: value for key, value in given.items() if key != "$defs"}  # type: ignore[attr-defined]
+            assert without == {k: v for k, v in resolved(parameters, parameters).items() if k != "$defs"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("arguments", ["[" * 5000, '{"a": ' + "9" * 5000 + "}", '{"a": ' * 3000])
+def test_arguments_without_an_end_are_no_call(arguments: str) -> None:
+    said = f'{{"name": "now", "arguments": {arguments}}}'
+    answer = answered(ask("required", NOW), said, reason="length").answer()
+    assert (answer.tool_calls, answer.text) == ((), said)
 
 
 @given(

@@ -215,6 +215,32 @@ def tool_tag(tree: Tree) -> str:
     return tag or "{"
 
 
+def around_calls(tree: Tree) -> tuple[str, str]:
+    """The texts of the block for tool calls before its first action and after its last. Ollama has no use for them."""
+    pieces = list(_pieces(_calls(tree.main.body)))
+    actions = [place for place, piece in enumerate(pieces) if piece is None]
+    first, last = (actions[0], actions[-1]) if actions else (len(pieces), len(pieces))
+    return "".join(filter(None, pieces[:first])), "".join(filter(None, pieces[last:]))
+
+
+def _pieces(body: Body | None) -> Iterator[str | None]:
+    """The texts of a body from first to last, through all its blocks; None for an action."""
+    for node in body.nodes if body else ():
+        match node:
+            case Text(text):
+                yield text
+            case Action():
+                yield None
+            case Branch(_, arms, otherwise):
+                for inner in (*(arm.body for arm in arms), otherwise):
+                    yield from _pieces(inner)
+            case Range(_, inner, otherwise):
+                yield from _pieces(inner)
+                yield from _pieces(otherwise)
+            case _:
+                pass
+
+
 def _calls(body: Body | None) -> Body | None:
     """What follows from the first condition on ``.ToolCalls``."""
     for node in body.nodes if body else ():
