@@ -152,8 +152,8 @@ def _lines(name: str, value: Any) -> Iterator[str]:
 # Reading
 
 
-class _Command(Struct, frozen=True):
-    """One command: ``word`` is the name of a parameter or the role of a message."""
+class Command(Struct, frozen=True):
+    """One command: ``word`` is the name of a parameter or the role of a message, ``line`` is where it begins."""
 
     line: int
     command: str
@@ -171,15 +171,34 @@ def read_modelfile(source: bytes | str) -> Modelfile:
         InvalidRequest: not a Modelfile; names the line.
         InvalidValue: a parameter's value has the wrong type or lies outside its range; names the line.
     """
+    return assembled(read_commands(source))
+
+
+def read_commands(source: bytes | str) -> tuple[Command, ...]:
+    """The commands of a Modelfile in its order; among them is a FROM.
+
+    Raises:
+        TooLarge: more than 1 MiB.
+        InvalidRequest: not a Modelfile; names the line.
+    """
     size = len(source.encode("utf-8", "surrogatepass")) if isinstance(source, str) else len(source)
     if size > MOST_BYTES:
         raise TooLarge(f"a Modelfile may have {MOST_BYTES >> 20} MiB at most, not {size} bytes", param="modelfile")
     commands = tuple(_Reader(_decoded(source)).commands())
+    if not any(one.command == "from" for one in commands):
+        raise InvalidRequest("the Modelfile has no FROM line; expected 'FROM' and a model", param="modelfile")
+    return commands
+
+
+def assembled(commands: tuple[Command, ...]) -> Modelfile:
+    """The model that commands describe; what stands twice counts as Ollama counts it.
+
+    Raises:
+        InvalidValue: a parameter's value has the wrong type or lies outside its range; names the line.
+    """
     texts: dict[str, list[str]] = {}
     for one in commands:
         texts.setdefault(one.command, []).append(one.value)
-    if "from" not in texts:
-        raise InvalidRequest("the Modelfile has no FROM line; expected 'FROM' and a model", param="modelfile")
     return Modelfile(
         models=tuple(texts["from"]),
         adapters=tuple(texts.get("adapter", ())),
@@ -211,14 +230,14 @@ class _Reader:
         self._lines = [match.groups() for match in _LINE.finditer(text)]
         self._at = 0
 
-    def commands(self) -> Iterator[_Command]:
+    def commands(self) -> Iterator[Command]:
         while self._at < len(self._lines):
             text = self._lines[self._at][0].lstrip(" \t")
             if text and not text.startswith("#"):
                 yield self._command(text)
             self._at += 1
 
-    def _command(self, text: str) -> _Command:
+    def _command(self, text: str) -> Command:
         line = self._at + 1
         written, rest = _split(text)
         command = written.lower()
@@ -233,7 +252,7 @@ class _Reader:
             raise _refusal(line, f"{written[:40]} {word[:40]}".rstrip() + " has no value")
         value = self._value(rest)
         check_value = _VALUES.get(command)
-        return _Command(line, command, check_value(line, value) if check_value else value, word)
+        return Command(line, command, check_value(line, value) if check_value else value, word)
 
     def _value(self, rest: str) -> str:
         """The value that begins on this line; moves on to the line on which it ends."""
@@ -292,9 +311,9 @@ _VALUES: Mapping[str, Callable[[int, str], str]] = {"from": _check_model, "requi
 # Parameters
 
 
-def _parameters(commands: tuple[_Command, ...]) -> tuple[tuple[str, Any], ...]:
+def _parameters(commands: tuple[Command, ...]) -> tuple[tuple[str, Any], ...]:
     """Name and value of each parameter, in the order of their first lines."""
-    grouped: dict[str, list[_Command]] = {}
+    grouped: dict[str, list[Command]] = {}
     for one in commands:
         if one.command == "parameter":
             grouped.setdefault(one.word, []).append(one)
@@ -302,7 +321,7 @@ def _parameters(commands: tuple[_Command, ...]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value) for name, value in values if value != ())
 
 
-def _parameter(name: str, lines: list[_Command]) -> Any:
+def _parameter(name: str, lines: list[Command]) -> Any:
     """The value: of several lines all, for texts and for what is not known here, else the last."""
     texts = tuple(one.value for one in lines)
     option = OPTIONS.get(name)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+
+# Parameters that today's or an earlier Ollama knows and our engine has no use for: kept and shown, never heeded.
+KEPT_PARAMETERS = frozenset({
+    "draft_num_predict", "f16_kv", "logits_all", "low_vram", "num_gqa", "num_keep", "numa", "penalize_newline",
+    "rope_frequency_base", "rope_frequency_scale", "tfs_z", "use_mlock", "vocab_only",
+})  # fmt: skip
 
 SUCCESS = "success"
 """The status that ends a stream of progress: all that was asked is done and durable."""
@@ -17,13 +24,21 @@ class Progress(Struct, frozen=True):
         status: in Ollama's words, which its clients show: ``pulling manifest``, ``pulling 797b70c4edf8``,
             ``verifying sha256 digest``, ``writing manifest``, ``success``.
         digest: of the blob that the step is about, ``sha256:…``; empty if it is about none.
-        total: bytes of that blob; ``completed`` of them are done.
+        total: bytes of what the status names; ``completed`` of them are done. 0 when nothing is counted.
     """
 
     status: str
     digest: str = ""
     total: int = 0
     completed: int = 0
+
+
+Watcher = Callable[[Progress], object]
+"""Whoever wants to know how far a long operation is, called with each step."""
+
+
+def unwatched(step: Progress) -> None:
+    """Nobody wants to know."""
 
 
 class PullRequest(Struct, frozen=True):
@@ -67,8 +82,9 @@ class CreateRequest(Struct, frozen=True):
         messages: role and text of the turns that every conversation begins with; None leaves what the base has.
         license: None leaves what the base has.
         quantize: type in llama.cpp's words, such as ``Q4_K_M``; empty leaves the weights as they are.
-        requires: least version of Ollama that the model needs; kept for Ollama, not heeded here.
-        modelfile: the whole recipe as text instead of the fields above (seed 004).
+        renderer, parser: Ollama's names for code that lays out prompts and reads answers; empty leaves what the base
+            has. Like ``requires``, the least version of Ollama that the model needs, kept for Ollama, not heeded here.
+        modelfile: the recipe as text (seed 004), for what the fields above leave open.
     """
 
     model: str
@@ -81,6 +97,8 @@ class CreateRequest(Struct, frozen=True):
     messages: tuple[tuple[str, str], ...] | None = None
     license: tuple[str, ...] | None = None
     quantize: str = ""
+    renderer: str = ""
+    parser: str = ""
     requires: str = ""
     modelfile: str = ""
     stream: bool = True
