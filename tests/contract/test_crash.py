@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tools.crash.operations import OPERATIONS
 from tools.crash.plain import DEFECTS
-from tools.crash.scenes import SCENES
 from tools.crash.sweep import Violation, attempt, chosen, points
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here")
@@ -42,10 +42,10 @@ def first(stock: str, operation: str, work: Path) -> Violation | None:
     return None
 
 
-@pytest.mark.parametrize("operation", SCENES)
+@pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("errors", [False, True], ids=["kills", "errors"])
 def test_a_few_points_of_every_operation(operation: str, errors: bool, tmp_path: Path) -> None:
-    found, shown = points("Product", operation, errors=errors, work=tmp_path)
+    found, shown = points(OPERATIONS[operation], operation, errors=errors, work=tmp_path)
     assert shown == []
     assert len(found) > 50
     tried = map(partial(attempt, work=tmp_path), chosen(found, 12, seed=1))

@@ -11,7 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from tools.crash.plain import DEFECTS, STOCKS
+from tools.crash.operations import OPERATIONS, STOCKS
+from tools.crash.plain import DEFECTS
 from tools.crash.power import Disk, cut_after, cut_at
 from tools.crash.scenes import SCENES
 from tools.crash.sweep import Point, Violation, chosen, clear_room, points, room, sweep, twice
@@ -27,8 +28,8 @@ def main() -> int:
     parser.add_argument("--twice", action="store_true", help="kill the repetition too, at another call")
     parser.add_argument("--defects", action="store_true", help="known defects instead; each must be caught")
     parser.add_argument("--power", action="store_true", help="cut the power instead (needs root, loop devices, ext4)")
-    parser.add_argument("--stock", default="Product", choices=STOCKS, help="what --power tries")
-    parser.add_argument("--operations", default=",".join(SCENES), help="comma-separated; all by default")
+    parser.add_argument("--stock", choices=STOCKS, help="what --power tries instead of the product")
+    parser.add_argument("--operations", default=",".join(OPERATIONS), help="comma-separated; all by default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -48,7 +49,7 @@ def _product(asked: argparse.Namespace, work: Path, pool: ProcessPoolExecutor) -
     found: list[Point] = []
     broken: list[Violation] = []
     for operation in asked.operations.split(","):
-        more, shown = points("Product", operation, errors=asked.errors, work=work)
+        more, shown = points(OPERATIONS[operation], operation, errors=asked.errors, work=work)
         print(f"{operation}: {len(more)} points", flush=True)
         found += more
         broken += shown
@@ -71,7 +72,8 @@ def _power(asked: argparse.Namespace, work: Path, _pool: ProcessPoolExecutor) ->
     found = [
         point
         for operation in asked.operations.split(",")
-        for point in points(asked.stock, operation, errors=False, work=work)[0]
+        for point in points(asked.stock or OPERATIONS[operation], operation, errors=False, work=work)[0]
+        if asked.stock in {None, "Product", "Flows"} or operation in SCENES
     ]
     start, tried = time.monotonic(), chosen(found, asked.points, asked.seed)
     broken: list[Violation] = []
@@ -105,7 +107,7 @@ def _defects(asked: argparse.Namespace, work: Path, pool: ProcessPoolExecutor) -
 def _hunt(stock: str, asked: argparse.Namespace, work: Path, pool: ProcessPoolExecutor) -> tuple[int, list[Violation]]:
     tried = 0
     for errors in (False, True):
-        for operation in asked.operations.split(","):
+        for operation in (one for one in asked.operations.split(",") if one in SCENES):
             found, shown = points(stock, operation, errors=errors, work=work)
             if shown:
                 return tried, shown

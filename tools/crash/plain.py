@@ -23,7 +23,7 @@ from tools.crash.scenes import (
     WEIGHTS,
     digest,
 )
-from tools.crash.stocks import Product, Stock, pieces
+from tools.crash.stocks import Stock, pieces
 
 _DIGEST = re.compile(rb"sha256:([0-9a-f]{64})")
 
@@ -297,4 +297,3 @@ DEFECTS: Mapping[str, type[Stock]] = {
         Refuses,
     )
 }
-STOCKS: Mapping[str, type[Stock]] = {"Product": Product, "Plain": Plain, **DEFECTS}

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tools.crash import witness
-from tools.crash.plain import STOCKS
-from tools.crash.scenes import SCENES, write_scene
+from tools.crash.operations import STOCKS, scene_of
+from tools.crash.scenes import write_scene
 from tools.crash.sweep import Point, Violation
 from tools.crash.trace import stopped
 
@@ -79,7 +79,7 @@ def _stop(act: Callable[[], None], log: Path, point: Point, disk: Disk) -> None:
 def _tried(
     point: Point, disk: Disk, at: Path, run: Callable[[Callable[[], None], Path], None], *, acknowledged: bool
 ) -> list[Violation]:
-    scene, place = SCENES[point.operation], Path("run") / "store"
+    scene, place = scene_of(point.operation), Path("run") / "store"
     shutil.rmtree(at / "run", ignore_errors=True)
     write_scene(at / place, scene)
     if scene.litter:

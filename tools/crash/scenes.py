@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,10 +34,36 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-WEIGHTS = content("weights", 5 * PART // 2)
+def gguf(seed: str, size: int) -> bytes:
+    """A sound GGUF file of about so many bytes: a head, and one tensor of anything."""
+
+    def text(words: str) -> bytes:
+        return struct.pack("<Q", len(words)) + words.encode()
+
+    def pair(key: str, kind: int, value: bytes) -> bytes:
+        return text(key) + struct.pack("<I", kind) + value
+
+    number, string, array = 4, 8, 9  # of GGUF's types of values
+    width, most = 8, size // 32
+    pairs = [
+        pair("general.architecture", string, text("llama")),
+        *(
+            pair(f"llama.{key}", number, struct.pack("<I", value))
+            for key, value in (("block_count", 1), ("context_length", 512), ("embedding_length", width))
+        ),
+        pair("llama.attention.head_count", number, struct.pack("<I", 2)),
+        pair("tokenizer.ggml.tokens", array, struct.pack("<IQ", string, 2) + text("a") + text("b")),
+    ]
+    rows = most - 16
+    tensor = text("blk.0.ffn_up.weight") + struct.pack("<I2QIQ", 2, width, rows, 0, 0)
+    head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(pairs)) + b"".join(pairs) + tensor
+    return head + bytes(-len(head) % 32) + content(seed, 4 * width * rows)
+
+
+WEIGHTS = gguf("weights", 5 * PART // 2)
 CONFIG = b'{"model_format":"gguf","model_family":"llama"}'
 TEMPLATE = b"{{ .Prompt }}"
-OTHER = content("other", 30_000)
+OTHER = gguf("other", 30_000)
 ORPHANS = (content("orphan 1", 5_000), content("orphan 2", 70_000))
 
 
@@ -76,6 +103,8 @@ class Scene(Struct, frozen=True):
         orphans: blobs lie there that no model names.
         litter: a writer has died there.
         job: a finished file lies beside the store.
+        there: blobs that lie there beside those of the models.
+        brings: blobs that must be there once it is done.
     """
 
     before: Models
@@ -83,6 +112,8 @@ class Scene(Struct, frozen=True):
     orphans: bool = False
     litter: bool = False
     job: bool = False
+    there: tuple[bytes, ...] = ()
+    brings: tuple[bytes, ...] = ()
 
 
 _KEPT: Models = {KEPT: KEPT_MANIFEST}
@@ -102,7 +133,7 @@ SCENES: Mapping[str, Scene] = {
 def write_scene(root: Path, scene: Scene) -> None:
     """Puts a scene there; all of it a day old."""
     (root / "blobs").mkdir(parents=True)
-    data = {CONFIG, TEMPLATE, OTHER} | (set(ORPHANS) if scene.orphans else set())
+    data = {CONFIG, TEMPLATE, OTHER, *scene.there} | (set(ORPHANS) if scene.orphans else set())
     if NEW in scene.before:
         data.add(WEIGHTS)
     files = {root / "blobs" / f"sha256-{digest(one)}": one for one in data}

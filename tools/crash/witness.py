@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tools.crash.scenes import BAD, BAD_MANIFEST, ORPHANS, Models, Scene, digest
 
@@ -33,6 +33,9 @@ def broken(root: Path, scene: Scene, *, acknowledged: bool) -> Iterator[str]:
         if _BLOB.fullmatch(path.name) and digest(path.read_bytes()) != path.name.removeprefix("sha256-"):
             yield f"I3 {path.name} has another content"
     yield from _state(found, scene, acknowledged=acknowledged)
+    for data in scene.brings if acknowledged else ():
+        if not (root / "blobs" / f"sha256-{digest(data)}").exists():
+            yield "I4 a blob was said to be kept and is not there"
     bad = root / "manifests" / BAD
     if not bad.is_file() or bad.read_bytes() != BAD_MANIFEST:
         yield "I7 the damaged bystander was changed"
@@ -43,8 +46,14 @@ def unfinished(root: Path) -> Iterator[str]:
     for path in sorted(root.rglob("*")):
         place = path.relative_to(root)
         finished = place.parts[0] == "manifests" or (place.parts[0] == "blobs" and _BLOB.fullmatch(path.name))
+        finished = finished or (remembered(place) and path.suffix != ".new")
         if path.is_file() and path.name != "lock" and not finished:
             yield f"I5 {place} is left over"
+
+
+def remembered(place: PurePath) -> bool:
+    """Does a store only remember it, so that it may be lost?"""
+    return place.parts[:1] == (".localmodels",) and place.parts[1:2] in {("verified",), ("published",)}
 
 
 def uncollected(root: Path) -> Iterator[str]:

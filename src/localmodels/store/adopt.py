@@ -82,7 +82,7 @@ class BlobCopy:
         self._lease.protect(blob.digest)
         with disk_errors():
             os.fsync(self._target)
-            publish_blob(self._lease, self._file, blob.digest)
+            publish_blob(self._lease, self._file, blob.digest, self._target)
         return blob
 
     def _linked(self, source: Path) -> bool:
@@ -119,6 +119,8 @@ class BlobCopy:
         done = 0
         # What is shared is hashed as it lies in the store: the source may change meanwhile.
         origin = self._target if self._shared else self._source
+        if not self._shared:
+            self._lease.reserve(os.fstat(self._source).st_size)
         while True:
             with disk_errors():
                 piece = os.pread(origin, CHUNK, done)

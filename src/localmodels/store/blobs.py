@@ -19,6 +19,7 @@ from localmodels.core.errors import ContentMismatch
 from localmodels.store.folders import disk_errors, write_all
 from localmodels.store.layout import Layout, blob_name
 from localmodels.store.leases import Lease
+from localmodels.store.seals import Seals
 
 # One read of a file that is hashed or copied: hashing lets other threads run, and 1 MiB lasts 0.6 ms.
 CHUNK = 2**20
@@ -129,7 +130,7 @@ class BlobWriter:
         verify(blob, self._digest, self._size)
         self._lease.protect(blob.digest)
         os.fsync(self._descriptor)
-        publish_blob(self._lease, self._file, blob.digest)
+        publish_blob(self._lease, self._file, blob.digest, self._descriptor)
         self._close()
         return blob
 
@@ -157,8 +158,8 @@ def verify(blob: Blob, digest: Digest | None, size: int | None) -> None:
         raise ContentMismatch(f"the content has the digest {blob.digest}, not {digest}", param="digest")
 
 
-def publish_blob(lease: Lease, file: str, digest: Digest) -> None:
-    """Moves a synced file of a lease to the name of its content.
+def publish_blob(lease: Lease, file: str, digest: Digest, descriptor: int) -> None:
+    """Moves a synced file of a lease, which is open, to the name of its content, and seals it.
 
     Raises:
         ModelDamaged: something else than a file lies in its place.
@@ -168,3 +169,4 @@ def publish_blob(lease: Lease, file: str, digest: Digest) -> None:
         blobs.status(name)
         lease.folder.move(file, blobs, name)
         blobs.sync()
+    Seals(lease.layout).seal(digest, os.fstat(descriptor))

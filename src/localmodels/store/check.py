@@ -1,13 +1,12 @@
 """Finds out what is wrong with a store.
 
-The rule: one damaged item is told in its place and hides nothing else. Nothing is changed here.
+The rule: one damaged item is told in its place and hides nothing else. Nothing is changed here but for what is
+remembered: blobs that were read and are sound are sealed.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,11 +16,14 @@ from msgspec import Struct
 
 from localmodels.core.catalog import Digest
 from localmodels.core.errors import ModelDamaged
-from localmodels.store.blobs import CHUNK, Progress, no_progress
+from localmodels.store.blobs import Progress, no_progress
 from localmodels.store.folders import STRAY, disk_errors
 from localmodels.store.layout import BLOBS, LEASES, MANIFESTS, PARTIALS, Layout, blob_name, digest_of
 from localmodels.store.leases import claim_of
 from localmodels.store.lock import StoreLock
+from localmodels.store.published import require_published
+from localmodels.store.seals import Seals
+from localmodels.store.soundness import read_content
 from localmodels.store.stocktaking import Item, Seen, Sheet, items, seen_as, sheets
 
 Kind = Literal[
@@ -88,33 +90,12 @@ def check(
     with _still(layout, lock):
         read = _taken((MANIFESTS,), lambda: sheets(layout), findings)
         found = {item.file: item for item in _taken((BLOBS,), lambda: items(layout), findings)}
-        findings += [*_names(read), *_layers(read, found), *_files(read, found.values())]
+        findings += [*_names(read), *_changed(layout, read), *_layers(read, found), *_files(read, found.values())]
         for where, look in ((LEASES, _leases), (PARTIALS, _partials)):
             findings += _taken(where, lambda look=look: look(layout), findings)  # type: ignore[misc]
     if read_data:
         findings += _contents(layout, found.values(), progress)
     return tuple(findings)
-
-
-def read_content(layout: Layout, digest: Digest, progress: Progress = no_progress) -> Digest | None:
-    """What a blob's bytes hash to; None if it is not there.
-
-    Raises:
-        ModelDamaged: it is not a plain file.
-        OSError: the disk does not give it.
-    """
-    with layout.blobs() as blobs:
-        descriptor = blobs.open(blob_name(digest))
-    if descriptor is None:
-        return None
-    total = hashlib.sha256()
-    try:
-        while piece := os.read(descriptor, CHUNK):
-            total.update(piece)
-            progress(len(piece))
-    finally:
-        os.close(descriptor)
-    return Digest(total.hexdigest())
 
 
 def _still(layout: Layout, lock: StoreLock) -> AbstractContextManager[None]:
@@ -150,6 +131,15 @@ def _names(read: Iterable[Sheet]) -> Iterator[Finding]:
         twin = spellings.setdefault("/".join(sheet.where).lower(), where)
         if twin != where:
             yield Finding("case twin", where, f"differs in case alone from {'/'.join(twin)}", seen=sheet.seen)
+
+
+def _changed(layout: Layout, read: Iterable[Sheet]) -> Iterator[Finding]:
+    for sheet in read:
+        if sheet.manifest is not None:
+            try:
+                require_published(layout, sheet.manifest)
+            except ModelDamaged as error:
+                yield Finding("damaged manifest", (MANIFESTS, *sheet.where), error.message, seen=sheet.seen)
 
 
 def _layers(read: Iterable[Sheet], found: Mapping[str, Item]) -> Iterator[Finding]:
@@ -209,6 +199,7 @@ def _partials(layout: Layout) -> Iterator[Finding]:
 
 
 def _contents(layout: Layout, found: Collection[Item], progress: Progress) -> Iterator[Finding]:
+    seals = Seals(layout)
     done = 0
 
     def count(size: int) -> None:
@@ -229,5 +220,10 @@ def _contents(layout: Layout, found: Collection[Item], progress: Progress) -> It
                 raise
             yield Finding("wrong content", where, "the disk reports an error", item.digest, item.seen)
             continue
-        if content not in {item.digest, None}:
-            yield Finding("wrong content", where, f"its content has the digest {content}", item.digest, item.seen)
+        if content is None:
+            continue
+        if content.digest != item.digest:
+            why = f"its content has the digest {content.digest}"
+            yield Finding("wrong content", where, why, item.digest, item.seen)
+        if content.still:
+            seals.judge(item.digest, content.after, sound=content.digest == item.digest)

@@ -28,6 +28,7 @@ from localmodels.store.folders import disk_errors
 from localmodels.store.layout import Layout, blob_name
 from localmodels.store.leases import Claim, Leases, living
 from localmodels.store.lock import StoreLock
+from localmodels.store.published import sweep_published
 from localmodels.store.stocktaking import Item, Sheet, items, sheets, shown
 
 GRACE = 3600.0  # seconds; Ollama's own, so that both programs agree on what is just being made
@@ -121,10 +122,12 @@ def collect(
     with leases.open("gc") as lease, lock.held():
         claims = [claim for _, claim in living(layout)]
         moment = time.time() if now is None else now
-        decided = verdict(items(layout), sheets(layout), claims, now=moment, grace=grace, released=frozenset(released))
+        read = tuple(sheets(layout))
+        decided = verdict(items(layout), read, claims, now=moment, grace=grace, released=frozenset(released))
         with layout.blobs() as blobs:
             for blob in decided.doomed:
                 with suppress(FileNotFoundError):  # Ollama may remove it too
                     blobs.move(blob_name(blob.digest), lease.folder, lease.new_file())
             blobs.sync()
+        sweep_published(layout, (sheet.manifest for sheet in read if sheet.manifest is not None))
     return decided

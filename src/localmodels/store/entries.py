@@ -7,19 +7,22 @@ the disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
 from localmodels.artifacts.gguf_header import Array, Header
 from localmodels.artifacts.modelfile import Modelfile, write_modelfile
-from localmodels.core.catalog import Capability, Description, Details, Model, ModelName, TensorInfo
+from localmodels.core.catalog import Capability, Description, Details, Digest, Model, ModelName, TensorInfo
 from localmodels.core.errors import ModelDamaged
 from localmodels.core.options import NO_OPTIONS, OPTIONS, Options
+from localmodels.store.templates import NONE, Template
 
 Source = Literal["home", "ollama", "file", "builtin"]
 Kind = Literal["model", "projector", "adapter"]
+
+MOST_NAME = 120  # characters of an adapter's name
 
 # Ollama leaves these two out of `model_info`: the one is the name again, the other stands in `template`.
 _NOT_TOLD = frozenset({"general.name", "tokenizer.chat_template"})
@@ -35,9 +38,15 @@ class Entry(Struct, frozen=True):
         size: bytes on disk, all its files.
         digest: SHA-256 of its manifest; where there is none, see :func:`localmodels.store.shelves.identity`.
         modified_at: RFC 3339, UTC, always with nanoseconds, so that the texts sort as the times do.
+        adapter_names: by which a request switches each of ``adapter_paths``; they have ``adapter_bytes`` together.
         template: Go template, where the maker gave one; the model's own Jinja template is in ``header``.
+        answers_by: the Go template with which it answers; without one it is the Jinja template.
+        renderer, parser, requires, template_by: what its config says besides, kept for the models made of it.
         options: the maker's defaults, of those that we know; ``other_options`` are kept to be shown.
         messages: role and text of the turns that every conversation begins with.
+        store: the directory of the store that it lies in; empty where its files have no digests.
+        blobs: everything that its manifest names.
+        stamp: another number when one of its files is another, by what the file system says of it.
     """
 
     name: ModelName
@@ -52,12 +61,22 @@ class Entry(Struct, frozen=True):
     projector_path: str = ""
     projector: Header | None = None
     adapter_paths: tuple[str, ...] = ()
+    adapter_names: tuple[str, ...] = ()
+    adapter_bytes: int = 0
     template: str = ""
+    answers_by: Template = NONE
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    template_by: str = ""
     system: str = ""
     options: Options = NO_OPTIONS
     other_options: tuple[tuple[str, Any], ...] = ()
     messages: tuple[tuple[str, str], ...] = ()
     license: tuple[str, ...] = ()
+    store: str = ""
+    blobs: tuple[Digest, ...] = ()
+    stamp: int = 0
 
 
 class Damaged(Struct, frozen=True):
@@ -80,6 +99,15 @@ def expect(kind: Kind, header: Header) -> Header:
     return header
 
 
+def names_of(titles: Iterable[str]) -> tuple[str, ...]:
+    """A name for each adapter, made of its file's; ``adapter-1`` where it has none, or the name of an earlier one."""
+    names: list[str] = []
+    for place, title in enumerate(titles):
+        name = title.removesuffix(".gguf")[:MOST_NAME]
+        names.append(name if name.isprintable() and name and name not in names else f"adapter-{place}")
+    return tuple(names)
+
+
 def details_of(header: Header) -> Details:
     """What the file itself says, in Ollama's fields."""
     return Details(
@@ -91,8 +119,13 @@ def details_of(header: Header) -> Details:
 
 
 def capabilities(entry: Entry) -> tuple[Capability, ...]:
-    """What the model can do, with its projector."""
-    return entry.header.capabilities(projector=entry.projector)
+    """What the model can do, with its projector, and by the template with which it answers."""
+    found = entry.header.capabilities(projector=entry.projector)
+    template = entry.answers_by.chat
+    if template is None or "completion" not in found:
+        return found
+    shown = {*template.capabilities, *(one for one in found if one not in {"tools", "thinking"})}
+    return tuple(one for one in get_args(Capability) if one in shown)
 
 
 def to_model(entry: Entry) -> Model:
@@ -126,6 +159,7 @@ def describe(entry: Entry, *, read: Callable[[Array], Any] = untold) -> Descript
         system=entry.system,
         license="\n".join(entry.license),
         modelfile=write_modelfile(to_modelfile(entry)),
+        adapters=entry.adapter_names,
         options=entry.options,
         messages=entry.messages,
         info=_info(header, read),
@@ -141,6 +175,9 @@ def to_modelfile(entry: Entry) -> Modelfile:
         models=(*entry.parts, *((entry.projector_path,) if entry.projector_path else ())),
         adapters=entry.adapter_paths,
         template=entry.template,
+        renderer=entry.renderer,
+        parser=entry.parser,
+        requires=entry.requires,
         system=entry.system,
         parameters=(*((name, value) for name, value in set_here if value is not None), *entry.other_options),
         license=entry.license,

@@ -79,16 +79,18 @@ class Folder:
     def close(self) -> None:
         os.close(self.descriptor)
 
-    def below(self, part: str, *, make: bool = False) -> Folder:
+    def below(self, part: str, *, make: bool = False, lasting: bool = True) -> Folder:
         """The directory ``part`` in this one.
 
-        With ``make`` it is made if it is missing, and its entry is on disk when this returns. It is synced even where
-        it was there already: an earlier process may have died between making and syncing it.
+        With ``make`` it is made if it is missing, and its entry is on disk when this returns, unless it need not be
+        ``lasting``. It is synced even where it was there already: an earlier process may have died between making and
+        syncing it.
         """
         if make:
             with suppress(FileExistsError):
                 os.mkdir(part, _DIRECTORY_MODE, dir_fd=self.descriptor)
-            self.sync()
+            if lasting:
+                self.sync()
         return Folder(os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor), part)
 
     def names(self) -> tuple[str, ...]:

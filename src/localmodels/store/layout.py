@@ -12,7 +12,9 @@
     └── .localmodels/                      ours alone; Ollama never looks here
         ├── lock                           held while names change or blobs are collected
         ├── leases/<token>/                what one writer is making: its lock, its claim, its unfinished files
-        └── partials/sha256-<hex>[.parts]  a blob that arrives in parts, and the list of those that did
+        ├── partials/sha256-<hex>[.parts]  a blob that arrives in parts, and the list of those that did
+        ├── verified/sha256-<hex>          which files of this content were hashed, and when
+        └── published/<64 hex digits>      which manifests of one set of blobs were published here
 
 The first two are Ollama's own layout, so one store serves both programs. Nothing unfinished ever lies in them: it is
 made under ``.localmodels`` and moved in one step. The rule keeps every access inside ROOT (threats V-01, V-02, V-04):
@@ -44,6 +46,8 @@ LOCK = "lock"
 OWN = ".localmodels"
 LEASES = (OWN, "leases")
 PARTIALS = (OWN, "partials")
+VERIFIED = (OWN, "verified")
+PUBLISHED = (OWN, "published")
 
 _BLOB = re.compile(r"sha256-([0-9a-f]{64})")
 _TOKEN = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -168,6 +172,14 @@ class Layout:
         """The directory of the blobs that arrive in parts."""
         return self._folder(*PARTIALS)
 
+    def verified(self, *, make: bool = False) -> Folder:
+        """The directory of the seals."""
+        return self._memory(VERIFIED[-1], make)
+
+    def published(self, *, make: bool = False) -> Folder:
+        """The directory of what is known of manifests that were published."""
+        return self._memory(PUBLISHED[-1], make)
+
     def quarantine(self, stamp: str, *where: str) -> Folder:
         """The directory for what is taken out of use; ``where`` is the path that it had, as :meth:`listed` takes it."""
         return self._folder(QUARANTINE, _checked(stamp), *where, make=True)
@@ -175,6 +187,11 @@ class Layout:
     def listed(self, *parts: str) -> Folder:
         """A directory of the store by names that its own directories list; no name of a listing leads out of it."""
         return self._folder(*parts)
+
+    def _memory(self, part: str, make: bool) -> Folder:
+        """A directory of things that may be lost; it is made only where there is a directory of ours."""
+        with self.own() as own:
+            return own.below(part, make=make, lasting=False)
 
     def _folder(self, *parts: str, make: bool = False) -> Folder:
         folder = Folder.at(self.root)

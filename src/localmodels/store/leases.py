@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from localmodels.core.catalog import Digest
-from localmodels.store.folders import Folder, disk_errors
+from localmodels.store.folders import Folder, disk_errors, write_all
 from localmodels.store.layout import LOCK, Layout, blob_name
 from localmodels.store.lock import StoreLock, try_lock
 from localmodels.store.space import Space, admit, space_of
@@ -104,8 +104,9 @@ class Lease:
         """
         with self.lock.held(), self._mutex:
             others = sum(claim.reserved for token, claim in living(self.layout) if token != self.token)
-            reserved = self._claim.reserved + size
+            reserved = max(0, self._claim.reserved - self._unsaid) + size
             admit(reserved, self._measure(self.folder.descriptor), others)
+            self._unsaid = 0
             self._write(msgspec.structs.replace(self._claim, reserved=reserved))
 
     @disk_errors()
@@ -233,7 +234,7 @@ def write_claim(folder: Folder, claim: Claim) -> None:
     folder.remove(f"{CLAIM}.new")
     descriptor = folder.create(f"{CLAIM}.new")
     try:
-        os.write(descriptor, msgspec.json.encode(claim))
+        write_all(descriptor, msgspec.json.encode(claim))
     finally:
         os.close(descriptor)
     folder.move(f"{CLAIM}.new", folder, CLAIM)

@@ -84,6 +84,25 @@ class Library:
         """
         return self._resolve(text, self._aliased)
 
+    def named(self, text: str) -> Entry:
+        """The model of this name, but for the case of letters: who changes, sends or deletes guesses nothing.
+
+        Raises:
+            ModelNotFound: nothing has this name.
+            ModelDamaged: the model is there and cannot be used.
+        """
+        name = ModelName.parse(text)
+        if (entry := self._exact(name)) is not None:
+            return entry
+        survey = self.survey()
+        for entry in survey.entries:
+            if _folded(entry.name) == _folded(name):
+                return entry
+        for damaged in survey.damaged:
+            if damaged.name.lower() == str(name).lower():
+                raise ModelDamaged(f"model '{damaged.name}' cannot be used: {damaged.why}")
+        raise ModelNotFound(text)
+
     def default(self) -> Entry | None:
         """The default model: the configured one (None if it is not here), else the newest that writes text.
 
@@ -178,7 +197,8 @@ def _match(survey: Survey, reading: _Reading, fold: Fold) -> Entry | None:
             return entry
     for damaged in survey.damaged:
         if damaged.name == str(reading.name):
-            raise ModelDamaged(f"model '{damaged.name}' cannot be used: {damaged.why}")
+            again = "" if damaged.source == "file" else "; pull or create it again"
+            raise ModelDamaged(f"model '{damaged.name}' cannot be used: {damaged.why}{again}")
     tags = [entry for entry in survey.entries if _untagged(fold(entry.name)) == _untagged(wanted)]
     return tags[0] if len(tags) == 1 and not reading.tagged else None
 

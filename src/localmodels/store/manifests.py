@@ -17,10 +17,15 @@ from msgspec import Struct
 
 from localmodels.core.catalog import Details, Digest
 from localmodels.core.errors import InvalidValue, ModelDamaged
-from localmodels.core.options import NO_OPTIONS, Options, parse_options
+from localmodels.core.options import NO_OPTIONS, OPTIONS, Options, parse_options
 
 MANIFEST_BYTES = 4 * 2**20
 MAX_LAYERS = 1024
+# Values in a manifest: 1,024 layers of three, and room for annotations. 4 MiB of nothing but empty objects would take a
+# second and 100 MB to read.
+MAX_VALUES = 100_000
+# 16 TiB: ext4 has no larger files, and no model comes near. Sums of them stay far below 2^63.
+MAX_BLOB = 2**44
 # A template, a system prompt, a licence: the longest licences seen are below 100 KiB.
 TEXT_BYTES = 2**20
 
@@ -28,17 +33,22 @@ MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 MEDIA_TYPES = frozenset({"", MANIFEST_TYPE, "application/vnd.oci.image.manifest.v1+json"})
 _IMAGE = "application/vnd.ollama.image."
+_TITLE = "org.opencontainers.image.title"
 
 T = TypeVar("T")
 _ENCODER = msgspec.json.Encoder()
 
 
 class Layer(Struct, frozen=True):
-    """One blob of a model: what it is for (``model``, ``template`` …; empty when unknown to us) and its bytes."""
+    """One blob of a model: what it is for (``model``, ``template`` …; empty when unknown to us) and its bytes.
+
+    ``title`` is the name of the file that it was made of, as OCI annotates it; Ollama reads over it.
+    """
 
     kind: str
     digest: Digest
     size: int
+    title: str = ""
 
 
 class Manifest(Struct, frozen=True):
@@ -71,7 +81,19 @@ class Config(Struct, frozen=True):
     model_families: tuple[str, ...] | None = None
     model_type: str = ""
     file_type: str = ""
+    renderer: str = ""
+    parser: str = ""
+    requires: str = ""
+    template_by: str = ""
     remote_model: str = ""
+
+
+class Origin(Struct, frozen=True):
+    """What a model was made of that is not kept itself: a repository at a commit, and the digests of its files."""
+
+    repository: str
+    commit: str
+    parts: tuple[str, ...] = ()
 
 
 class Parameters(Struct, frozen=True):
@@ -81,10 +103,11 @@ class Parameters(Struct, frozen=True):
     others: tuple[tuple[str, Any], ...] = ()
 
 
-class _WireLayer(Struct, rename="camel"):
+class _WireLayer(Struct, rename="camel", omit_defaults=True):
     media_type: str
     digest: str
     size: int
+    annotations: Any = None
 
 
 class _WireManifest(Struct, rename="camel", omit_defaults=True):
@@ -93,6 +116,10 @@ class _WireManifest(Struct, rename="camel", omit_defaults=True):
     layers: list[_WireLayer]
     media_type: str = ""
     manifests: list[Any] = []
+
+
+class _WireOrigin(Struct):
+    localmodels: Origin | None = None
 
 
 class _WireMessage(Struct):
@@ -106,6 +133,8 @@ def parse_manifest(data: bytes) -> Manifest:
     Raises:
         ModelDamaged: it is not one, or could be read in two ways.
     """
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ModelDamaged(f"the manifest has more than {MAX_VALUES} values")
     wire = _convert("manifest", data, _WireManifest)
     if wire.schema_version != 2:
         raise ModelDamaged(f"the manifest has schemaVersion {wire.schema_version}, not 2")
@@ -130,6 +159,14 @@ def parse_config(data: bytes) -> Config:
         ModelDamaged: it is not one.
     """
     return _convert("config", data, Config)
+
+
+def parse_origin(data: bytes) -> Origin | None:
+    """What the config blob says of a model's origin; None where it says nothing that we wrote."""
+    try:
+        return msgspec.json.decode(data, type=_WireOrigin).localmodels
+    except ValueError:
+        return None
 
 
 def parse_parameters(data: bytes) -> Parameters:
@@ -182,8 +219,14 @@ def write_manifest(config: Layer, layers: Iterable[Layer]) -> bytes:
     )
 
 
-def write_config(details: Details, digests: Iterable[Digest], *, requires: str = "") -> bytes:
-    """The config blob of a model: what a list shows of it, in Ollama's fields."""
+def write_config(
+    details: Details, digests: Iterable[Digest], kept: Mapping[str, str] = {}, *, origin: Origin | None = None
+) -> bytes:
+    """The config blob of a model: what a list shows of it, in Ollama's fields, and its origin, which Ollama reads over.
+
+    ``kept`` are ``renderer``, ``parser`` and ``requires``, which are Ollama's, and ``template_by``, which is ours (see
+    :mod:`.templates`); empty ones are left out.
+    """
     return _ENCODER.encode(
         {
             "model_format": details.format,
@@ -191,7 +234,8 @@ def write_config(details: Details, digests: Iterable[Digest], *, requires: str =
             "model_families": list(details.families),
             "model_type": details.parameter_size,
             "file_type": details.quantization_level,
-            **({"requires": requires} if requires else {}),
+            **{name: value for name, value in kept.items() if value},
+            **({"localmodels": origin} if origin else {}),
             "architecture": "amd64",  # of the image, as Docker means it; every Ollama writes this
             "os": "linux",
             "rootfs": {"type": "layers", "diff_ids": [str(digest) for digest in digests]},
@@ -200,8 +244,14 @@ def write_config(details: Details, digests: Iterable[Digest], *, requires: str =
 
 
 def write_parameters(parameters: Mapping[str, Any]) -> bytes:
-    """The ``params`` blob."""
-    return _ENCODER.encode(parameters)
+    """The ``params`` blob, as :func:`parse_parameters` reads it."""
+    return _ENCODER.encode({name: _written(name, value) for name, value in parameters.items()})
+
+
+def _written(name: str, value: Any) -> Any:
+    """A value as JSON has it: ours has pairs where JSON has an object."""
+    is_bias = name in OPTIONS and OPTIONS[name].kind == "bias" and isinstance(value, tuple)
+    return {str(token): bias for token, bias in value} if is_bias else value
 
 
 def write_messages(messages: Iterable[tuple[str, str]]) -> bytes:
@@ -210,7 +260,7 @@ def write_messages(messages: Iterable[tuple[str, str]]) -> bytes:
 
 
 def _wire(layer: Layer, media_type: str) -> _WireLayer:
-    return _WireLayer(media_type, str(layer.digest), layer.size)
+    return _WireLayer(media_type, str(layer.digest), layer.size, {_TITLE: layer.title} if layer.title else None)
 
 
 def _layer(wire: _WireLayer) -> Layer:
@@ -218,10 +268,16 @@ def _layer(wire: _WireLayer) -> Layer:
         digest = Digest.parse(wire.digest)
     except InvalidValue as error:
         raise ModelDamaged(f"the manifest has an {error.message}") from error
-    if wire.size < 0:
-        raise ModelDamaged("the manifest has a layer of negative size")
+    if not 0 <= wire.size <= MAX_BLOB:
+        raise ModelDamaged(f"the manifest has a layer of the size {wire.size}; it must be 0 to {MAX_BLOB}")
     kind = wire.media_type.partition(";")[0]
-    return Layer(kind.removeprefix(_IMAGE) if kind.startswith(_IMAGE) else "", digest, wire.size)
+    title = wire.annotations.get(_TITLE) if isinstance(wire.annotations, dict) else None
+    return Layer(
+        kind.removeprefix(_IMAGE) if kind.startswith(_IMAGE) else "",
+        digest,
+        wire.size,
+        title if isinstance(title, str) else "",
+    )
 
 
 def _convert(what: str, data: bytes, shape: type[T]) -> T:

@@ -14,10 +14,12 @@ thread of any process. They wait for the disk, so an event loop calls them in a 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
 from localmodels.core.catalog import Blob, Digest, ModelName
+from localmodels.core.errors import ModelDamaged, ShuttingDown
 from localmodels.store import blobs, publish
 from localmodels.store.adopt import adopt_file
 from localmodels.store.blobs import BlobWriter, Progress, no_progress
@@ -29,7 +31,11 @@ from localmodels.store.lock import PATIENCE, StoreLock
 from localmodels.store.manifests import Manifest
 from localmodels.store.partials import Partial
 from localmodels.store.repair import PARTIAL_AGE, Repaired, recover, repair
+from localmodels.store.seals import Seals
+from localmodels.store.soundness import is_sealed, require_sound
 from localmodels.store.space import space_of
+
+STORE = "models"  # the directory of the home that holds our own models
 
 
 class ModelStore:
@@ -45,6 +51,12 @@ class ModelStore:
         self.layout = Layout(root)
         self.lock = StoreLock(self.layout, patience=patience)
         self._leases = Leases(self.layout, self.lock, measure=measure)
+        self._seals = Seals(self.layout)
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Ends what only reads and takes long; what is being written is ended by who writes it."""
+        self._closed.set()
 
     def lease(self, purpose: str, *, reserve: int = 0) -> Lease:
         """A writer's corner of the store, with room set aside; a context manager.
@@ -64,6 +76,38 @@ class ModelStore:
     def find(self, digest: Digest, size: int | None = None) -> Blob | None:
         """The blob, if it is there and of this size; see :func:`localmodels.store.blobs.find_blob`."""
         return blobs.find_blob(self.layout, digest, size)
+
+    def whole(self, digest: Digest, size: int | None = None) -> Blob | None:
+        """The blob, if it is there, of this size, and what its name says; it is read unless that is known already.
+
+        Raises:
+            ShuttingDown: the store was closed meanwhile.
+        """
+        blob = self.find(digest, size)
+        if blob is not None and not self.is_sealed(self.layout.root, digest):
+            try:
+                self.require_sound(self.layout.root, digest)
+            except ModelDamaged:
+                return None
+        return blob
+
+    def is_sealed(self, root: Path, digest: Digest) -> bool:
+        """Is a blob of a store known to be whole? See :func:`localmodels.store.soundness.is_sealed`."""
+        return is_sealed(Layout(root), digest, self._seals)
+
+    def require_sound(self, root: Path, digest: Digest, progress: Progress = no_progress) -> None:
+        """Reads a blob of a store, ours or another; see :func:`localmodels.store.soundness.require_sound`.
+
+        Raises:
+            ShuttingDown: this store was closed meanwhile.
+        """
+
+        def read(size: int) -> None:
+            if self._closed.is_set():
+                raise ShuttingDown("the server is shutting down")
+            progress(size)
+
+        require_sound(Layout(root), digest, self._seals, read)
 
     def write(
         self,
@@ -100,6 +144,10 @@ class ModelStore:
     def publish(self, lease: Lease, name: ModelName, data: bytes) -> Manifest:
         """Makes a name mean the model of a manifest; see :func:`localmodels.store.publish.publish`."""
         return publish.publish(lease, name, data)
+
+    def hold_manifest(self, lease: Lease, name: ModelName) -> bytes:
+        """A manifest whose blobs stay; see :func:`localmodels.store.publish.hold_manifest`."""
+        return publish.hold_manifest(lease, name)
 
     def copy(self, source: ModelName, target: ModelName) -> Manifest:
         """Makes a second name mean what the first does; see :func:`localmodels.store.publish.copy`."""

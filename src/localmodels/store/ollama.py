@@ -7,6 +7,8 @@ hundred models costs two thousand looks at the file system and no reading.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,10 +20,12 @@ from localmodels.core.catalog import Details, ModelName
 from localmodels.core.errors import ModelDamaged
 from localmodels.core.moment import rfc3339
 from localmodels.store import manifests
-from localmodels.store.entries import Damaged, Entry, Kind, Source, details_of, expect
+from localmodels.store.entries import Damaged, Entry, Kind, Source, details_of, expect, names_of
 from localmodels.store.headers import Headers
 from localmodels.store.layout import Layout
 from localmodels.store.manifests import Config, Layer, Manifest
+from localmodels.store.published import require_published
+from localmodels.store.templates import MADE_HERE, Templates
 
 REMEMBERED = 512
 REMEMBERED_BYTES = 64 * 1024  # Ollama's own manifests have about 1 KiB
@@ -34,8 +38,9 @@ class OllamaShelf:
         self._layout = Layout(root)
         self._source: Source = source
         self._headers = headers or Headers()
+        self._templates = Templates()
         # Both depend on nothing but their arguments.
-        self._parse = lru_cache(maxsize=REMEMBERED)(manifests.parse_manifest)
+        self._parse = lru_cache(maxsize=REMEMBERED)(self._parsed)
         self._assemble = lru_cache(maxsize=REMEMBERED)(self._assembled)
 
     def list(self) -> tuple[Entry | Damaged, ...]:
@@ -55,17 +60,23 @@ class OllamaShelf:
     def _entry(self, name: ModelName) -> Entry:
         data, written = self._layout.read_manifest(name, manifests.MANIFEST_BYTES)
         # What is usual is remembered; a manifest that was blown up to 4 MiB is not worth the room.
-        manifest = self._parse(data) if len(data) <= REMEMBERED_BYTES else manifests.parse_manifest(data)
+        manifest = self._parse(data) if len(data) <= REMEMBERED_BYTES else self._parsed(data)
         return self._assemble(name, manifest, written.st_mtime_ns, self._check(manifest))
 
+    def _parsed(self, data: bytes) -> Manifest:
+        manifest = manifests.parse_manifest(data)
+        if self._source == "home":
+            require_published(self._layout, manifest)
+        return manifest
+
     def _check(self, manifest: Manifest) -> tuple[int, ...]:
-        """When each blob was last changed, after seeing that all are there and of the right size."""
+        """For each blob a number that is another when its file is; all are there, and of the right size."""
         status = self._layout.blob_status(layer.digest for layer in manifest.blobs)
         for layer in manifest.blobs:
             size = status[layer.digest].st_size
             if size != layer.size:
                 raise ModelDamaged(f"sha256-{layer.digest.hex}: {size} bytes long, not {layer.size}")
-        return tuple(status[layer.digest].st_mtime_ns for layer in manifest.blobs)
+        return tuple(_stamp(status[layer.digest]) for layer in manifest.blobs)
 
     def _assembled(self, name: ModelName, manifest: Manifest, written: int, changed: tuple[int, ...]) -> Entry:
         blobs = _Blobs(self._layout, self._headers, manifest, dict(zip(manifest.blobs, changed, strict=True)))
@@ -74,7 +85,9 @@ class OllamaShelf:
             raise ModelDamaged(_no_model(config))
         [(path, header)] = blobs.files("model")
         projector_path, projector = next(blobs.files("projector"), ("", None))
+        adapters = tuple(blobs.files("adapter"))
         parameters = manifests.parse_parameters(blobs.last("params") or b"{}")
+        template = manifests.parse_text(blobs.last("template", "prompt"))
         return Entry(
             name=name,
             source=self._source,
@@ -87,18 +100,33 @@ class OllamaShelf:
             details=_details(config, details_of(header)),
             projector_path=projector_path,
             projector=projector,
-            adapter_paths=tuple(path for path, _ in blobs.files("adapter")),
-            template=manifests.parse_text(blobs.last("template", "prompt")),
+            adapter_paths=tuple(path for path, _ in adapters),
+            adapter_names=names_of(layer.title for layer in manifest.of("adapter")),
+            adapter_bytes=sum(header.file_size for _, header in adapters),
+            template=template,
+            answers_by=self._templates.chosen(
+                template,
+                header,
+                made_here=config.template_by == MADE_HERE,
+                rendered=bool(config.renderer or config.parser),
+            ),
+            renderer=config.renderer,
+            parser=config.parser,
+            requires=config.requires,
+            template_by=config.template_by,
             system=manifests.parse_text(blobs.last("system")),
             options=parameters.options,
             other_options=parameters.others,
             messages=manifests.parse_messages(blobs.last("messages") or b"[]"),
             license=tuple(map(manifests.parse_text, blobs.each("license"))),
+            store=str(self._layout.root),
+            blobs=tuple(dict.fromkeys(layer.digest for layer in manifest.blobs)),
+            stamp=hash(changed),
         )
 
 
 class _Blobs(Struct, frozen=True):
-    """The blobs of one manifest, and when each was last changed."""
+    """The blobs of one manifest, and for each a number that is another when its file is."""
 
     layout: Layout
     headers: Headers
@@ -112,7 +140,10 @@ class _Blobs(Struct, frozen=True):
             yield path, expect(kind, self.headers.of(path, self.changed[layer], layer.size))
 
     def read(self, layer: Layer) -> bytes:
-        return self.layout.read_blob(layer.digest, manifests.TEXT_BYTES)
+        data = self.layout.read_blob(layer.digest, manifests.TEXT_BYTES)
+        if hashlib.sha256(data).hexdigest() != layer.digest.hex:
+            raise ModelDamaged(f"sha256-{layer.digest.hex}: damaged, its content is not what its name says")
+        return data
 
     def each(self, kind: str) -> Iterator[bytes]:
         layers = self.manifest.of(kind)
@@ -123,6 +154,11 @@ class _Blobs(Struct, frozen=True):
     def last(self, *kinds: str) -> bytes:
         """Of several layers of a kind the last counts, as in Ollama; empty if there is none."""
         return b"".join(map(self.read, self.manifest.of(*kinds)[-1:]))
+
+
+def _stamp(status: os.stat_result) -> int:
+    """Of a file that replaced another, also one of the same time (rsync -t), and of one that was written to."""
+    return hash((status.st_dev, status.st_ino, status.st_mtime_ns))
 
 
 def _details(config: Config, own: Details) -> Details:

@@ -23,6 +23,7 @@ from localmodels.store.folders import Folder, disk_errors, write_all
 from localmodels.store.layout import blob_name, journal_name
 from localmodels.store.leases import Lease
 from localmodels.store.lock import try_lock
+from localmodels.store.seals import Seals
 
 # A line has at most 42 bytes; parts of 1 MiB would make a terabyte of this.
 _JOURNAL_BYTES = 2**26
@@ -167,6 +168,7 @@ class Partial:
                 self._folder.move(self._name, blobs, self._name)
                 blobs.sync()
                 self._folder.remove(self._journal_name)
+            Seals(self._lease.layout).seal(self.digest, os.fstat(self._data))
         return Blob(self.digest, self.size)
 
     @disk_errors()

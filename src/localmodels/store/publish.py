@@ -18,6 +18,7 @@ from localmodels.store.layout import Layout, blob_name, name_parts
 from localmodels.store.leases import Lease
 from localmodels.store.lock import StoreLock
 from localmodels.store.manifests import MANIFEST_BYTES, Manifest, parse_manifest
+from localmodels.store.published import note_published, require_published
 
 _DEPTH = 4
 
@@ -48,6 +49,7 @@ def publish(lease: Lease, name: ModelName, data: bytes) -> Manifest:
     lease.folder.put(file, data)
     try:
         with lease.lock.held():
+            note_published(lease.layout, manifest)
             _publish(lease, name, file, wanted)
     except BaseException:
         with suppress(OSError):  # what cannot be removed now goes with the lease
@@ -65,10 +67,28 @@ def copy(lease: Lease, source: ModelName, target: ModelName) -> Manifest:
         ModelDamaged: it cannot be used; and as :func:`publish`.
         Conflict: as :func:`publish`.
     """
-    data = read_manifest(lease.layout, source)
-    if data is None:
-        raise ModelNotFound(str(source))
-    return publish(lease, target, data)
+    return publish(lease, target, hold_manifest(lease, source))
+
+
+@disk_errors()
+def hold_manifest(lease: Lease, name: ModelName) -> bytes:
+    """A manifest's bytes, whose blobs stay from now on until the lease ends.
+
+    Raises:
+        ModelNotFound: there is none of this name.
+        ModelDamaged: it cannot be used, or is not as it was published.
+    """
+    held = None
+    while True:
+        data = read_manifest(lease.layout, name)
+        if data is None:
+            raise ModelNotFound(str(name))
+        if data == held:  # it still had its name when its blobs were protected, so none of them was collected before
+            return data
+        manifest = parse_manifest(data)
+        require_published(lease.layout, manifest)
+        lease.protect(*sizes(manifest))
+        held = data
 
 
 @disk_errors()

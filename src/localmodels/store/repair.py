@@ -16,12 +16,15 @@ from msgspec import Struct
 
 from localmodels.core.errors import ModelDamaged
 from localmodels.store.blobs import Progress, no_progress
-from localmodels.store.check import Finding, Kind, check, read_content
+from localmodels.store.check import Finding, Kind, check
 from localmodels.store.folders import Folder, disk_errors
 from localmodels.store.layout import PARTIALS, QUARANTINE, Layout, digest_of
 from localmodels.store.leases import living
 from localmodels.store.lock import StoreLock
 from localmodels.store.partials import clear_partial
+from localmodels.store.published import sweep_unfinished
+from localmodels.store.seals import Seals
+from localmodels.store.soundness import read_content
 from localmodels.store.stocktaking import seen_as
 
 # A download that was given up a week ago is begun anew rather than gone on with.
@@ -72,6 +75,8 @@ def recover(layout: Layout, lock: StoreLock, *, age: float = PARTIAL_AGE, now: f
             old = [file for file in partials.names() if _given_up(layout, partials, file, before)]
             gone += ["/".join((*PARTIALS, file)) for file in old if clear_partial(partials, file)]
             _clear_journals(partials)
+        Seals(layout).sweep()
+        sweep_unfinished(layout)
     return tuple(gone)
 
 
@@ -82,7 +87,8 @@ def _as_found(_layout: Layout, finding: Finding) -> Finding:
 def _hashed(layout: Layout, finding: Finding) -> Finding:
     """A blob of another size than a manifest says: its content tells which of the two is wrong."""
     with suppress(OSError, ModelDamaged):
-        if finding.digest is not None and read_content(layout, finding.digest) == finding.digest:
+        content = read_content(layout, finding.digest) if finding.digest is not None else None
+        if content is not None and content.digest == finding.digest:
             return Finding("missing blob", finding.where, finding.why)
     return finding
 

@@ -85,6 +85,16 @@ def test_what_is_written_is_no_longer_reserved(tmp_path: Path) -> None:
             assert dict(living(store.layout))[lease.token].reserved == 0
 
 
+def test_who_reserves_more_has_used_up_what_he_wrote(tmp_path: Path) -> None:
+    store = with_room(tmp_path, free=150 * 10**6)
+    with store.lease("one", reserve=60 * 10**6) as lease:
+        lease.spend(10 * 10**6)
+        lease.reserve(50 * 10**6)
+        assert lease.claim.reserved == 100 * 10**6
+        with pytest.raises(DiskFull):
+            lease.reserve(1)
+
+
 def test_a_claim_is_read_by_others(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "models")
     with store.lease("pull tiny:1b", reserve=5) as lease:

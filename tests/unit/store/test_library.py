@@ -247,3 +247,37 @@ def test_the_metadata_is_told_as_ollama_tells_it(tmp_path: Path) -> None:
 def test_a_go_template_goes_before_the_models_own(store: OllamaStore, weights: bytes) -> None:
     store.add("m:q4", weights, ("template", b"{{ .Prompt }}"))
     assert Library([OllamaShelf(store.root)]).describe("m").template == "{{ .Prompt }}"
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "meant"),
+    [
+        (("m:latest", "m:q4"), "m", "m:latest"),
+        (("M:Q4",), "m:q4", "M:Q4"),
+        (("M:q4", "m:q4"), "m:q4", "m:q4"),
+        (("openai/m:q4", "m:q4"), "openai/m:q4", "openai/m:q4"),
+        (("m:q4",), "registry.ollama.ai/library/m:q4", "m:q4"),
+    ],
+)
+def test_who_changes_a_model_says_which(there: tuple[str, ...], asked: str, meant: str) -> None:
+    assert str(library(*there, aliases=ALIASES).named(asked).name) == meant
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [
+        (("m:q4",), "m"),  # the only tag
+        (("m:q8",), "short"),  # an alias
+        (("m:q4",), "llama"),  # the default model
+        (("m:q4",), "ollama/m:q4"),  # a prefix
+    ],
+)
+def test_no_other_model_is_changed_instead(there: tuple[str, ...], asked: str) -> None:
+    with pytest.raises(ModelNotFound):
+        library(*there, aliases=ALIASES).named(asked)
+
+
+def test_a_damaged_model_that_was_named_is_told() -> None:
+    for asked in ("m:q4", "M:Q4"):
+        with pytest.raises(ModelDamaged, match="too short"):
+            Library([FakeShelf(Damaged("m:q4", "too short", "home"))]).named(asked)

@@ -11,15 +11,20 @@ from hypothesis import strategies as st
 from tests.unit.core.test_catalog import hostile_digests
 from tests.unit.store.ollama_store import MANIFEST_TYPE
 
+from localmodels.core.catalog import Details
 from localmodels.core.errors import ModelDamaged
 from localmodels.core.options import Options
 from localmodels.store.manifests import (
     MAX_LAYERS,
+    Origin,
     parse_config,
     parse_manifest,
     parse_messages,
+    parse_origin,
     parse_parameters,
     parse_text,
+    write_config,
+    write_manifest,
 )
 
 DIGEST = "sha256:" + "ab" * 32
@@ -55,6 +60,20 @@ def test_a_blob_that_is_named_twice_is_counted_once() -> None:
     assert parse_manifest(encoded(layers=[layer(size=1), layer("license", size=1)])).size == 1
 
 
+def test_the_names_of_files_stay_with_their_layers() -> None:
+    title = {"annotations": {"org.opencontainers.image.title": "style.gguf"}}
+    manifest = parse_manifest(encoded(layers=[layer(), {**layer("adapter"), **title}]))
+    assert [one.title for one in manifest.layers] == ["", "style.gguf"]
+    written = write_manifest(manifest.config, manifest.layers)
+    assert parse_manifest(written).layers == manifest.layers
+    assert written.count(b"annotations") == 1
+
+
+@pytest.mark.parametrize("annotations", [None, [], "x", {}, {"org.opencontainers.image.title": 7}])
+def test_annotations_of_other_programs_are_passed_over(annotations: object) -> None:
+    assert parse_manifest(encoded(layers=[{**layer(), "annotations": annotations}])).layers[0].title == ""
+
+
 def test_what_newer_programs_add_is_passed_over() -> None:
     manifest = parse_manifest(
         encoded(runner="x", layers=[{**layer(), "from": "/x"}, {**layer("x"), "mediaType": "y/z"}])
@@ -77,6 +96,10 @@ REFUSED: dict[str, bytes] = {
     "a huge number": encoded().replace(b'"size": 1', b'"size": ' + b"9" * 10_000),
     "a fraction": encoded().replace(b'"size": 1', b'"size": 1.5'),
     "a negative size": encoded(layers=[layer(size=-1)]),
+    "a size beyond 16 TiB": encoded(layers=[layer(size=2**44 + 1)]),
+    "a size beyond 64 bits": encoded(layers=[layer(size=2**64)]),
+    "many empty objects": encoded(x=[{}] * 60_000),
+    "many numbers": encoded(x=[1] * 100_001),
     "a size as text": encoded().replace(b'"size": 1', b'"size": "1"'),
     "deep": b'{"schemaVersion":2,"config":' + b"[" * 200_000,
     "schema 1": encoded(schemaVersion=1),
@@ -143,3 +166,15 @@ def test_messages_are_role_and_text() -> None:
 
 def test_a_config_may_say_little() -> None:
     assert parse_config(b'{"model_families": null}').model_format == "gguf"
+
+
+def test_an_origin_is_kept_beside_ollamas_fields() -> None:
+    origin = Origin("hf.co/me/tiny", "c" * 40, ("sha256:" + "a" * 64,))
+    data = write_config(Details(family="llama"), [], origin=origin)
+    assert parse_origin(data) == origin
+    assert parse_config(data).model_family == "llama"
+
+
+@pytest.mark.parametrize("data", [b"{}", b"no", b'{"localmodels": 5}', b'{"localmodels": {"repository": "x"}}'])
+def test_what_is_no_origin_of_ours_is_none(data: bytes) -> None:
+    assert parse_origin(data) is None

@@ -18,7 +18,7 @@ from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import ModelDamaged
 from localmodels.core.options import Options
-from localmodels.store.entries import Damaged, Entry, capabilities
+from localmodels.store.entries import Damaged, Entry, capabilities, names_of
 from localmodels.store.headers import Headers
 from localmodels.store.ollama import OllamaShelf
 from localmodels.store.shelves import (
@@ -64,6 +64,7 @@ def test_a_model_is_told_with_all_that_its_maker_set(
     assert entry.parts == (entry.model_path,)
     assert Path(entry.projector_path).read_bytes() == projector
     assert [Path(path).read_bytes() for path in entry.adapter_paths] == [adapter]
+    assert (entry.adapter_names, entry.adapter_bytes) == (("adapter-0",), len(adapter))
     assert (entry.template, entry.system) == ("{{ .Prompt }}", "Du bist höflich.")
     assert (entry.options, entry.other_options) == (Options(temperature=0.25, stop=("</s>",)), (("num_gqa", 8),))
     assert (entry.messages, entry.license) == ((("user", "hi"),), ("MIT", "and more"))
@@ -73,6 +74,19 @@ def test_a_model_is_told_with_all_that_its_maker_set(
     assert capabilities(entry) == ("completion", "vision")
     assert (entry.details.parameter_size, entry.details.quantization_level) == ("1.5B", "Q4_0")
     assert manifest.exists()
+
+
+@pytest.mark.parametrize(
+    ("titles", "names"),
+    [
+        (("style.gguf", "tone"), ("style", "tone")),
+        (("", "x.gguf", "x"), ("adapter-0", "x", "adapter-2")),
+        (("\x1b[2J", "a" * 200), ("adapter-0", "a" * 120)),
+        ((), ()),
+    ],
+)
+def test_adapters_have_names_that_tell_them_apart(titles: tuple[str, ...], names: tuple[str, ...]) -> None:
+    assert names_of(titles) == names
 
 
 def test_the_legacy_prompt_layer_is_a_template(store: OllamaStore, weights: bytes) -> None:

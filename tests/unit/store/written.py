@@ -76,9 +76,10 @@ def picture(directory: Path) -> dict[str, tuple[int, str]]:
 
 
 def leftovers(store: ModelStore) -> list[str]:
-    """Unfinished files."""
+    """Unfinished files; what is only remembered is none."""
     own = store.layout.root / ".localmodels"
-    return [str(path.relative_to(own)) for path in sorted(own.rglob("*")) if path.is_file() and path.name != "lock"]
+    files = (path.relative_to(own) for path in sorted(own.rglob("*")) if path.is_file() and path.name != "lock")
+    return [str(path) for path in files if path.parts[0] not in {"verified", "published"} or path.suffix == ".new"]
 
 
 def blobs(store: ModelStore) -> set[str]:
