@@ -21,7 +21,7 @@ from tests.registry.models import TINY, model, stock
 from tests.registry.server import PASSWORD, USER, Registry, Rule
 
 from localmodels.core.catalog import ModelName
-from localmodels.core.errors import Forbidden, LocalModelsError, Unreachable
+from localmodels.core.errors import BackendError, Forbidden, LocalModelsError, Unreachable
 from localmodels.registry.addresses import Origin, Place, Registries, parse_url
 from localmodels.registry.credentials import Login
 from localmodels.registry.outbound import Outbound
@@ -198,11 +198,11 @@ async def test_https_is_spoken_to_who_proves_its_name(authority: tuple[ssl.SSLCo
             assert set(opened.shelf.blobs.values()) == set(MODEL.contents)
         asked = len(registry.visits)
         async with client(registry.url, pace=PACE) as stranger:  # believes the system's authorities
-            with pytest.raises(Unreachable, match="certificate"):
+            with pytest.raises(BackendError, match="certificate"):
                 await stranger.puller.manifest(TINY, (at(registry.url),))
         other = f"https://other.example:{registry.port}"
         async with client(other, tls=ours, lookup=Names(other_example=[["127.0.0.1"]]), pace=PACE) as opened:
-            with pytest.raises(Unreachable, match="certificate"):
+            with pytest.raises(BackendError, match="certificate"):
                 await opened.puller.manifest(TINY, (at(other),))
         assert len(registry.visits) == asked
 

@@ -1,4 +1,4 @@
-"""Which URLs a model's host stands for, and the origins that everything about trust is decided by.
+"""Which URLs a model's host stands for, what is spoken there, and the origins that all trust is decided by.
 
 The rule: an origin is scheme, host and port together. Two origins that differ in any of the three are strangers, and a
 secret or a permission given to one says nothing about the other (threat V-21).
@@ -7,21 +7,28 @@ secret or a permission given to one says nothing about the other (threat V-21).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 from yarl import URL
 
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import Forbidden, InvalidValue
 
 PORTS = {"https": 443, "http": 80}
+# Hugging Face's hub, under the two names that it has.
+HUB_HOSTS = ("huggingface.co", "hf.co")
+DEFAULT_HUB = "https://huggingface.co"
 # A signed address of a content network is 1 to 3 KiB long; 8 KiB is what servers commonly take in a request line.
 MAX_URL = 8 * 1024
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[a-z0-9_][a-z0-9_.\-]{0,252}|[0-9a-f:.]*:[0-9a-f:.]*")
 _SCHEME = re.compile(r"(https?)://", re.IGNORECASE)
+
+
+Language = Literal["oci", "hub"]
 
 
 class Origin(Struct, frozen=True, order=True):
@@ -70,6 +77,12 @@ class Origin(Struct, frozen=True, order=True):
         return f"{self.scheme}://{host}" + ("" if self.port == PORTS[self.scheme] else f":{self.port}")
 
 
+# Origins that are one and the same: a login to one of them is a login to the other.
+SAME: Mapping[Origin, tuple[Origin, ...]] = {
+    Origin("https", host, 443): tuple(Origin("https", one, 443) for one in HUB_HOSTS) for host in HUB_HOSTS
+}
+
+
 class Place(Struct, frozen=True):
     """Where a registry is reached.
 
@@ -77,16 +90,18 @@ class Place(Struct, frozen=True):
         path: before ``/v2``, without a slash at its end; empty for most.
         named: a person who may decide it named this origin, so it may be on the local network, and plain http.
         trusted: other origins that may be given what is meant for this registry: the credentials, when its token
-            service stands there, and the bytes of an upload.
+            service stands there, and the bytes of an upload. Its files may lie there, also on the local network.
+        speaks: the distribution protocol of OCI, or what Hugging Face's hub speaks.
     """
 
     origin: Origin
     path: str = ""
     named: bool = False
     trusted: frozenset[Origin] = frozenset()
+    speaks: Language = "oci"
 
     @classmethod
-    def parse(cls, text: str, *, trusted: tuple[str, ...] = ()) -> Place:
+    def parse(cls, text: str, *, trusted: Sequence[str] = (), speaks: Language = "oci") -> Place:
         """Reads ``https://host[:port][/path]``, as the operator writes it; ``trusted`` are origins.
 
         Raises:
@@ -99,7 +114,13 @@ class Place(Struct, frozen=True):
             origin = Origin.of(url)
         except Forbidden as error:
             raise InvalidValue(f"{text[:120]!r} is not the address of a registry: {error.message}") from error
-        return cls(origin, url.raw_path.rstrip("/"), named=True, trusted=frozenset(map(Origin.parse, trusted)))
+        origins = frozenset(map(Origin.parse, trusted))
+        return cls(origin, url.raw_path.rstrip("/"), named=True, trusted=origins, speaks=speaks)
+
+    def trusting(self, origins: Mapping[str, Sequence[str]]) -> Place:
+        """The same, with the origins that stand there for its own host, as ``host`` or ``host:port``."""
+        added = map(Origin.parse, origins.get(str(self.origin).partition("://")[2], ()))
+        return structs.replace(self, trusted=self.trusted.union(added))
 
     @property
     def allowed(self) -> frozenset[Origin]:
@@ -107,16 +128,53 @@ class Place(Struct, frozen=True):
         return self.trusted | {self.origin} if self.named else self.trusted
 
     def url(self, path: str, query: Mapping[str, str] | None = None) -> URL:
-        """The URL of a path that begins with ``/v2``."""
+        """The URL of a path that begins with a slash and is quoted where it must be."""
         # Scheme and path alone: yarl quotes what is in the query, and the path is made of parsed names.
         return self.origin.url.with_path(self.path + path, encoded=True).with_query(query)
 
 
 class Registries:
-    """The registries that the operator configured: by host as model names write it, places in the order of trying."""
+    """The registries that the operator configured: by host as model names write it, places in the order of trying.
+
+    The last place is the registry itself, those before it are its mirrors: what is sent goes to the last one.
+    """
 
     def __init__(self, table: Mapping[str, tuple[Place, ...]] | None = None) -> None:
         self._table = {host.lower(): places for host, places in (table or {}).items()}
+
+    @classmethod
+    def configured(
+        cls,
+        *,
+        hub: str = DEFAULT_HUB,
+        mirrors: Iterable[tuple[str, str]] = (),
+        insecure: Iterable[str] = (),
+        trusted: Iterable[tuple[str, str]] = (),
+    ) -> Registries:
+        """Those of a configuration.
+
+        Args:
+            hub: the URL at which the models of ``HUB_HOSTS`` are.
+            mirrors: host and URL; those of one host in the order of trying.
+            insecure: hosts that are spoken to by plain http.
+            trusted: host, with its port where it has one, and an origin that this host may send us to.
+
+        Raises:
+            InvalidValue: what should be a URL is none.
+        """
+        mirrors_of, trusted_of = grouped(mirrors), grouped(trusted)
+        plain = frozenset(host.lower() for host in insecure)
+        table = {}
+        for host in {*mirrors_of, *trusted_of, *plain, *HUB_HOSTS}:
+            speaks: Language = "hub" if host in HUB_HOSTS else "oci"
+            url = hub if speaks == "hub" else f"{'http' if host in plain else 'https'}://{host}"
+            itself = Place.parse(url, trusted=trusted_of.get(host, ()), speaks=speaks)
+            if url == DEFAULT_HUB:  # this one nobody named: it is as public as a host in a model's name
+                itself = structs.replace(itself, named=False)
+            mirrors_here = (Place.parse(mirror, speaks=speaks) for mirror in mirrors_of.get(host, ()))
+            # A mirror is another party than the registry, and what is trusted there is not trusted here.
+            table[host] = tuple(place.trusting(trusted_of) for place in (*mirrors_here, itself))
+        return cls(table)
 
     @property
     def named(self) -> frozenset[Origin]:
@@ -134,16 +192,29 @@ class Registries:
         Raises:
             Forbidden: plain http to a host that nobody who may do so has named.
         """
-        if found := self._table.get(name.host.lower()):
+        return self.of_host(name.host, insecure=insecure, named=named)
+
+    def of_host(self, host: str, *, insecure: bool = False, named: bool = False) -> tuple[Place, ...]:
+        """The same, of a host as names of models begin; errors as :meth:`places`."""
+        if found := self._table.get(host.lower()):
             return found
         if insecure and not named:
-            raise Forbidden(f"{name.host} is not registered as insecure; use https, or register http://{name.host}")
+            raise Forbidden(f"{host} is not registered as insecure; use https, or register http://{host}")
         scheme = "http" if insecure else "https"
         try:
-            origin = Origin.of(parse_url(f"{scheme}://{name.host}"))
+            origin = Origin.of(parse_url(f"{scheme}://{host}"))
         except Forbidden as error:
             raise InvalidValue(f"invalid host in model name: {error.message}", param="model") from error
         return (Place(origin, named=named),)
+
+
+def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """What belongs to each host, in lower case, in the order of coming. The hub's names are one host."""
+    groups: dict[str, list[str]] = {}
+    for host, one in pairs:
+        for name in HUB_HOSTS if host.lower() in HUB_HOSTS else (host.lower(),):
+            groups.setdefault(name, []).append(one)
+    return groups
 
 
 def read_reference(text: str) -> tuple[ModelName, bool]:

@@ -95,6 +95,8 @@ class Tokens:
 
     def _came(self, key: Key, task: asyncio.Task[_Held]) -> None:
         self._coming.pop(key, None)
+        # Each repository has a token of up to 12 KiB; those that are spent are not kept.
+        self._held = {key: held for key, held in self._held.items() if self._clock() < held.until}
         if not task.cancelled() and task.exception() is None:
             self._held[key] = task.result()
 

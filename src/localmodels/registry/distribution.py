@@ -65,18 +65,20 @@ class Distribution:
         self._outbound = outbound
         self._tokens = tokens
 
-    async def check(self, place: Place, login: Login) -> None:
-        """Asks whether a registry takes a login, keeping nothing.
+    async def check(self, place: Place, login: Login) -> bool:
+        """Asks whether a registry takes a login, keeping nothing; false if it did not even ask who we are.
 
         Raises:
             Unauthenticated: it does not.
             LocalModelsError: it cannot be asked.
         """
-        once = Distribution(self._outbound, Tokens(self._outbound, MemoryCredentials({place.origin: login})))
+        tokens = Tokens(self._outbound, MemoryCredentials({place.origin: login}))
+        once = Distribution(self._outbound, tokens)
         async with once._ask(place, "GET", place.url("/v2/"), "") as answer:
             if answer.status == 401:
                 raise Unauthenticated(f"{place.origin.host} does not take the login of {login.username!r}")
             await _expect(answer, {200}, "registry here")
+        return tokens.header(place, "") is not None
 
     async def manifest(self, place: Place, name: ModelName, digest: Digest | None = None) -> Fetched:
         """The manifest of a name's tag, or of a digest in its repository.

@@ -21,6 +21,8 @@ from localmodels.registry.progress import Progress, Tell
 
 # Requests for bytes of blobs at a time, in the whole program: two big blobs at full width, or many small ones.
 SLOTS = 16
+# Blobs that are open at a time: a sink holds five descriptors, and a model may have a thousand layers.
+AT_ONCE = 12
 
 
 class _Shared(Struct, eq=False):
@@ -43,11 +45,18 @@ class Downloads:
     """
 
     def __init__(
-        self, sinks: Sinks, *, pace: Pace | None = None, slots: int = SLOTS, chance: random.Random | None = None
+        self,
+        sinks: Sinks,
+        *,
+        pace: Pace | None = None,
+        slots: int = SLOTS,
+        at_once: int = AT_ONCE,
+        chance: random.Random | None = None,
     ) -> None:
         self._sinks = sinks
         self._pace = pace or Pace()
         self._slots = asyncio.Semaphore(slots)
+        self._places = asyncio.Semaphore(at_once)
         self._chance = chance or random.Random()  # noqa: S311 - jitter, not a secret
         self._shared: dict[str, _Shared] = {}
 
@@ -110,13 +119,14 @@ class Downloads:
                 one(progress)
 
         shared = self._shared[blob.digest.hex]
-        sink = await self._sinks.open(blob)
-        if sink is None:
-            tell(Progress(blob, "done", blob.size))
-            return
-        try:
-            await Download(
-                blob, mirrors, sink, pace=self._pace, slots=self._slots, tell=tell, chance=self._chance
-            ).run()
-        finally:
-            await sink.close()
+        async with self._places:
+            sink = await self._sinks.open(blob)
+            if sink is None:
+                tell(Progress(blob, "done", blob.size))
+                return
+            try:
+                await Download(
+                    blob, mirrors, sink, pace=self._pace, slots=self._slots, tell=tell, chance=self._chance
+                ).run()
+            finally:
+                await sink.close()

@@ -30,7 +30,15 @@ from msgspec import Struct, structs
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from localmodels.core.errors import BackendTimeout, Forbidden, Garbled, LocalModelsError, StreamCut, Unreachable
+from localmodels.core.errors import (
+    BackendError,
+    BackendTimeout,
+    Forbidden,
+    Garbled,
+    LocalModelsError,
+    StreamCut,
+    Unreachable,
+)
 from localmodels.registry.addresses import Origin, parse_url
 from localmodels.registry.destinations import address_refusal, literal, name_refusal
 from localmodels.registry.secrets import Secret
@@ -273,8 +281,13 @@ _FAILURES: Mapping[type[Exception], Callable[[str], LocalModelsError]] = {
     aiohttp.ServerTimeoutError: lambda host: BackendTimeout(f"{host} did not answer in time"),
     TimeoutError: lambda host: BackendTimeout(f"{host} did not answer in time"),
     aiohttp.ServerDisconnectedError: lambda host: Unreachable(f"{host} closed the connection without an answer"),
-    aiohttp.ClientConnectorCertificateError: lambda host: Unreachable(f"{host} has no certificate that we believe"),
-    aiohttp.ClientSSLError: lambda host: Unreachable(f"{host} does not speak https; plain http must be registered"),
+    # These two do not pass, so they are of the class that is not tried again.
+    aiohttp.ClientConnectorCertificateError: lambda host: BackendError(
+        f"{host} has no certificate that we believe; name its authority with --ca-file"
+    ),
+    aiohttp.ClientSSLError: lambda host: BackendError(
+        f"{host} does not speak https; name it with --insecure-registry if it is yours"
+    ),
     aiohttp.ClientConnectionError: lambda host: Unreachable(f"{host} cannot be reached"),
     ConnectionError: lambda host: Unreachable(f"{host} cannot be reached"),
     aiohttp.ClientError: lambda host: Garbled(f"what {host} answers is not HTTP"),

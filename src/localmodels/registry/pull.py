@@ -14,14 +14,14 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from msgspec import Struct
 
 from localmodels.core.catalog import Blob, ModelName
-from localmodels.core.errors import Garbled, LocalModelsError, ModelNotFound, NotFound
+from localmodels.core.errors import Garbled, ModelNotFound, NotFound
 from localmodels.registry.addresses import Place
 from localmodels.registry.distribution import Distribution, Fetched
 from localmodels.registry.download import Mirror
 from localmodels.registry.downloads import Downloads
 from localmodels.registry.outbound import Answer
 from localmodels.registry.pace import Pace
-from localmodels.registry.perseverance import persevere
+from localmodels.registry.perseverance import first_of
 from localmodels.registry.progress import INTERVAL, Board, Progress, Tell, together
 
 # 16 TiB: ext4 has no larger files, and no model comes near.
@@ -60,15 +60,22 @@ class Puller:
         self._interval = interval
         self._chance = chance or random.Random()  # noqa: S311 - jitter, not a secret
 
-    async def pull(self, name: ModelName, places: Sequence[Place]) -> AsyncGenerator[Progress | Pulled, None]:
+    async def pull(
+        self, name: ModelName, places: Sequence[Place], known: tuple[Fetched, int] | None = None
+    ) -> AsyncGenerator[Progress | Pulled, None]:
         """Progress of each blob as it changes, and :class:`Pulled` at the end.
+
+        Args:
+            name: of the model.
+            places: where it may be, in order.
+            known: what :meth:`manifest` gave; the name may mean another model by now, and this one is wanted.
 
         Raises:
             ModelNotFound: no place has it.
             LocalModelsError: it cannot be had.
             OSError: it cannot be written.
         """
-        manifest, found = await self.manifest(name, places)
+        manifest, found = known or await self.manifest(name, places)
         # The place that had the manifest is asked for the blobs first, and those behind it after it.
         order = [*places[found:], *places[:found]]
         blobs = tuple(dict.fromkeys(self._read(manifest.data)))
@@ -87,18 +94,13 @@ class Puller:
             ModelNotFound: no place has it.
             LocalModelsError: no place gives it; the error is the first place's.
         """
-        errors: list[LocalModelsError] = []
-        for number, place in enumerate(places):
-            try:
-                return await self._manifest(name, place), number
-            except NotFound:
-                errors.append(ModelNotFound(str(name)))
-            except LocalModelsError as error:
-                errors.append(error)
-        raise next((error for error in errors if not isinstance(error, NotFound)), errors[0])
+        return await first_of(places, lambda place: self._manifest(name, place), self._pace, self._chance)
 
     async def _manifest(self, name: ModelName, place: Place) -> Fetched:
-        return await persevere(lambda: self._registry.manifest(place, name), self._pace, self._chance)
+        try:
+            return await self._registry.manifest(place, name)
+        except NotFound:
+            raise ModelNotFound(str(name)) from None
 
     async def _fetch_all(self, name: ModelName, places: Sequence[Place], blobs: Sequence[Blob], tell: Tell) -> None:
         whence = (name.namespace, name.name, *(place.origin for place in places))

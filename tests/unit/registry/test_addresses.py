@@ -128,3 +128,59 @@ def test_any_text_is_a_url_that_can_be_sent_or_refused(text: str) -> None:
         return
     assert url.raw_path_qs.isascii()
     assert not set(url.raw_path_qs) & set(" \r\n\x00")
+
+
+# What the operator configured.
+
+
+def configured(host: str, **settings: object) -> tuple[Place, ...]:
+    return Registries.configured(**settings).places(name(f"{host}/me/tiny"))  # type: ignore[arg-type]
+
+
+def test_mirrors_come_in_their_order_and_the_registry_itself_last() -> None:
+    places = configured("reg.example", mirrors=[("REG.example", "http://10.0.0.5/a"), ("reg.example", "https://b")])
+    assert [str(place.url("/v2/")) for place in places] == [
+        "http://10.0.0.5/a/v2/",
+        "https://b/v2/",
+        "https://reg.example/v2/",
+    ]
+    assert {place.speaks for place in places} == {"oci"}
+
+
+def test_a_registry_by_plain_http_is_spoken_to_by_it_without_being_asked_for() -> None:
+    [place] = configured("lan:5000", insecure=["LAN:5000"])
+    assert (place.origin, place.named) == (Origin("http", "lan", 5000), True)
+    [other] = configured("lan:5001", insecure=["LAN:5000"])
+    assert (other.origin.scheme, other.named) == ("https", False)
+
+
+def test_what_is_trusted_belongs_to_one_host_and_not_to_its_mirrors() -> None:
+    settings = {
+        "mirrors": [("reg.example", "https://cache.example:444")],
+        "trusted": [("reg.example", "https://auth.example"), ("cache.example:444", "https://files.example")],
+    }
+    mirror, itself = configured("reg.example", **settings)
+    assert itself.trusted == {Origin("https", "auth.example", 443)}
+    assert mirror.trusted == {Origin("https", "files.example", 443)}
+
+
+@pytest.mark.parametrize("host", ["hf.co", "huggingface.co", "HF.co"])
+def test_the_hub_has_two_names_and_one_place(host: str) -> None:
+    [place] = configured(host)
+    assert (str(place.origin), place.speaks, place.named) == ("https://huggingface.co", "hub", False)
+    mirror, itself = configured(
+        host,
+        hub="http://127.0.0.1:8080/hub",
+        mirrors=[("hf.co", "https://m")],
+        trusted=[("huggingface.co", "http://store")],
+    )
+    assert (str(mirror.origin), mirror.speaks) == ("https://m", "hub")
+    assert (str(itself.url("/api")), itself.named) == ("http://127.0.0.1:8080/hub/api", True)
+    assert itself.trusted == {Origin("http", "store", 80)}
+    assert mirror.trusted == frozenset()
+
+
+def test_nobody_asks_the_hub_by_plain_http_by_saying_so() -> None:
+    assert configured("hf.co", insecure=["hf.co"])[0].origin.scheme == "https"
+    [place] = Registries.configured().places(name("hf.co/me/tiny"), insecure=True, named=True)
+    assert place.origin.scheme == "https"

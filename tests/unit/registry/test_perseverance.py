@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from tests.awaited import awaited
 
-from localmodels.core.errors import Garbled, LocalModelsError, NotFound, Unavailable
+from localmodels.core.errors import Forbidden, Garbled, LocalModelsError, NotFound, Unavailable
+from localmodels.registry.addresses import Place
 from localmodels.registry.pace import Pace
-from localmodels.registry.perseverance import persevere
+from localmodels.registry.perseverance import first_of, persevere
 
 AT_ONCE = Pace(tries=4, first_wait=0.0, longest_retry_after=0.0)
 
@@ -54,3 +55,56 @@ def test_waits_grow_have_an_end_and_are_never_the_same() -> None:
         waits = [pace.wait(tries, chance) for _ in range(100)]
         assert rule * 0.5 <= min(waits) < max(waits) <= rule * 1.5
     assert pace.wait(0, chance) == 0.0
+
+
+PLACES = tuple(map(Place.parse, ("https://one", "https://two", "https://three")))
+
+
+@awaited
+async def test_the_first_place_that_has_it_is_enough() -> None:
+    asked: list[str] = []
+
+    async def ask(place: Place) -> str:
+        asked.append(place.origin.host)
+        if place.origin.host == "one":
+            raise NotFound("not here")
+        return "it"
+
+    assert await first_of(PLACES, ask, AT_ONCE, random.Random(1)) == ("it", 1)
+    assert asked == ["one", "two"]
+
+
+@awaited
+async def test_every_place_is_asked_before_one_is_asked_again() -> None:
+    asked: list[str] = []
+
+    async def ask(place: Place) -> str:
+        asked.append(place.origin.host)
+        if len(asked) < 5:
+            raise Unavailable("busy")
+        return "it"
+
+    assert await first_of(PLACES, ask, AT_ONCE, random.Random(1)) == ("it", 1)
+    assert asked == ["one", "two", "three", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ((NotFound("a"), Forbidden("b"), Garbled("c")), "b"),
+        ((Garbled("a"), NotFound("b"), NotFound("c")), "c"),
+        ((Forbidden("a"), NotFound("b"), Unavailable("c")), "a"),
+    ],
+)
+@awaited
+async def test_where_no_place_has_it_the_error_is_what_tells_most(
+    errors: tuple[LocalModelsError, ...], told: str
+) -> None:
+    by_host = dict(zip(("one", "two", "three"), errors, strict=True))
+
+    async def ask(place: Place) -> None:
+        raise by_host[place.origin.host]
+
+    with pytest.raises(LocalModelsError) as raised:
+        await first_of(PLACES, ask, AT_ONCE, random.Random(1))
+    assert raised.value.message == told
