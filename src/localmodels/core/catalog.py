@@ -141,7 +141,12 @@ class TensorInfo(Struct, frozen=True):
 
 
 class Description(Struct, frozen=True):
-    """Everything that ``show`` tells about a model. ``path`` is of its GGUF file, on the machine that has it."""
+    """Everything that ``show`` tells about a model.
+
+    Attributes:
+        path: of its GGUF file, on the machine that has it.
+        adapters: names of its LoRA adapters, by which requests switch them.
+    """
 
     model: Model
     path: str = ""
@@ -149,6 +154,7 @@ class Description(Struct, frozen=True):
     system: str = ""
     license: str = ""
     modelfile: str = ""
+    adapters: tuple[str, ...] = ()
     options: Options = NO_OPTIONS
     messages: tuple[tuple[str, str], ...] = ()
     info: dict[str, Any] = {}

@@ -86,6 +86,13 @@ class Format(Struct, frozen=True):
     name: str = ""
 
 
+class Lora(Struct, frozen=True):
+    """How strongly one of a model's LoRA adapters counts: by its name, or by its place, of which the first is 0."""
+
+    adapter: str | int
+    scale: float = 1.0
+
+
 class ChatRequest(Struct, frozen=True):
     """A conversation to go on with.
 
@@ -97,6 +104,7 @@ class ChatRequest(Struct, frozen=True):
         shift: may the context shift when the answer reaches its end?
         logprobs: report the log-probability of each token, with ``top_logprobs`` alternatives.
         include_usage: the asking dialect wants usage in the stream.
+        lora: the model's adapters that count, the others do not; None lets all of them count in full.
     """
 
     model: str
@@ -114,19 +122,24 @@ class ChatRequest(Struct, frozen=True):
     logprobs: bool = False
     top_logprobs: int = 0
     include_usage: bool = True
+    lora: tuple[Lora, ...] | None = None
 
 
 class GenerateRequest(Struct, frozen=True):
     """A text to go on with.
 
     ``raw`` sends ``prompt`` to the model as it stands; otherwise it is one user message under the model's template,
-    with ``system`` before it. ``prompt`` as token ids is always raw. ``suffix`` asks to fill the middle.
+    with ``system`` before it. ``prompt`` as token ids is always raw. ``suffix`` asks to fill the middle. ``template``
+    takes the place of the model's own (Ollama's kind). In a raw prompt ``[img-0]`` and so on stand for ``images``.
+    ``visible`` are control tokens that the answer shows as text. ``lora`` is as in :class:`ChatRequest`.
     """
 
     model: str
     prompt: str | tuple[int, ...] = ""
     suffix: str = ""
     system: str | None = None
+    template: str = ""
+    visible: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
     raw: bool = False
     context: tuple[int, ...] = ()
@@ -141,6 +154,7 @@ class GenerateRequest(Struct, frozen=True):
     logprobs: bool = False
     top_logprobs: int = 0
     include_usage: bool = True
+    lora: tuple[Lora, ...] | None = None
 
 
 class EmbedRequest(Struct, frozen=True):

@@ -13,12 +13,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar
 
-from localmodels.core.chat import Image, Message, Text, ThinkLevel, Tool
+from msgspec import Struct
+
+from localmodels.core.chat import Image, Lora, Message, Text, ThinkLevel, Tool
 from localmodels.core.errors import InvalidRequest, InvalidValue
 from localmodels.core.options import NO_OPTIONS, OPTIONS, Options, check, parse_options
 from localmodels.dialects.strict_json import encode
 
 T = TypeVar("T")
+
+
+class Adapter(Struct, omit_defaults=True):
+    """An entry of ``lora``: a name or a number, and how strongly the adapter counts."""
+
+    name: str | None = None
+    id: int | None = None
+    scale: float = 1.0
+
 
 MAX_MESSAGES = 4_096
 MAX_TOOLS = 128
@@ -34,6 +45,9 @@ _COUNTS = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties
 _REPEATED = re.compile(r"\{([0-9]{1,9})?,([0-9]{1,9})?\}")
 MAX_SCHEMA_DEPTH = 32
 MAX_TOP_LOGPROBS = 20
+
+MAX_ADAPTERS = 64
+MAX_SCALE = 100.0  # either way; adapters are trained for 1, and beyond 10 nothing of the model is left
 
 THINK_LEVELS: Mapping[str, ThinkLevel] = {"low": "low", "medium": "medium", "high": "high", "max": "max"}
 
@@ -78,6 +92,42 @@ def read_options(options: Mapping[str, Any] | None, top: Mapping[str, Any]) -> O
 
 
 _OPTION_OF = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
+
+
+def read_lora(sent: Sequence[Adapter] | None) -> tuple[Lora, ...] | None:
+    """Which adapters count, and how strongly.
+
+    Raises:
+        InvalidRequest: an entry with a name and a number, or with neither.
+        InvalidValue: an adapter named twice, or a scale out of range.
+    """
+    if sent is None:
+        return None
+    read: dict[str | int, Lora] = {}
+    for place, one in enumerate(at_most(sent, MAX_ADAPTERS, "lora")):
+        where = f"lora[{place}]"
+        if (one.name is None) == (one.id is None):
+            raise InvalidRequest(f"{where} needs the name or the id of an adapter, one of the two", param=where)
+        if not -MAX_SCALE <= one.scale <= MAX_SCALE:
+            most = f"{MAX_SCALE:g}"
+            raise InvalidValue(f"{where}.scale must be between -{most} and {most}", param=f"{where}.scale")
+        adapter: str | int = one.id if one.name is None else one.name  # type: ignore[assignment]
+        if adapter in read:
+            raise InvalidValue(f"{where} names the adapter {adapter!r} again", param=where)
+        read[adapter] = Lora(adapter, one.scale)
+    return tuple(read.values())
+
+
+def write_lora(lora: Sequence[Lora] | None) -> list[Adapter] | None:
+    """The same, as a client."""
+    if lora is None:
+        return None
+    return [
+        Adapter(name=one.adapter, scale=one.scale)
+        if isinstance(one.adapter, str)
+        else Adapter(id=one.adapter, scale=one.scale)
+        for one in lora
+    ]
 
 
 def write_options(options: Options) -> dict[str, Any]:

@@ -69,8 +69,13 @@ class _Message(Struct, frozen=True):
     content: str
 
 
+class _Adapter(Struct, frozen=True):
+    id: int
+    name: str
+
+
 class _Show(Struct, frozen=True):
-    """Ollama's answer, then the flat fields of seed 004."""
+    """Ollama's answer, then the flat fields of seed 004, then ours."""
 
     license: str = ""
     modelfile: str = ""
@@ -91,6 +96,7 @@ class _Show(Struct, frozen=True):
     parameter_size: str = ""
     quantization_level: str = ""
     model_file: str = ""
+    adapters: tuple[_Adapter, ...] = ()
 
 
 class _OpenAIModel(Struct, frozen=True):
@@ -166,6 +172,7 @@ def write_show(description: Description) -> bytes:
             parameter_size=model.details.parameter_size,
             quantization_level=model.details.quantization_level,
             model_file=description.path,
+            adapters=tuple(_Adapter(place, name) for place, name in enumerate(description.adapters)),
         )
     )
 
@@ -188,6 +195,7 @@ def read_show(body: bytes) -> tuple[Description, str]:
         system=shown.system,
         license=shown.license,
         modelfile=shown.modelfile,
+        adapters=tuple(adapter.name for adapter in shown.adapters),
         messages=tuple((message.role, message.content) for message in shown.messages),
         info=shown.model_info,
         tensors=shown.tensors,

@@ -8,6 +8,8 @@ are OpenAI's pieces with llama.cpp's ``timings``; answers of texts end with an o
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -48,6 +50,11 @@ _FIELDS: Mapping[str, str] = {name: name for name, option in OPTIONS.items() if 
 # `repeat_last_n: -1` means the whole context, which the server refuses: its ring takes any length, at 4 bytes a token.
 WHOLE_CONTEXT = 131_072
 _STOPS: Mapping[str, FinishReason] = {"limit": "length"}
+# What stands for a picture in a prompt, where a server does not tell: newer ones draw their own word when they start.
+MEDIA_MARKER = "<__media__>"
+# One blank after a comma and a colon, as in nearly all JSON that models have read: without it small ones go astray.
+_TIGHT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_IMAGE_MARK = re.compile(r"\[img-([0-9]{1,4})\]")
 
 
 class LlamaCpp:
@@ -125,6 +132,7 @@ class LlamaCpp:
         id_slot: int | None = None,
         n_predict: int | None = None,
         progress: bool = False,
+        marker: str = MEDIA_MARKER,
     ) -> bytes:
         """A text to go on with, as it stands; for :meth:`generate_path`, and always streamed.
 
@@ -133,13 +141,14 @@ class LlamaCpp:
             id_slot: as in :meth:`write_chat`.
             n_predict: as in :meth:`write_chat`.
             progress: as in :meth:`write_chat`.
+            marker: what stands for a picture in the server's own prompts, see :class:`Props`.
 
         Raises:
-            Unsupported: pictures, or token ids before a gap.
+            Unsupported: pictures or token ids beside a gap, pictures among token ids.
         """
-        if request.images:
-            raise Unsupported("a raw prompt cannot hold images", param="images")
-        fields = {**_common(request, id_slot, n_predict, progress=progress), **_prompt(request)}
+        fields = {**_common(request, id_slot, n_predict, progress=progress), **_prompt(request, marker)}
+        if request.visible:
+            fields["preserved_tokens"] = request.visible
         if request.format is not None:
             fields["json_schema"] = tight(request.format).schema
         if request.logprobs:
@@ -218,7 +227,7 @@ def tight(wanted: Format) -> Format:
     build without it passes the key over.
     """
     schema = wanted.schema if wanted.schema is not None else {"type": "object"}
-    return Format({**schema, "x-guidance": {"whitespace_flexible": False}}, wanted.name)
+    return Format({**schema, "x-guidance": _TIGHT}, wanted.name)
 
 
 class Props(Struct, frozen=True):
@@ -229,6 +238,7 @@ class Props(Struct, frozen=True):
     chat_template: str = ""
     build_info: str = ""
     is_sleeping: bool = False
+    media_marker: str = MEDIA_MARKER
 
 
 class Slot(Struct, frozen=True):
@@ -312,7 +322,15 @@ def _common(
         fields["n_predict"] = n_predict
     if progress:
         fields["return_progress"] = True
+    if request.lora:
+        fields["lora"] = [{"id": _place(one.adapter), "scale": one.scale} for one in request.lora]
     return fields
+
+
+def _place(adapter: str | int) -> int:
+    if isinstance(adapter, str):
+        raise Unsupported("this server knows adapters by their numbers alone", param="lora")
+    return adapter
 
 
 def _sampling(options: Options) -> dict[str, Any]:
@@ -337,7 +355,9 @@ def _thinking(request: ChatRequest) -> dict[str, Any]:
     return fields
 
 
-def _prompt(request: GenerateRequest) -> dict[str, Any]:
+def _prompt(request: GenerateRequest, marker: str) -> dict[str, Any]:
+    if request.images:
+        return {"prompt": _with_pictures(request, marker)}
     if request.suffix:
         if not isinstance(request.prompt, str) or request.context:
             raise Unsupported("a gap can only be filled in text", param="suffix")
@@ -346,3 +366,22 @@ def _prompt(request: GenerateRequest) -> dict[str, Any]:
         return {"prompt": request.prompt}
     prompt = (request.prompt,) if isinstance(request.prompt, str) else request.prompt
     return {"prompt": (*request.context, *prompt)}
+
+
+def _with_pictures(request: GenerateRequest, marker: str) -> dict[str, Any]:
+    """The prompt with its marks (``[img-0]`` …) in the server's own words; a picture that has none goes in front."""
+    if not isinstance(request.prompt, str) or request.context or request.suffix:
+        raise Unsupported("images can only stand in a text", param="images")
+    placed: list[int] = []
+
+    def place(mark: re.Match[str]) -> str:
+        number = int(mark[1])
+        if number in placed or number >= len(request.images):
+            return mark[0]
+        placed.append(number)
+        return marker
+
+    text = _IMAGE_MARK.sub(place, request.prompt.replace(marker, ""))
+    front = [number for number in range(len(request.images)) if number not in placed]
+    pictures = [b64encode(request.images[number].data).decode("ascii") for number in (*front, *placed)]
+    return {"prompt_string": marker * len(front) + text, "multimodal_data": pictures}

@@ -39,6 +39,7 @@ class LiveRunner:
 
     def __init__(self, runner_id: str, load: Load, config: RunnerConfig, directory: Path, *, spin: bool) -> None:
         self.id = runner_id
+        self.loadable = load.loadable
         self.name = load.loadable.model.name
         self.key = load.loadable.key(load.purpose)
         self.model = load.loadable.model
@@ -48,12 +49,13 @@ class LiveRunner:
         self.dialect = LlamaCpp()
         # No clock on its silence: a prompt may take minutes to read, and a runner's death is noticed otherwise.
         self.http = Http(UnixSocket(config.socket), self.dialect.read_error)
-        self.seats = Seats(self.http, config.parallel, config.slot_dir)
+        self.seats = Seats(self.http, config.parallel, config.slot_dir, shares=not config.adapters)
         self.gone = asyncio.Event()  # set by the pool, once everybody who decides knows of the end
         self._directory = directory
         self._spin = spin
         self._leaving = asyncio.Event()
         self._process: Process | None = None
+        self._beginning: str | None = None
 
     @property
     def pid(self) -> int:
@@ -65,22 +67,37 @@ class LiveRunner:
         """What confines the child."""
         return self._process.layers if self._process else ()
 
+    async def beginning(self) -> str:
+        """The text of the token that the tokenizer puts before every prompt; empty if it puts none. Asked once."""
+        if self._beginning is None:
+            dialect = self.dialect
+            tokens = dialect.read_tokens(await self.http.post("/tokenize", dialect.write_tokenize("")))[:1]
+            text = await self.http.post("/detokenize", dialect.write_detokenize(tokens)) if tokens else b""
+            self._beginning = dialect.read_text(text) if text else ""
+        return self._beginning
+
     def leave(self) -> None:
         """Asks it to end, also in the middle of a load; :meth:`served` or :meth:`load` tells when it has."""
         self._leaving.set()
 
-    async def load(self) -> bool:
+    async def load(self, whole: Coroutine[Any, Any, None]) -> bool:
         """Starts the child and waits until the model is loaded; False if it was told to leave before that.
 
         How long that may take is the scheduler's business, who then tells it to leave.
 
+        Args:
+            whole: looks whether the model's files are whole, before anything reads them.
+
         Raises:
             LoadFailed: it could not be loaded. The child is gone.
+            LocalModelsError: what ``whole`` raises.
         """
         try:
-            self._directory.mkdir(mode=0o700)
-            self._process = process = await Process.start(self.config, spin=self._spin)
-            loaded = await self._unless_leaving(process.ready())
+            loaded = await self._unless_leaving(whole)
+            if loaded:
+                self._directory.mkdir(mode=0o700)
+                self._process = process = await Process.start(self.config, spin=self._spin)
+                loaded = await self._unless_leaving(process.ready())
         except OSError as error:
             await self._end()
             raise LoadFailed(f"there is no place for a runner: {error.strerror}") from error

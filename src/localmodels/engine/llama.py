@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from localmodels.backends.protocol import Health
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import BackendError, ContextLengthExceeded, InvalidValue, StreamCut, Unreachable
+from localmodels.dialects.llamacpp import MEDIA_MARKER
 from localmodels.dialects.protocol import EventReader
 from localmodels.engine.live import LiveRunner
 from localmodels.engine.seats import prompt_of
@@ -47,9 +48,18 @@ class LlamaBackend:
 
     def generate(self, request: GenerateRequest) -> Stream:
         """Goes on with a text, as it stands."""
+        return self._generate(request) if not request.images else self._generate_with_pictures(request)
+
+    def _generate(self, request: GenerateRequest, marker: str = MEDIA_MARKER) -> Stream:
         dialect = self._runner.dialect
-        write = partial(dialect.write_generate, request)
+        write = partial(dialect.write_generate, request, marker=marker)
         return self._answer(dialect.generate_path(request), write, prompt_of(request), dialect.generate_reader)
+
+    async def _generate_with_pictures(self, request: GenerateRequest) -> Stream:
+        props = self._runner.dialect.read_props(await self._get("/props"))
+        async with aclosing(self._generate(request, props.media_marker)) as stream:
+            async for events in stream:
+                yield events
 
     async def _answer(
         self, path: str, write: Callable[..., bytes], prompt: bytes, reader: Callable[[], EventReader]
@@ -139,9 +149,18 @@ class LlamaBackend:
     async def close(self) -> None:
         """The pool owns the runner; there is nothing to give back here."""
 
+    async def beginning(self) -> str:
+        """The text that the tokenizer itself puts before every prompt; empty where it puts none."""
+        async with self._explained():
+            return await self._runner.beginning()
+
     async def _post(self, path: str, body: bytes) -> bytes:
         async with self._explained():
             return await self._runner.http.post(path, body)
+
+    async def _get(self, path: str) -> bytes:
+        async with self._explained():
+            return await self._runner.http.get(path)
 
     @asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:

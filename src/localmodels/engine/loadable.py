@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from localmodels.artifacts.gguf import Header
-from localmodels.core.catalog import Model
+from localmodels.core.catalog import Digest, Model
 from localmodels.core.options import NO_OPTIONS, OPTIONS, Options
 from localmodels.engine.command import Adapter, RunnerConfig
 from localmodels.engine.hardware import Hardware
@@ -31,6 +31,9 @@ class Loadable(Struct, frozen=True):
         model: as lists show it.
         path: of the GGUF file (of the first part of a split one).
         extra: bytes of projector and adapters.
+        store: the directory of the store that its files lie in; empty where they have no digests.
+        blobs: what is to be whole before it is loaded, and to stay until it is unloaded.
+        template: Jinja template, or the name of one, in place of the file's own; empty to leave it.
     """
 
     identity: str
@@ -40,6 +43,9 @@ class Loadable(Struct, frozen=True):
     projector: str = ""
     adapters: tuple[str, ...] = ()
     extra: int = 0
+    store: str = ""
+    blobs: tuple[Digest, ...] = ()
+    template: str = ""
 
     def key(self, purpose: Purpose) -> str:
         """By which the scheduler knows it. llama.cpp gives texts or vectors, not both from one context."""
@@ -87,7 +93,9 @@ class Load(Struct, frozen=True):
             pooling="mean" if pooled else "",  # a model made for text does not say; the mean is what others take
             projector=loadable.projector,
             adapters=tuple(map(Adapter, loadable.adapters)),
-            cache_ram_mib=cache_ram >> 20,
+            template=loadable.template,
+            # Prompts are kept there without a word about the adapters that they were computed with.
+            cache_ram_mib=0 if loadable.adapters else cache_ram >> 20,
             binary=binary,
         )
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from math import isinf
 from time import monotonic
-from typing import Literal
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -25,7 +25,7 @@ from localmodels.engine.confine import Layer
 from localmodels.engine.housing import Housing
 from localmodels.engine.live import LiveRunner, probe_layers
 from localmodels.engine.llama import LlamaBackend
-from localmodels.engine.loadable import Load
+from localmodels.engine.loadable import Load, Loadable
 from localmodels.engine.scheduler import (
     Admit,
     Cancel,
@@ -69,6 +69,32 @@ class Build(Struct, frozen=True):
     silence: float = 60.0
 
 
+class Files(Protocol):
+    """Cares for the files of models that are in memory."""
+
+    def held(self, loadable: Loadable) -> AbstractAsyncContextManager[None]:
+        """Nobody removes them meanwhile."""
+        ...
+
+    async def whole(self, loadable: Loadable) -> None:
+        """Returns when they are known to be whole.
+
+        Raises:
+            LocalModelsError: they are not, or it cannot be known.
+        """
+        ...
+
+
+class Uncared:
+    """Files that are somebody else's care."""
+
+    @asynccontextmanager
+    async def held(self, loadable: Loadable) -> AsyncIterator[None]:
+        yield
+
+    async def whole(self, loadable: Loadable) -> None: ...
+
+
 class Pool:
     """Runs models on demand.
 
@@ -76,12 +102,14 @@ class Pool:
         scheduler: makes every decision.
         housing: where runners live.
         build: how they are built.
+        files: cares for what they are loaded from.
     """
 
-    def __init__(self, scheduler: Scheduler, housing: Housing, build: Build) -> None:
+    def __init__(self, scheduler: Scheduler, housing: Housing, build: Build, files: Files | None = None) -> None:
         self._scheduler = scheduler
         self._housing = housing
         self._build = build
+        self._files = files or Uncared()
         self._numbers = count(1)
         self._asked: dict[str, tuple[Load, asyncio.Future[LiveRunner]]] = {}
         self._runners: dict[str, LiveRunner] = {}
@@ -201,15 +229,20 @@ class Pool:
         config = load.config(room, binary=self._build.binary, cache_ram=self._build.cache_ram)
         runner = LiveRunner(runner_id, load, config, room, spin=self._build.spin)
         self._runners[runner_id] = runner
-        life = asyncio.create_task(self._live(runner), name=f"runner {runner_id}")
+        life = asyncio.create_task(self._housed(runner), name=f"runner {runner_id}")
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
+
+    async def _housed(self, runner: LiveRunner) -> None:
+        """One runner, and its files kept for as long."""
+        async with self._files.held(runner.loadable):
+            await self._live(runner)
 
     async def _live(self, runner: LiveRunner) -> None:
         """One runner from its start to its end; the only place that learns of either."""
         outcome: Event = RunnerExited(runner.id)
         try:
-            if await runner.load():
+            if await runner.load(self._files.whole(runner.loadable)):
                 log.info("%s is loaded (runner %s, pid %d)", runner.name, runner.id, runner.pid)
                 self._failures.pop(runner.key, None)
                 self._tell(RunnerReady(runner.id, runner.config.parallel, runner.config.context))

@@ -20,6 +20,7 @@ from localmodels.core.errors import LocalModelsError
 from localmodels.engine.slots import Arrive, Copied, Copy, Leave, Prefill, PrefillDone, Run, SlotDecision, SlotTable
 
 _ENCODER = msgspec.json.Encoder()
+NEVER = 2**62  # bytes of prompt that no two requests have in common
 
 
 class Seat:
@@ -36,12 +37,14 @@ class Seats:
     Args:
         http: to the runner.
         slot_dir: where it saves slots.
+        shares: may a slot be given what another one computed? Not where adapters are switched: a runner remembers with
+            which ones a slot computed, and a copy does not tell it.
     """
 
-    def __init__(self, http: Http, parallel: int, slot_dir: str) -> None:
+    def __init__(self, http: Http, parallel: int, slot_dir: str, *, shares: bool = True) -> None:
         self._http = http
         self._slot_dir = Path(slot_dir)
-        self._table = SlotTable(parallel)
+        self._table = SlotTable(parallel) if shares else SlotTable(parallel, long=NEVER)
         self._turns: dict[str, asyncio.Future[Prefill | Run]] = {}
         self._copies: set[asyncio.Task[None]] = set()
 
@@ -106,13 +109,13 @@ class Seats:
 
 def prompt_of(request: ChatRequest | GenerateRequest) -> bytes:
     """Bytes that begin alike where two requests' prompts do: what the template puts first comes first."""
+    adapters = _ENCODER.encode(request.lora) if request.lora else b""  # what others computed is of no use to it
     if isinstance(request, GenerateRequest):
         prompt = request.prompt.encode() if isinstance(request.prompt, str) else _ENCODER.encode(request.prompt)
-        return (
-            _ENCODER.encode((request.context, request.suffix)) + prompt if request.context or request.suffix else prompt
-        )
+        before = (request.context, request.suffix, [sha256(image.data).hexdigest() for image in request.images])
+        return adapters + (_ENCODER.encode(before) + prompt if any(before) else prompt)
     head = (request.tools, request.tool_choice, request.format, request.think)
-    return _ENCODER.encode(head) + b"".join(map(_message, request.messages))
+    return adapters + _ENCODER.encode(head) + b"".join(map(_message, request.messages))
 
 
 def _message(message: Message) -> bytes:

@@ -30,6 +30,7 @@ from localmodels.core.chat import (
 )
 from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, Unsupported
 from localmodels.core.options import NO_OPTIONS, Options
+from localmodels.flows.adapters import with_adapters
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
 from localmodels.flows.shapes import kept
 
@@ -83,6 +84,11 @@ class Found(Protocol):
         """In the words of ``core.catalog.Capability``."""
         ...
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of its LoRA adapters, by their places."""
+        ...
+
     def ready(self, request: Request) -> AbstractAsyncContextManager[Answerer]:
         """Waits until it can answer this request and keeps it so; leaving frees the place."""
         ...
@@ -129,7 +135,7 @@ class Answers:
         if not request.messages:
             yield [await self._move(model, request, started)]
             return
-        request = with_defaults(request, model)
+        request = with_adapters(with_defaults(request, model), model.name, model.adapters)
         check_abilities(request, model)
         async with model.ready(request) as backend:
             loaded = monotonic_ns()
@@ -144,12 +150,15 @@ class Answers:
         if not (request.prompt or request.suffix or request.images or request.context):
             yield [await self._move(model, request, started)]
             return
+        request = with_adapters(request, model.name, model.adapters)
         raw = request.raw or bool(request.suffix) or not isinstance(request.prompt, str)
         conversation = with_defaults(as_conversation(request), model)
         if not raw:
             check_abilities(conversation, model)
         elif "completion" not in model.capabilities:
             raise Unsupported(f"{model.name} does not write text", param="model")
+        elif request.images and "vision" not in model.capabilities:
+            raise Unsupported(f"{model.name} does not support images", param="images")
         async with model.ready(request) as backend:
             loaded = monotonic_ns()
             if raw:
@@ -252,6 +261,7 @@ def as_conversation(request: GenerateRequest) -> ChatRequest:
         logprobs=request.logprobs,
         top_logprobs=request.top_logprobs,
         include_usage=request.include_usage,
+        lora=request.lora,
     )
 
 

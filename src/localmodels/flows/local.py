@@ -7,18 +7,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
 
+from localmodels.artifacts.chat_template import ChatTemplate, read_chat_template
 from localmodels.core.catalog import Description, Model, Running
-from localmodels.core.chat import EmbedRequest, Message, Text
+from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
+from localmodels.core.errors import ModelDamaged, Unsupported
 from localmodels.core.options import Options
 from localmodels.engine.loadable import Loadable, Loader, Purpose
 from localmodels.engine.pool import Pool
 from localmodels.flows.chat import Answerer, Defaults, Request
+from localmodels.flows.templated import Templated
 from localmodels.store.entries import Entry, capabilities, to_model
 from localmodels.store.library import Library
 
 # The sources' own default (seeds 002 and 003), unless the file brings its author's.
 USUAL = Options(temperature=0.7)
 AUTHORS_TEMPERATURE = "general.sampling.temp"
+# Where prompts are made by a Go template the engine needs no Jinja one, and one that it cannot read would end the load.
+ANY_JINJA = "chatml"
 
 
 class Local:
@@ -29,13 +34,17 @@ class Local:
         pool: runs them.
         loader: plans how one is loaded.
         patience: most seconds that a request waits for its place.
+        request_templates: may a request bring a template of its own?
     """
 
-    def __init__(self, library: Library, pool: Pool, loader: Loader, *, patience: float) -> None:
+    def __init__(
+        self, library: Library, pool: Pool, loader: Loader, *, patience: float, request_templates: bool = False
+    ) -> None:
         self._library = library
         self._pool = pool
         self._loader = loader
         self._patience = patience
+        self._request_templates = request_templates
 
     async def find(self, name: str) -> Target:
         """The model that this name stands for; looks at the disk, so in a thread.
@@ -63,8 +72,25 @@ class Local:
         vectors = isinstance(request, EmbedRequest) or entry.header.is_embedding
         purpose: Purpose = "embed" if vectors else "generate"
         load = self._loader.load(loadable(entry), purpose, request.options.over(entry.options))
+        template = None if vectors else await self._template(entry, request)
         async with self._pool.lease(load, keep_alive=request.keep_alive, patience=self._patience) as backend:
-            yield backend
+            yield Templated(backend, *template) if template else backend
+
+    async def _template(self, entry: Entry, request: Request) -> tuple[ChatTemplate, str] | None:
+        """The Go template by which this request is answered, and whose it is; None where the engine has its own."""
+        if not wants_prompt(request):
+            return None
+        if isinstance(request, GenerateRequest) and request.template:
+            if not self._request_templates:
+                raise Unsupported(
+                    "template: this server takes none from requests; give it to the model when it is created, or "
+                    "start the server with --request-templates",
+                    param="template",
+                )
+            return await asyncio.to_thread(read_chat_template, request.template), ""
+        if entry.answers_by.damage:
+            raise ModelDamaged(f"model '{entry.name}' cannot be used: {entry.answers_by.damage}")
+        return (entry.answers_by.chat, str(entry.name)) if entry.answers_by.chat else None
 
     async def unload(self, entry: Entry) -> None:
         """Takes the model out of memory as soon as it is idle."""
@@ -90,6 +116,11 @@ class Target:
         return capabilities(self._entry)
 
     @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of its adapters, by their places."""
+        return self._entry.adapter_names
+
+    @property
     def defaults(self) -> Defaults:
         """What its maker set."""
         entry = self._entry
@@ -110,14 +141,26 @@ class Target:
         await self._local.unload(self._entry)
 
 
+def wants_prompt(request: Request) -> bool:
+    """Is a prompt to be made by a template?"""
+    if isinstance(request, GenerateRequest):
+        given = request.prompt or request.suffix or request.images or request.context
+        return bool(given) and not request.raw and isinstance(request.prompt, str)
+    return isinstance(request, ChatRequest) and bool(request.messages)
+
+
 def loadable(entry: Entry) -> Loadable:
     """What the engine needs to know of an entry."""
     return Loadable(
-        identity=f"{entry.digest}",
+        # A file that has changed since it was loaded is another model, whatever the manifest says.
+        identity=f"{entry.digest}.{entry.stamp:x}" if entry.store else entry.digest,
         model=to_model(entry),
         path=entry.model_path,
         header=entry.header,
         projector=entry.projector_path,
         adapters=entry.adapter_paths,
-        extra=entry.projector.file_size if entry.projector else 0,
+        extra=entry.adapter_bytes + (entry.projector.file_size if entry.projector else 0),
+        store=entry.store,
+        blobs=entry.blobs,
+        template=ANY_JINJA if entry.answers_by.chat else "",
     )

@@ -6,20 +6,22 @@ what is sent was read from a store whose manifest is sound. Room for a blob is s
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from localmodels.core.catalog import Blob
-from localmodels.core.errors import ContentMismatch, ModelDamaged, ModelNotFound, Unsupported
+from localmodels.core.errors import ContentMismatch, ModelDamaged, Unsupported
 from localmodels.core.library import SUCCESS, Progress, PullRequest, PushRequest
 from localmodels.core.spans import Span
+from localmodels.flows.hub import HubPulls, shown
 from localmodels.flows.library import leased
+from localmodels.flows.threads import in_thread, opened
 from localmodels.registry.addresses import Registries, read_reference
 from localmodels.registry.distribution import Distribution
 from localmodels.registry.downloads import Downloads
-from localmodels.registry.progress import Progress as BlobProgress
+from localmodels.registry.hub import Hub
+from localmodels.registry.hub_pull import HubPuller
 from localmodels.registry.pull import Pulled, Puller
 from localmodels.registry.push import Pusher
 from localmodels.store.leases import Lease
@@ -29,7 +31,6 @@ from localmodels.store.model_store import ModelStore
 from localmodels.store.partials import Partial
 
 Steps = AsyncGenerator[Progress, None]
-SHORT = 12  # digits of a digest that a status shows, as Ollama's
 
 
 class Transfers:
@@ -39,15 +40,30 @@ class Transfers:
         store: where models are put and sent from.
         library: finds what is sent.
         registry: the protocol.
+        hub: the other protocol, of Hugging Face's hub and of what stands in for it.
         registries: where each host's models are.
+        named: are hosts that a request names as good as registered? Only where whoever asks is the operator: strangers
+            would have us look around in the local network for them (threat V-18).
     """
 
-    def __init__(self, store: ModelStore, library: Library, registry: Distribution, registries: Registries) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        library: Library,
+        registry: Distribution,
+        hub: Hub,
+        registries: Registries,
+        *,
+        named: bool,
+    ) -> None:
+        self._named = named
         self._store = store
         self._library = library
         self._registry = registry
         self._registries = registries
-        self._puller = Puller(registry, Downloads(StoreSinks(store)), blobs_of)
+        downloads = Downloads(StoreSinks(store))
+        self._puller = Puller(registry, downloads, blobs_of)
+        self._hub_pulls = HubPulls(store, HubPuller(hub, downloads))
         self._pusher = Pusher(registry, StoreSources(store))
 
     async def pull(self, request: PullRequest) -> Steps:
@@ -59,21 +75,23 @@ class Transfers:
             LocalModelsError: it cannot be had.
         """
         name, plain = read_reference(request.model)
-        # Whoever may ask this server is its operator: it listens to this machine only, until there are keys.
-        places = self._registries.places(name, insecure=request.insecure or plain, named=True)
-        yield Progress("pulling manifest")
-        manifest, _ = await self._puller.manifest(name, places)
-        async with leased(self._store, f"pull {name}") as lease:
-            await asyncio.to_thread(lease.protect, *(blob.digest for blob in blobs_of(manifest.data)))
-            async with aclosing(self._puller.pull(name, places)) as steps:
+        places = self._registries.places(name, insecure=request.insecure or plain, named=self._named)
+        if places[-1].speaks == "hub":
+            async with aclosing(self._hub_pulls.pull(name, places)) as steps:
                 async for step in steps:
-                    if isinstance(step, Pulled):
-                        manifest = step.manifest
-                    else:
-                        yield shown("pulling", step)
+                    yield step
+            return
+        yield Progress("pulling manifest")
+        known = manifest, _ = await self._puller.manifest(name, places)
+        async with leased(self._store, f"pull {name}") as lease:
+            await in_thread(lease.protect, *(blob.digest for blob in blobs_of(manifest.data)))
+            async with aclosing(self._puller.pull(name, places, known)) as pulling:
+                async for one in pulling:
+                    if not isinstance(one, Pulled):
+                        yield shown("pulling", one)
             yield Progress("verifying sha256 digest")
             yield Progress("writing manifest")
-            await asyncio.to_thread(self._store.publish, lease, name, manifest.data)
+            await in_thread(self._store.publish, lease, name, manifest.data)
         yield Progress(SUCCESS)
 
     async def push(self, request: PushRequest) -> Steps:
@@ -84,20 +102,18 @@ class Transfers:
             LocalModelsError: the registry does not take it.
         """
         name, plain = read_reference(request.model)
-        places = self._registries.places(name, insecure=request.insecure or plain, named=True)
+        places = self._registries.places(name, insecure=request.insecure or plain, named=self._named)
+        if places[-1].speaks == "hub":
+            raise Unsupported(f"{name.host} takes no models from here; upload the file with `hf upload`", param="model")
         yield Progress("retrieving manifest")
-        entry = await asyncio.to_thread(self._library.find, str(name))
+        entry = await in_thread(self._library.named, str(name))
         if entry.source != "home":
             raise Unsupported(f"{name} is not in our store; copy it first: localmodels cp {name} {name}", param="model")
-        data = await asyncio.to_thread(self._store.read_manifest, entry.name)
-        if data is None:
-            raise ModelNotFound(request.model)
         async with leased(self._store, f"push {name}") as lease:
-            await asyncio.to_thread(lease.protect, *(blob.digest for blob in blobs_of(data)))
-            async with aclosing(self._pusher.push(name, places[0], data, blobs_of(data))) as steps:
+            data = await in_thread(self._store.hold_manifest, lease, entry.name)
+            async with aclosing(self._pusher.push(name, places[-1], data, blobs_of(data))) as steps:
                 async for step in steps:
                     yield shown("pushing", step)
-            yield Progress("pushing manifest")
         yield Progress(SUCCESS)
 
 
@@ -110,12 +126,6 @@ def blobs_of(manifest: bytes) -> Sequence[Blob]:
     return [Blob(layer.digest, layer.size) for layer in parse_manifest(manifest).blobs]
 
 
-def shown(doing: str, step: BlobProgress) -> Progress:
-    """How far a blob is, as Ollama's clients show it."""
-    blob = step.blob
-    return Progress(f"{doing} {blob.digest.hex[:SHORT]}", str(blob.digest), blob.size, step.completed)
-
-
 class StoreSinks:
     """Blobs that are fetched, into the store; parts that have come survive a restart."""
 
@@ -124,10 +134,11 @@ class StoreSinks:
 
     async def open(self, blob: Blob) -> StoreSink | None:
         """A sink for this blob; None when it is in its place already."""
-        return await asyncio.to_thread(self._open, blob)
+        return await opened(lambda: self._open(blob), shut)
 
     def _open(self, blob: Blob) -> StoreSink | None:
-        if self._store.find(blob.digest, blob.size) is not None:
+        # One that is damaged is fetched again, and replaced once the new one is verified.
+        if self._store.whole(blob.digest, blob.size) is not None:
             return None
         lease = self._store.lease(f"pull {blob.digest}")
         try:
@@ -159,15 +170,15 @@ class StoreSink:
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
         """Writes some bytes."""
-        await asyncio.to_thread(self._partial.write, offset, data)
+        await in_thread(self._partial.write, offset, data)
 
     async def keep(self, start: int, stop: int) -> None:
         """These need never be fetched again."""
-        await asyncio.to_thread(self._partial.finish, start, stop - start)
+        await in_thread(self._partial.finish, start, stop - start)
 
     async def finish(self) -> bool:
         """Verifies it and puts it in its place; False if it was not what its digest says, and was thrown away."""
-        return await asyncio.to_thread(self._finish)
+        return await in_thread(self._finish)
 
     def _finish(self) -> bool:
         try:
@@ -180,11 +191,18 @@ class StoreSink:
 
     async def close(self) -> None:
         """Ends it; what has arrived stays."""
-        await asyncio.to_thread(self._close)
+        await in_thread(self.shut)
 
-    def _close(self) -> None:
+    def shut(self) -> None:
+        """The same, in this thread."""
         self._partial.close()
         self._lease.close()
+
+
+def shut(sink: StoreSink | None) -> None:
+    """Ends one that nobody took."""
+    if sink is not None:
+        sink.shut()
 
 
 class StoreSources:
@@ -199,7 +217,7 @@ class StoreSources:
         Raises:
             ModelDamaged: it is not here, or has another size.
         """
-        return await asyncio.to_thread(self._open, blob)
+        return await opened(lambda: self._open(blob), StoreSource.shut)
 
     def _open(self, blob: Blob) -> StoreSource:
         if self._store.find(blob.digest, blob.size) is None:
@@ -216,8 +234,12 @@ class StoreSource:
 
     async def read(self, offset: int, size: int) -> bytes:
         """So many bytes from there; fewer only at the end."""
-        return await asyncio.to_thread(os.pread, self._descriptor, size, offset)
+        return await in_thread(os.pread, self._descriptor, size, offset)
 
     async def close(self) -> None:
         """Closes it."""
+        self.shut()
+
+    def shut(self) -> None:
+        """The same, in this thread."""
         os.close(self._descriptor)

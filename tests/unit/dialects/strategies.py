@@ -17,6 +17,7 @@ from localmodels.core.chat import (
     Format,
     GenerateRequest,
     Image,
+    Lora,
     Message,
     Text,
     ThinkLevel,
@@ -90,6 +91,10 @@ messages = st.builds(
 )
 tools = st.lists(st.builds(Tool, words, texts, objects), max_size=2).map(tuple)
 
+loras = st.none() | st.lists(
+    st.builds(Lora, texts | st.integers(0, 2**31), st.floats(-100, 100)), max_size=3, unique_by=lambda one: one.adapter
+).map(tuple)
+
 
 @st.composite
 def chat_requests(draw: st.DrawFn, *, fewest: int = 0) -> ChatRequest:
@@ -114,6 +119,7 @@ def chat_requests(draw: st.DrawFn, *, fewest: int = 0) -> ChatRequest:
         logprobs=logprobs,
         top_logprobs=draw(st.integers(0, 20)) if logprobs else 0,
         include_usage=draw(st.booleans()),
+        lora=draw(loras),
     )
 
 
@@ -126,6 +132,7 @@ def generate_requests(draw: st.DrawFn) -> GenerateRequest:
         suffix=draw(texts),
         images=tuple(draw(st.lists(images, max_size=2))),
         system=draw(st.none() | texts),
+        template=draw(texts),
         context=draw(tokens),
         format=draw(formats),
         think=draw(thinks),
@@ -137,6 +144,7 @@ def generate_requests(draw: st.DrawFn) -> GenerateRequest:
         logprobs=logprobs,
         top_logprobs=draw(st.integers(0, 20)) if logprobs else 0,
         include_usage=draw(st.booleans()),
+        lora=draw(loras),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localmodels.core.chat import Image, Message, Tool
+from localmodels.core.chat import Image, Lora, Message, Tool
 from localmodels.core.errors import InvalidRequest, InvalidValue
 from localmodels.core.options import Options
 from localmodels.dialects import asked
@@ -137,3 +137,27 @@ def test_an_object_of_very_many_optional_properties_is_no_grammar() -> None:
         asked.check_schema({"type": "object", "properties": properties}, "format")
     wanted = {"type": "object", "properties": properties, "required": ["p0"]}
     assert asked.check_schema(wanted, "format") is wanted
+
+
+def test_adapters_by_name_or_number() -> None:
+    sent = [asked.Adapter(name="style"), asked.Adapter(id=1, scale=0.5)]
+    assert asked.read_lora(sent) == (Lora("style"), Lora(1, 0.5))
+    assert asked.read_lora(None) is None
+    assert asked.read_lora([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("sent", "param"),
+    [
+        ([asked.Adapter()], "lora[0]"),
+        ([asked.Adapter(name="a"), asked.Adapter(name="b", id=1)], "lora[1]"),
+        ([asked.Adapter(name="a"), asked.Adapter(name="a")], "lora[1]"),
+        ([asked.Adapter(id=0, scale=100.5)], "lora[0].scale"),
+        ([asked.Adapter(id=0, scale=float("nan"))], "lora[0].scale"),
+        ([asked.Adapter(id=number) for number in range(asked.MAX_ADAPTERS + 1)], "lora"),
+    ],
+)
+def test_adapters_that_cannot_be_meant(sent: list[asked.Adapter], param: str) -> None:
+    with pytest.raises((InvalidRequest, InvalidValue)) as raised:
+        asked.read_lora(sent)
+    assert raised.value.param == param

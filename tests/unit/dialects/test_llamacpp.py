@@ -130,7 +130,8 @@ def test_think(think: Any, switch: bool | None, effort: str | None) -> None:
 def test_formats() -> None:
     schema = {"type": "object"}
     assert chat(format=Format())["response_format"]["type"] == "json_schema"
-    tight = {"type": "object", "x-guidance": {"whitespace_flexible": False}}
+    guidance = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    tight = {"type": "object", "x-guidance": guidance}
     assert chat(format=Format(schema))["response_format"]["json_schema"]["schema"] == tight
     assert complete(format=Format())["json_schema"] == tight
     assert complete(format=Format(schema))["json_schema"] == tight
@@ -154,8 +155,25 @@ def test_prompts() -> None:
     assert complete((1, 2))["prompt"] == [1, 2]
     assert complete("a", context=(1, 2))["prompt"] == [1, 2, "a"]
     assert complete((3,), context=(1, 2))["prompt"] == [1, 2, 3]
-    with pytest.raises(Unsupported):
-        complete("a", images=(Image(b"x"),))
+
+
+def test_pictures_stand_where_their_marks_are() -> None:
+    pictures = (Image(b"zero"), Image(b"one"), Image(b"two"))
+    request = GenerateRequest("m", "a [img-2] <M> b [img-0] [img-0] [img-9] c", images=pictures)
+    assert msgspec.json.decode(DIALECT.write_generate(request, marker="<M>"))["prompt"] == {
+        "prompt_string": "<M>a <M>  b <M> [img-0] [img-9] c",
+        "multimodal_data": ["b25l", "dHdv", "emVybw=="],
+    }
+    for more in ({"context": (1,)}, {"suffix": "z"}):
+        with pytest.raises(Unsupported, match="images"):
+            complete("a", images=pictures, **more)
+    with pytest.raises(Unsupported, match="images"):
+        complete((1, 2), images=pictures)
+
+
+def test_control_tokens_are_shown_where_they_are_asked_for() -> None:
+    assert complete("a", visible=("<tool_call>",))["preserved_tokens"] == ["<tool_call>"]
+    assert "preserved_tokens" not in complete("a")
 
 
 def test_a_gap_has_a_route_of_its_own() -> None:

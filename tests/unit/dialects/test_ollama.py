@@ -165,8 +165,7 @@ def test_what_a_chat_may_not_hold(fields: dict[str, Any], param: str, kind: type
 @pytest.mark.parametrize(
     ("fields", "param", "kind"),
     [
-        ({"template": "{{ .Prompt }}"}, "template", Unsupported),
-        ({"template": "x", "raw": True}, "template", Unsupported),
+        ({"template": "x", "raw": True}, "raw", InvalidRequest),
         ({"raw": True, "system": "s"}, "raw", InvalidRequest),
         ({"raw": True, "context": [1]}, "raw", InvalidRequest),
         ({"prompt": ["a"]}, "prompt", InvalidValue),

@@ -102,7 +102,6 @@ def test_parameters_follow_the_table_of_options() -> None:
         ({"messages": [{"role": "user"}, {"role": "king"}]}, "messages[1].role", InvalidValue),
         ({"messages": "hi"}, "messages", InvalidValue),
         ({"files": {"a": 1}}, "files", InvalidValue),
-        ({"modelfile": "FROM x"}, "modelfile", InvalidRequest),
         ({"from": ""}, "from", InvalidRequest),
         ({"model": ""}, "model", InvalidRequest),
     ],

@@ -64,14 +64,14 @@ def test_openai_chat_requests(request: ChatRequest) -> None:
 @given(some.generate_requests(), st.booleans())
 def test_ollama_generate_requests(request: GenerateRequest, raw: bool) -> None:
     if raw:
-        request = replace(request, raw=True, system=None, context=())
+        request = replace(request, raw=True, system=None, template="", context=())
     assert OLLAMA.read_generate(OLLAMA.write_generate(request)) == carried.ollama_generate(request)
 
 
 @given(some.generate_requests(), some.tokens.filter(bool) | some.texts, st.booleans())
 def test_openai_generate_requests(request: GenerateRequest, prompt: str | tuple[int, ...], echo: bool) -> None:
     echo = echo and isinstance(prompt, str) and not request.logprobs
-    request = replace(request, prompt=prompt, images=(), system=None, context=(), echo=echo)
+    request = replace(request, prompt=prompt, images=(), system=None, template="", context=(), echo=echo)
     assert OPENAI.read_generate(OPENAI.write_generate(request)) == carried.openai_generate(request)
 
 

@@ -1,12 +1,21 @@
-"""What is done to a runner's answers before they are handed on."""
+"""What a runner is asked, and what is done to its answers before they are handed on."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from typing import Any, cast
 
-from localmodels.core.chat import Embeddings
-from localmodels.core.errors import InvalidValue
-from localmodels.engine.llama import first_dimensions
+import msgspec
+import pytest
+from msgspec import Struct
+
+from localmodels.backends.http import Http
+from localmodels.core.chat import ChatRequest, Embeddings, GenerateRequest, Message, Text
+from localmodels.core.errors import Garbled, InvalidValue
+from localmodels.dialects.llamacpp import LlamaCpp
+from localmodels.engine.live import LiveRunner
+from localmodels.engine.llama import LONG_PROMPT, LlamaBackend, first_dimensions
+from localmodels.engine.seats import Seats
 
 VECTORS = Embeddings(((0.6, 0.0, 0.8), (0.0, 0.0, 1.0)), prompt_tokens=7)
 
@@ -23,3 +32,49 @@ def test_nothing_is_done_unless_asked() -> None:
 def test_more_dimensions_than_there_are_cannot_be_had() -> None:
     with pytest.raises(InvalidValue, match="at most 3"):
         first_dimensions(VECTORS, 4)
+
+
+class Engine:
+    """Hears a request and answers nothing."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+
+    async def open(self, method: str, path: str, body: bytes | None) -> Any:
+        self.heard.append(msgspec.json.decode(body or b"{}"))
+        raise Garbled("enough was heard")
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Runner(Struct):
+    """As much of a runner as a request needs that is never answered."""
+
+    http: Http
+    seats: Seats
+    dialect: LlamaCpp
+
+
+def asked(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
+    """What the engine hears of a request."""
+    engine, dialect = Engine(), LlamaCpp()
+
+    async def main() -> None:
+        http = Http(engine, dialect.read_error)
+        backend = LlamaBackend(cast("LiveRunner", Runner(http, Seats(http, 1, "nowhere"), dialect)), "one")
+        stream = backend.chat(request) if isinstance(request, ChatRequest) else backend.generate(request)
+        with pytest.raises(Garbled):
+            await anext(stream)
+
+    asyncio.run(main())
+    (body,) = engine.heard
+    return body
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_while_a_long_prompt_is_read_the_engine_looks_for_who_asked(long: bool) -> None:
+    """llama.cpp notices a departure only where it has something to send: with ``return_progress`` after each batch."""
+    text = "a" * (LONG_PROMPT + 1 if long else LONG_PROMPT // 4)
+    for request in (ChatRequest("m", (Message("user", (Text(text),)),)), GenerateRequest("m", text)):
+        assert asked(request).get("return_progress", False) is long

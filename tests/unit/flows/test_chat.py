@@ -84,6 +84,7 @@ class Model:
         self.backend = backend
         self.defaults = defaults or Defaults()
         self.capabilities = tuple(capabilities.split())
+        self.adapters: tuple[str, ...] = ()
         self.held = 0
         self.unloaded = False
 

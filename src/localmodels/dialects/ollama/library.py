@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from localmodels.core.errors import Garbled, InvalidRequest, InvalidValue, StreamCut
 from localmodels.core.library import (
+    KEPT_PARAMETERS,
     SUCCESS,
     CopyRequest,
     CreateRequest,
@@ -30,11 +31,6 @@ from localmodels.dialects.strict_json import encode
 MAX_FILES = 1_024
 MAX_PARAMETERS = 256
 ROLES = ("system", "user", "assistant", "tool")
-# Parameters that today's or an earlier Ollama knows and our engine has no use for: kept and shown, never heeded.
-KEPT = frozenset({
-    "draft_num_predict", "f16_kv", "logits_all", "low_vram", "num_gqa", "num_keep", "numa", "penalize_newline",
-    "rope_frequency_base", "rope_frequency_scale", "tfs_z", "use_mlock", "vocab_only",
-})  # fmt: skip
 
 
 class _Transfer(Struct, omit_defaults=True):
@@ -72,6 +68,8 @@ class _Create(Struct, omit_defaults=True, rename={"base": "from"}):
     license: str | list[str] | None = None
     quantize: str | None = None
     quantization: str | None = None
+    renderer: str | None = None
+    parser: str | None = None
     requires: str | None = None
     modelfile: str | None = None
     stream: bool | None = None
@@ -140,7 +138,7 @@ def read_create(body: bytes) -> CreateRequest:
     """``POST /api/create``.
 
     Raises:
-        InvalidRequest: nothing to make it of, or a recipe beside the fields that it stands for.
+        InvalidRequest: nothing to make it of.
         InvalidValue: a parameter that nobody knows, or out of its range.
     """
     sent = strict_json.read(body, _CREATE)
@@ -155,12 +153,12 @@ def read_create(body: bytes) -> CreateRequest:
         messages=None if sent.messages is None else tuple(map(_message, range(len(sent.messages)), sent.messages)),
         license=_license(sent.license),
         quantize=sent.quantize or sent.quantization or "",
+        renderer=sent.renderer or "",
+        parser=sent.parser or "",
         requires=sent.requires or "",
         modelfile=sent.modelfile or "",
         stream=sent.stream is not False,
     )
-    if request.modelfile and (request.base or request.files):
-        raise InvalidRequest("modelfile says what the model is made of; give it or from and files", param="modelfile")
     if not (request.modelfile or request.base or request.files):
         raise InvalidRequest("neither 'from' or 'files' was specified", param="from")
     return request
@@ -180,6 +178,8 @@ def write_create(request: CreateRequest) -> bytes:
             messages=None if request.messages is None else [_Message(*message) for message in request.messages],
             license=None if request.license is None else list(request.license),
             quantize=request.quantize or None,
+            renderer=request.renderer or None,
+            parser=request.parser or None,
             requires=request.requires or None,
             modelfile=request.modelfile or None,
             stream=request.stream,
@@ -200,7 +200,7 @@ def read_parameters(sent: Mapping[str, Any], prefix: str) -> tuple[tuple[str, An
 def _parameter(name: str, value: Any, prefix: str) -> Any:
     if name in OPTIONS:
         return check(OPTIONS[name], value, param=prefix + name)
-    if name not in KEPT:
+    if name not in KEPT_PARAMETERS:
         raise InvalidValue(f"unknown parameter '{name[:60]}'", param=prefix + name[:60])
     if isinstance(value, bool | int | float | str):
         return value

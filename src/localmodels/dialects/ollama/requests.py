@@ -2,7 +2,7 @@
 
 Only the fields are Ollama's; limits and pieces that other dialects share are in ``dialects.asked``. Two of Ollama's
 habits are kept on purpose: ``model`` may be called ``name``, and a request without content moves a model in or out of
-memory. One is not: ``template``, which would run a caller's template program in our process (threat part D).
+memory.
 """
 
 from __future__ import annotations
@@ -61,17 +61,14 @@ def read_chat(body: bytes) -> ChatRequest:
 def read_generate(body: bytes) -> GenerateRequest:
     """``POST /api/generate``."""
     sent = strict_json.read(body, _GENERATE)
-    if sent.template:
-        raise Unsupported(
-            "template cannot be set per request; give it to the model when it is created", param="template"
-        )
-    if sent.raw and (sent.system or sent.context):
+    if sent.raw and (sent.template or sent.system or sent.context):
         raise InvalidRequest("raw mode does not support template, system, or context", param="raw")
     images = asked.at_most(sent.images or (), asked.MAX_IMAGES, "images")
     return GenerateRequest(
         prompt=sent.prompt or "",
         suffix=sent.suffix or "",
         system=sent.system or None,
+        template=sent.template or "",
         context=read_tokens(sent.context or (), "context"),
         raw=bool(sent.raw),
         images=tuple(Image(asked.read_image(image, f"images[{i}]")) for i, image in enumerate(images)),
@@ -103,6 +100,7 @@ def _shared(sent: wire.Request) -> dict[str, Any]:
         "shift": sent.shift is not False,
         "logprobs": bool(sent.logprobs),
         "top_logprobs": asked.within(sent.top_logprobs, 0, asked.MAX_TOP_LOGPROBS, "top_logprobs") or 0,
+        "lora": asked.read_lora(sent.lora),
     }
 
 
@@ -188,6 +186,7 @@ def write_generate(request: GenerateRequest) -> bytes:
             prompt=request.prompt,
             suffix=request.suffix or None,
             system=request.system or None,
+            template=request.template or None,
             context=list(request.context) or None,
             raw=request.raw or None,
             images=_write_images(request.images),
@@ -209,6 +208,7 @@ def _written(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
         "shift": None if request.shift else False,
         "logprobs": request.logprobs or None,
         "top_logprobs": request.top_logprobs or None,
+        "lora": asked.write_lora(request.lora),
     }
 
 

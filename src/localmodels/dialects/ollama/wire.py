@@ -6,6 +6,8 @@ from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from localmodels.dialects.asked import Adapter
+
 
 class Function(Struct, omit_defaults=True):
     """``arguments`` is an object; some clients send the text of one."""
@@ -81,6 +83,7 @@ class Request(TopLevel, omit_defaults=True, kw_only=True):
     shift: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    lora: list[Adapter] | None = None
 
 
 class Chat(Request, omit_defaults=True, kw_only=True):

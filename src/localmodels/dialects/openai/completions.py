@@ -76,10 +76,10 @@ def write_generate(request: GenerateRequest) -> bytes:
     """The request as a client sends it.
 
     Raises:
-        Unsupported: pictures, a system prompt or an earlier context, which this API has no place for.
+        Unsupported: pictures, a system prompt, a template or an earlier context, which this API has no place for.
     """
-    if request.images or request.system or request.context:
-        raise Unsupported("OpenAI's completions take no images, system prompt or context", param="prompt")
+    if request.images or request.system or request.template or request.context:
+        raise Unsupported("OpenAI's completions take no images, system prompt, template or context", param="prompt")
     return encode(
         wire.Complete(
             prompt=request.prompt if isinstance(request.prompt, str) else list(request.prompt),

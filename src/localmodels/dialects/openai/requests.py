@@ -113,6 +113,7 @@ def shared(sent: wire.Request) -> dict[str, Any]:
         "keep_alive": read_keep_alive(sent.keep_alive),
         "truncate": sent.truncation != "disabled",
         "shift": sent.shift is not False,
+        "lora": asked.read_lora(sent.lora),
     }
 
 
@@ -270,6 +271,7 @@ def written(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
         "keep_alive": write_keep_alive(request.keep_alive),
         "truncation": None if request.truncate else "disabled",
         "shift": None if request.shift else False,
+        "lora": asked.write_lora(request.lora),
         "max_tokens": limit,
         "options": options or None,
         **top,

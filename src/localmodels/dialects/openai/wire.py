@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from localmodels.core.options import OPTIONS
+from localmodels.dialects.asked import Adapter
 
 
 class ImageUrl(Struct, omit_defaults=True):
@@ -140,6 +141,7 @@ class Request(Struct, omit_defaults=True, kw_only=True):
     options: dict[str, Any] | None = None
     truncation: str | None = None
     shift: bool | None = None
+    lora: list[Adapter] | None = None
     max_tokens: Any = None
     max_completion_tokens: Any = None
     temperature: Any = None
