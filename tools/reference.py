@@ -30,6 +30,7 @@ from localmodels.registry import auth
 from localmodels.registry.addresses import Registries
 from localmodels.registry.credentials import MemoryCredentials
 from localmodels.registry.distribution import Distribution
+from localmodels.registry.hub import Hub, HubTokens
 from localmodels.registry.outbound import Outbound
 from localmodels.server.listings import Listings
 from localmodels.server.routes import OLLAMA_PREFIX, Row, table
@@ -176,7 +177,8 @@ def rows() -> tuple[Row, ...]:
     answers = Answers(nobody)
     store, outbound = ModelStore(Path("nowhere")), Outbound()
     tokens = auth.Tokens(outbound, MemoryCredentials())
-    transfers = Transfers(store, Library(()), Distribution(outbound, tokens), Registries())
+    hub = Hub(outbound, HubTokens(MemoryCredentials()))
+    transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries(), named=True)
     keeper = Keeper(store, Library(()), nobody)
     return table(
         answers,

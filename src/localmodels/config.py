@@ -14,7 +14,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
@@ -23,6 +23,7 @@ from localmodels.core.catalog import ModelName
 from localmodels.core.errors import InvalidValue
 from localmodels.core.options import OPTIONS
 from localmodels.core.quantity import parse_duration, parse_size, write_duration, write_size
+from localmodels.core.secrets import Secret
 
 PREFIX = "LOCALMODELS_"
 FILE_NAME = "localmodels.toml"
@@ -39,6 +40,8 @@ _IGNORED = {
 }
 
 Source = Literal["flag", "environment", "file"]
+# When a model's files are hashed before they are loaded.
+Policy = Literal["first", "always", "never"]
 
 
 class ConfigError(Exception):
@@ -66,6 +69,16 @@ class Alias(Struct, frozen=True):
         return f"{self.name}={self.model}"
 
 
+class ForHost(Struct, frozen=True):
+    """URLs that belong to the host of a registry, as names of models write it."""
+
+    host: str
+    urls: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.host}={','.join(self.urls)}"
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """Every setting, checked. What each means stands in its row of ``SETTINGS``.
 
@@ -88,11 +101,19 @@ class Config(Struct, frozen=True, kw_only=True):
     memory_limit: int
     gpu_layers: int
     spin: bool
+    verify: Policy
     load_timeout: float
     queue_timeout: float
     drain_timeout: float
     allowed_hosts: tuple[str, ...]
     origins: tuple[str, ...]
+    request_templates: bool
+    hf_endpoint: str
+    hf_token: Secret
+    mirrors: tuple[ForHost, ...]
+    insecure_registries: tuple[str, ...]
+    trusted_origins: tuple[ForHost, ...]
+    ca_file: Path | None
     insecure_no_auth: bool
     log_level: str
     log_format: str
@@ -131,7 +152,7 @@ class Setting(Struct, frozen=True):
         kind: how its texts are read, a row of ``KINDS``.
         default: as a text that ``kind`` reads, or a function where it depends on the machine.
         doc: one line.
-        flag: on the command line.
+        flag: on the command line; empty where it cannot be set there.
         metavar: what stands for the value in the help text.
         environ: further names in the environment.
         many: may it be given more than once? Then texts in the environment are split at ``separator``.
@@ -335,6 +356,16 @@ SETTINGS: Mapping[str, Setting] = {
             "--spin",
         ),
         Setting(
+            "verify",
+            "choice",
+            "first",
+            "When files with a digest are read to the end before they are loaded: the first time, if they changed and "
+            "every 30 days; always; never.",
+            "--verify",
+            "WHEN",
+            choices=get_args(Policy),
+        ),
+        Setting(
             "load_timeout",
             "duration",
             "10m",
@@ -382,6 +413,69 @@ SETTINGS: Mapping[str, Setting] = {
             "URL",
             environ=("OLLAMA_ORIGINS",),
             many=True,
+        ),
+        Setting(
+            "request_templates",
+            "switch",
+            "false",
+            "Take a prompt template from a request (`template` of `/api/generate`).",
+            "--request-templates",
+        ),
+        Setting(
+            "hf_endpoint",
+            "url",
+            "https://huggingface.co",
+            "Where the models of hf.co are: Hugging Face's hub, or one that stands in for it.",
+            "--hf-endpoint",
+            "URL",
+            environ=("HF_ENDPOINT",),
+        ),
+        Setting(
+            "hf_token",
+            "secret",
+            "",
+            "Token for that hub, and for nobody else; empty: the login of hf.co.",
+            "",
+            "TOKEN",
+            environ=("HF_TOKEN",),
+            sources=("environment",),
+        ),
+        Setting(
+            "mirrors",
+            "mirror",
+            "",
+            "Where a registry's models are looked for first, in this order; the registry itself comes last.",
+            "--mirror",
+            "HOST=URL[,URL]",
+            many=True,
+            separator=";",
+        ),
+        Setting(
+            "insecure_registries",
+            "registry",
+            "",
+            "Registry that is spoken to by plain HTTP.",
+            "--insecure-registry",
+            "HOST[:PORT]",
+            many=True,
+        ),
+        Setting(
+            "trusted_origins",
+            "trust",
+            "",
+            "Origin to which a registry may send us: its token service, which gets its login, or its store of files.",
+            "--trusted-origin",
+            "HOST=URL[,URL]",
+            many=True,
+            separator=";",
+        ),
+        Setting(
+            "ca_file",
+            "path",
+            "",
+            "File with further certificate authorities (PEM) that registries may have their certificates from.",
+            "--ca-file",
+            "FILE",
         ),
         Setting(
             "insecure_no_auth",
@@ -489,6 +583,45 @@ def _read_host(text: str, setting: Setting, place: Place) -> str:
     return Address.parse(text, port=0).host.lower()
 
 
+_PLACE = r"(?:[a-z0-9_][a-z0-9_.\-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+_REGISTRY = re.compile(_PLACE)
+_URL = re.compile(rf"https?://{_PLACE}(?P<path>/[a-z0-9._~%/\-]*)?", re.IGNORECASE)
+_TOKEN = re.compile(r"[\x21-\x7e]{0,4096}")
+
+
+def _read_url(text: str, setting: Setting, place: Place) -> str:
+    if not _URL.fullmatch(text):
+        raise InvalidValue("it is not a URL of a host")
+    return text.rstrip("/")
+
+
+def _read_registry(text: str, setting: Setting, place: Place) -> str:
+    if not _REGISTRY.fullmatch(text.lower()):
+        raise InvalidValue("it is not a host")
+    return text.lower()
+
+
+def _read_for_host(text: str, setting: Setting, place: Place) -> ForHost:
+    host, found, urls = text.partition("=")
+    if not found:
+        raise InvalidValue("there is no URL in it")
+    split = tuple(_read_url(url.strip(), setting, place) for url in urls.split(","))
+    return ForHost(_read_registry(host.strip(), setting, place), split)
+
+
+def _read_trust(text: str, setting: Setting, place: Place) -> ForHost:
+    found = _read_for_host(text, setting, place)
+    if any("/" in url.partition("://")[2] for url in found.urls):
+        raise InvalidValue("an origin has no path")
+    return found
+
+
+def _read_secret(text: str, setting: Setting, place: Place) -> Secret:
+    if not _TOKEN.fullmatch(text):
+        raise InvalidValue("it cannot be said in a header")
+    return Secret(text)
+
+
 def _read_origin(text: str, setting: Setting, place: Place) -> str:
     origin = text.lower().rstrip("/")
     if not _ORIGIN.fullmatch(origin):
@@ -508,6 +641,11 @@ KINDS: Mapping[str, Kind] = {
     "choice": Kind(_read_choice, right="one of"),
     "switch": Kind(_read_switch, lambda value: "true" if value else "false", "true or false"),
     "host": Kind(_read_host, right="a host name"),
+    "url": Kind(_read_url, right="a URL such as https://hub.example or http://10.0.0.5:8080/hub"),
+    "mirror": Kind(_read_for_host, right="HOST=URL, or HOST=URL,URL, such as registry.ollama.ai=https://cache.example"),
+    "registry": Kind(_read_registry, right="a host, such as registry.example or 10.0.0.5:5000"),
+    "trust": Kind(_read_trust, right="HOST=URL, or HOST=URL,URL, such as registry.example=https://auth.example"),
+    "secret": Kind(_read_secret, lambda secret: str(secret) if secret else "", right="a token without spaces"),
     "origin": Kind(_read_origin, right="one origin, such as https://example.org or http://localhost:5173; no *"),
 }
 
@@ -642,9 +780,14 @@ def _from_file(content: Mapping[str, object], path: Path, machine: Machine) -> d
         if setting is None:
             raise ConfigError(f"{path}: there is no setting '{name}'{_nearest(name)}")
         if "file" not in setting.sources:
-            raise ConfigError(f"{path}: {name} cannot be set in the file, only with {setting.flag}")
+            raise ConfigError(f"{path}: {name} cannot be set in the file, only with {_elsewhere(setting)}")
         found[name] = Found(_texts(setting, value, f"file {path}"), f"file {path}", place)
     return found
+
+
+def _elsewhere(setting: Setting) -> str:
+    """How to set what cannot be set in the file."""
+    return setting.flag or f"{' or '.join(setting.environment)} in the environment"
 
 
 def _nearest(name: str) -> str:
@@ -685,7 +828,7 @@ def _value(setting: Setting, found: Found) -> Any:
 
 
 def _wrong(setting: Setting, value: object, origin: str) -> ConfigError:
-    shown = str(value)[:200]
+    shown = "***" if setting.kind == "secret" else str(value)[:200]
     return ConfigError(f"{setting.name}: '{shown}' ({origin}) cannot be used; it must be {expected(setting)}")
 
 

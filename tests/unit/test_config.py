@@ -12,6 +12,7 @@ from localmodels.config import (
     Alias,
     Config,
     ConfigError,
+    ForHost,
     ModelFile,
     Settings,
     check_binds,
@@ -57,7 +58,7 @@ def test_every_row_is_whole(setting: object) -> None:
     row = SETTINGS[setting.name]  # type: ignore[attr-defined]
     assert row.kind in KINDS
     assert row.doc.endswith(".")
-    assert row.flag.startswith("--")
+    assert row.flag.startswith("--") is ("flag" in row.sources)
     assert callable(row.default) is bool(row.default_doc)
     assert (row.kind == "switch") is (row.metavar == "")
 
@@ -210,6 +211,17 @@ def test_a_tilde_needs_a_home(name: str) -> None:
         ("origins", "file://"),
         ("origins", "https://a.org/path"),
         ("allowed_hosts", "a/b"),
+        ("hf_endpoint", "hub.example"),
+        ("hf_endpoint", "ftp://hub.example"),
+        ("hf_endpoint", "https://me:secret@hub.example"),
+        ("hf_endpoint", "https://hub.example/?a=b"),
+        ("mirrors", "registry.example"),
+        ("mirrors", "registry.example=cache.example"),
+        ("mirrors", "a/b=https://cache.example"),
+        ("mirrors", "registry.example=https://one.example,"),
+        ("insecure_registries", "http://registry.example"),
+        ("insecure_registries", "registry.example/team"),
+        ("trusted_origins", "registry.example=https://auth.example/path"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_origin_and_what_would_be_right(name: str, text: str) -> None:
@@ -281,8 +293,52 @@ def test_loopback_needs_none(listen: str) -> None:
     check_binds(loaded({"listen": [listen]}).config)
 
 
+def test_registries() -> None:
+    config = loaded(
+        file="""
+            insecure_registries = ["LAN.example:5000"]
+            hf_endpoint = "https://hub.example/hf/"
+            ca_file = "ca.pem"
+            [mirrors]
+            "registry.ollama.ai" = "http://10.0.0.5:5000/cache,https://cache.example"
+            [trusted_origins]
+            "registry.example" = "https://auth.example"
+        """
+    ).config
+    assert config.insecure_registries == ("lan.example:5000",)
+    assert config.hf_endpoint == "https://hub.example/hf"
+    assert config.ca_file == DATA / "ca.pem"
+    assert config.mirrors == (ForHost("registry.ollama.ai", ("http://10.0.0.5:5000/cache", "https://cache.example")),)
+    assert config.trusted_origins == (ForHost("registry.example", ("https://auth.example",)),)
+    environ = {"LOCALMODELS_MIRRORS": "a=https://x,https://y; b=https://z", "HF_ENDPOINT": "http://[::1]:80"}
+    assert [str(one) for one in loaded(environ=environ).config.mirrors] == ["a=https://x,https://y", "b=https://z"]
+    assert loaded(environ=environ).config.hf_endpoint == "http://[::1]:80"
+
+
+def test_a_secret_is_neither_shown_nor_taken_from_where_others_can_read_it() -> None:
+    settings = loaded(environ={"HF_TOKEN": "hf_sesame"})
+    assert settings.config.hf_token.reveal() == "hf_sesame"
+    assert settings.text("hf_token") == "***"
+    assert loaded().text("hf_token") == ""
+    assert "sesame" not in repr(settings)
+    assert "HF_TOKEN in the environment" in refused(file='hf_token = "hf_sesame"')
+    with pytest.raises(ConfigError) as caught:
+        loaded(environ={"HF_TOKEN": "hf sesame"})
+    assert "sesame" not in str(caught.value)
+
+
 def test_texts_read_back_to_the_same_values() -> None:
-    settings = loaded({"model": ["a=/a.gguf,/p.gguf"], "alias": ["x=y"], "memory_limit": "8GiB", "keep_alive": "90"})
+    settings = loaded(
+        {
+            "model": ["a=/a.gguf,/p.gguf"],
+            "alias": ["x=y"],
+            "memory_limit": "8GiB",
+            "keep_alive": "90",
+            "mirrors": ["hf.co=https://one.example,http://two.example:80/x", "hf.co=https://three.example"],
+            "trusted_origins": ["hf.co=https://store.example"],
+            "insecure_registries": ["lan:5000", "[::1]:5000"],
+        }
+    )
     again = loaded({name: settings.text(name) for name in SETTINGS if settings.text(name)})
     assert again.config == settings.config
     assert settings.text("memory_limit") == "8GiB"

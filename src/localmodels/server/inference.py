@@ -20,7 +20,16 @@ from localmodels.core.chat import Answer, ChatRequest, Event, GenerateRequest, f
 from localmodels.core.errors import LocalModelsError
 from localmodels.dialects.protocol import Dialect, ErrorWriter, EventWriter, Stamp
 from localmodels.flows.chat import Facts
-from localmodels.server.wire import Headers, attended, begin, impatient, request_of, respond, respond_error
+from localmodels.server.wire import (
+    MOST_BLOCKED,
+    Headers,
+    attended,
+    begin,
+    impatient,
+    request_of,
+    respond,
+    respond_error,
+)
 
 Asked = TypeVar("Asked", ChatRequest, GenerateRequest)
 
@@ -41,10 +50,14 @@ class EventRoute(Generic[Asked]):
         dialect: in which errors are written.
         codec: how the question is read and the answer written.
         prefix: of the answer's id, as the dialect's clients know it (``chatcmpl-``).
+        most_blocked: seconds that a client may take nothing of a stream before it is given up.
     """
 
-    def __init__(self, dialect: Dialect, codec: Codec[Asked], prefix: str) -> None:
+    def __init__(
+        self, dialect: Dialect, codec: Codec[Asked], prefix: str, *, most_blocked: float = MOST_BLOCKED
+    ) -> None:
         self._dialect = dialect
+        self._most_blocked = most_blocked
         self._codec: Codec[Asked] = codec
         self._prefix = prefix
 
@@ -82,7 +95,7 @@ class EventRoute(Generic[Asked]):
         headers: Headers,
     ) -> None:
         writer = self._codec.writer(stamp, request)
-        send = impatient(send)
+        send = impatient(send, self._most_blocked)
         await begin(send, 200, self._dialect.stream_type, headers)
         await send({"type": "http.response.body", "body": written(writer, first), "more_body": True})
         last = b""

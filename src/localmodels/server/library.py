@@ -15,7 +15,17 @@ from localmodels.core.library import CreateRequest, Progress, PullRequest, PushR
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
 from localmodels.flows.library import Keeper
-from localmodels.server.wire import ClientGone, attended, begin, header, impatient, request_of, respond, respond_error
+from localmodels.server.wire import (
+    MOST_BLOCKED,
+    ClientGone,
+    attended,
+    begin,
+    header,
+    impatient,
+    request_of,
+    respond,
+    respond_error,
+)
 
 DONE = b'{"status":"success"}'
 
@@ -33,11 +43,12 @@ class ProgressRoute(Generic[Asked]):
     """An ASGI endpoint that does something long and tells how far it is.
 
     Until the first step is there nothing has been sent, and an error is an HTTP status; after it an error is the last
-    line, and ``success`` is not said.
+    line, and ``success`` is not said. A client that takes nothing for ``most_blocked`` seconds is given up.
     """
 
-    def __init__(self, dialect: Dialect, operation: Operation[Asked]) -> None:
+    def __init__(self, dialect: Dialect, operation: Operation[Asked], *, most_blocked: float = MOST_BLOCKED) -> None:
         self._dialect = dialect
+        self._most_blocked = most_blocked
         self._operation: Operation[Asked] = operation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +70,7 @@ class ProgressRoute(Generic[Asked]):
             if not request.stream:
                 await respond(send, 200, DONE)
                 return
-            send = impatient(send)
+            send = impatient(send, self._most_blocked)
             await begin(send, 200, self._dialect.stream_type)
             last = b""
             try:
@@ -119,7 +130,9 @@ class BlobRoute:
         except ClientGone:
             return
         except LocalModelsError as error:
-            await respond_error(send, self._dialect, error)
+            # What has not come of a file would be read to its end, and thrown away.
+            leaves = scope["method"] == "POST"
+            await respond_error(send, self._dialect, error, headers=[(b"connection", b"close")] if leaves else ())
         else:
             await respond(send, 201, b"")
 

@@ -21,10 +21,10 @@ from localmodels.dialects.protocol import Dialect
 from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answers
 from localmodels.flows.library import Keeper
-from localmodels.flows.transfers import Transfers
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
 from localmodels.server.library import BlobRoute, Changes, Operation, ProgressRoute
 from localmodels.server.listings import Listings
+from localmodels.server.outside import Moves
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 
@@ -42,13 +42,13 @@ class Row(Struct, frozen=True):
 
 
 def table(
-    answers: Answers, listings: Listings, status: Status, tokens: Tokens, keeper: Keeper, transfers: Transfers
+    answers: Answers, listings: Listings, status: Status, tokens: Tokens, keeper: Keeper, moves: Moves
 ) -> tuple[Row, ...]:
     """All rows, each Ollama one also under the prefix ``/ollama``."""
     plain = partial(WholeRoute, Plain())
     ollama = (
         *ollama_rows(DIALECTS["ollama"], answers, listings, status),
-        *library_rows(DIALECTS["ollama"], keeper, transfers),
+        *library_rows(DIALECTS["ollama"], keeper, moves),
     )
     return (
         Row(("GET", "HEAD"), "/", "plain", "What this server is.", status.root()),
@@ -78,11 +78,11 @@ def ollama_rows(dialect: Dialect, answers: Answers, listings: Listings, status: 
     )  # fmt: skip
 
 
-def library_rows(dialect: Dialect, keeper: Keeper, transfers: Transfers) -> tuple[Row, ...]:
+def library_rows(dialect: Dialect, keeper: Keeper, moves: Moves) -> tuple[Row, ...]:
     """Ollama's API, what changes the library."""
     changes = Changes(keeper)
     create = Operation(library.read_create, keeper.create)
-    pull, push = Operation(library.read_pull, transfers.pull), Operation(library.read_push, transfers.push)
+    pull, push = Operation(library.read_pull, moves.pull), Operation(library.read_push, moves.push)
     name, whole = "ollama", partial(WholeRoute, dialect)
     return (
         Row(("POST",), "/api/pull", name, "Fetches a model from its registry.", ProgressRoute(dialect, pull)),

@@ -11,7 +11,8 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TextIO
 
 import msgspec
@@ -30,33 +31,31 @@ from localmodels.engine.memory import DEFAULT_CONTEXT
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
 from localmodels.flows.chat import Answers
+from localmodels.flows.files import StoredFiles
 from localmodels.flows.inspection import Inspector
 from localmodels.flows.library import Keeper
 from localmodels.flows.local import Local
-from localmodels.flows.transfers import Transfers
-from localmodels.registry import auth
-from localmodels.registry.addresses import Registries
-from localmodels.registry.credentials import FileCredentials
-from localmodels.registry.distribution import Distribution
-from localmodels.registry.outbound import Outbound
 from localmodels.server import listeners
 from localmodels.server.app import Application
 from localmodels.server.gate import Gate
 from localmodels.server.http import run
 from localmodels.server.listings import Listings
 from localmodels.server.logs import set_up_logging
+from localmodels.server.outside import Outside, outward
 from localmodels.server.routes import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 from localmodels.store.headers import Headers
 from localmodels.store.library import Library
-from localmodels.store.model_store import ModelStore
+from localmodels.store.model_store import STORE, ModelStore
 from localmodels.store.ollama import OllamaShelf
 from localmodels.store.shelves import BuiltinShelf, FileShelf, ModelFiles
 
-STORE = "models"  # the directory of the home that holds our own models
 log = logging.getLogger(__name__)
 
+# Threads that wait for disks. Python's default is six on two cores: one pull's parts would hold up everybody's look at
+# a manifest. They are begun when they are needed.
+THREADS = 64
 # What the rest of the machine may need while models run: 5 % of its memory, at least half a GiB.
 RESERVE_SHARE, RESERVE_LEAST = 20, 2**29
 # Prompts kept outside the slots: a tenth of what models may take, at most llama.cpp's own 8 GiB.
@@ -82,6 +81,7 @@ async def build(
         urls: the addresses it listens on.
         hardware: what it may use; None looks at the machine.
     """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
     machine = await asyncio.to_thread(probe) if hardware is None else hardware
     usable = engine_hardware(machine, config)
     limit = config.memory_limit or memory_for_models(usable)
@@ -97,6 +97,7 @@ async def build(
         keep_alive=config.keep_alive,
         load_timeout=config.load_timeout,
     )
+    files = StoredFiles(store, config.verify)
     pool = Pool(
         Scheduler(limits),
         housing,
@@ -105,40 +106,47 @@ async def build(
             cache_ram=min(limit // PROMPTS_SHARE, PROMPTS_MOST),
             spin=config.spin,
         ),
+        files,
     )
     loader = Loader(usable, load_defaults(config), config.context_length or DEFAULT_CONTEXT)
-    local = Local(library, pool, loader, patience=config.queue_timeout)
+    local = Local(library, pool, loader, patience=config.queue_timeout, request_templates=config.request_templates)
     answers = Answers(local)
     inspector = Inspector(library, pool, usable)
-    outbound = Outbound()
-    transfers = Transfers(
-        store, library, Distribution(outbound, auth.Tokens(outbound, FileCredentials(config.home))), Registries()
-    )
+    outside = Outside(outward(config, store, library))
     rows = table(
         answers,
         Listings(local, answers),
         Status(inspector, urls),
         Tokens(answers, inspector.default_name),
-        Keeper(store, library, local),
-        transfers,
+        Keeper(store, library, local, threads=usable.cpus),
+        outside,
     )
-    # In the background, since nothing waits for it.
-    recovery = asyncio.create_task(asyncio.to_thread(look_around, store, library))
-    try:
-        async with outbound:
-            yield System(Application(rows, Gate(config.allowed_hosts, config.origins)), pool, local)
-    finally:
-        await pool.close()
-        housing.close()
-        await asyncio.wait([recovery])
+    async with AsyncExitStack() as opened:
+        # In the background, since nothing waits for it.
+        recovery = asyncio.create_task(asyncio.to_thread(look_around, store, library))
+        opened.push_async_callback(asyncio.wait, [recovery])
+        opened.callback(housing.close)
+        opened.push_async_callback(files.close)
+        opened.push_async_callback(pool.close)
+        opened.callback(store.close)  # ends what is read, which the others wait for
+        await opened.enter_async_context(outside)
+        yield System(Application(rows, Gate(config.allowed_hosts, config.origins)), pool, local)
 
 
 def look_around(store: ModelStore, library: Library) -> None:
-    """Clears away what an earlier process left half done, and tells which models cannot be used."""
+    """Clears away what an earlier process left half done and what no model needs; tells which ones cannot be used."""
     try:
-        store.recover()
+        for path in store.recover():
+            log.info("the model store: removed %s, which was left half done", path)
+        collected = store.collect()
     except LocalModelsError as error:
         log.warning("the model store: %s", error)
+    else:
+        if collected.doomed:
+            count, size = len(collected.doomed), collected.freed / 1e6
+            log.info("the model store: removed %d blobs (%.1f MB) that no model needs", count, size)
+        for path in collected.holding:
+            log.warning("the model store: %s is damaged; blobs that it may need are kept", path)
     for damaged in library.damaged():
         log.warning("model '%s' cannot be used: %s", damaged.name, damaged.why)
 
@@ -192,6 +200,7 @@ def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
     config = settings.config
     check_binds(config)
     check_program(config)
+    check_ca_file(config)
     set_up_logging(config.log_level, config.log_format)
     for note in settings.notes:
         log.warning("%s", note)
@@ -239,6 +248,19 @@ def check_program(config: Config) -> None:
     program = config.llama_server
     if program and not (program.is_file() and os.access(program, os.X_OK)):
         raise ConfigError(f"llama_server: {program} is not a program")
+
+
+def check_ca_file(config: Config) -> None:
+    """Looks at the certificates before the first pull has to.
+
+    Raises:
+        ConfigError: there are none in this file.
+    """
+    try:
+        if config.ca_file is not None and b"-----BEGIN CERTIFICATE-----" not in config.ca_file.read_bytes():
+            raise ConfigError(f"ca_file: {config.ca_file} has no certificate in it, as PEM has them")
+    except OSError as error:
+        raise ConfigError(f"ca_file: {config.ca_file} cannot be read: {error.strerror}") from error
 
 
 def greet(out: TextIO, urls: list[str], *, as_json: bool) -> None:
