@@ -32,7 +32,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bAsync(BaseTransport|Calls|Carrier|Client|HttpxReply|Httpx|Iterator|Reply)\b", r"\1"),
     (r"\b__a(enter|exit)__\b", r"__\1__"),
-    (r"\ba(close|iter_bytes)\b", r"\1"),
+    (r"\ba(close|closing|iter_bytes)\b", r"\1"),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich import progress
@@ -10,11 +11,12 @@ from rich.console import Console
 from rich.text import Text
 
 from localmodels.cli.words import printable
-from localmodels.core.library import Progress
+from localmodels.core.library import Progress, Watcher
 
 
-def show(steps: Iterator[Progress], out: TextIO) -> None:
-    """Draws them as they come; what is no blob is a line above the bars."""
+@contextmanager
+def shower(out: TextIO) -> Iterator[Watcher]:
+    """Draws steps as they come, until the context is left."""
     columns = (
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
@@ -23,14 +25,24 @@ def show(steps: Iterator[Progress], out: TextIO) -> None:
         progress.TimeRemainingColumn(),
     )
     with progress.Progress(*columns, console=Console(file=out)) as bars:
-        tasks: dict[str, progress.TaskID] = {}
-        last = ""
-        for step in steps:
-            if step.digest and step.total:
-                task = tasks.get(step.digest)
-                if task is None:
-                    task = tasks[step.digest] = bars.add_task(printable(step.status), total=step.total)
-                bars.update(task, completed=step.completed, total=step.total)
-            elif step.status != last:
-                last = step.status
-                bars.console.print(Text(printable(step.status)))
+        yield Bars(bars).show
+
+
+class Bars:
+    """A bar for each thing of a known size, under the words that name it; the rest are lines above the bars."""
+
+    def __init__(self, bars: progress.Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, progress.TaskID] = {}
+        self._last = ""
+
+    def show(self, step: Progress) -> None:
+        """Shows a step."""
+        if step.total:
+            task = self._tasks.get(step.status)
+            if task is None:
+                task = self._tasks[step.status] = self._bars.add_task(printable(step.status), total=step.total)
+            self._bars.update(task, completed=step.completed, total=step.total)
+        elif step.status != self._last:
+            self._last = step.status
+            self._bars.console.print(Text(printable(step.status)))

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from localmodels.cli import lazy
-from localmodels.cli.words import printable
+from localmodels.cli.words import complaint
 from localmodels.cli.world import World, this_world
 from localmodels.config import ConfigError
 from localmodels.core.errors import LocalModelsError
@@ -40,10 +40,15 @@ VERBS: Mapping[str, Verb] = {
         Verb("show", "Tells all about a model.", "show"),
         Verb("pull", "Fetches a model from its registry.", "pull"),
         Verb("push", "Sends a model to its registry.", "push"),
+        Verb("create", "Makes a model by a Modelfile.", "create"),
         Verb("cp", "Gives a model a second name.", "cp"),
         Verb("rm", "Takes names of models away, and with the last one the model.", "rm"),
+        Verb("login", "Keeps a login of a registry, once the registry has taken it.", "login"),
+        Verb("logout", "Forgets the login of a registry.", "logout"),
+        Verb("store", "Checks, repairs or tidies up the directory of models.", "store"),
         Verb("stop", "Takes a model out of memory.", "stop"),
         Verb("config", "Prints every setting, its value and where it came from.", "config"),
+        Verb("completion", "Prints a script that completes words in a shell.", "completion"),
         Verb("version", "Prints the versions of this program and of the server.", "version"),
     )
 }
@@ -77,7 +82,7 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
     except SystemExit as end:  # argparse has said why
         return end.code if isinstance(end.code, int) else MISUSED
     except (LocalModelsError, ConfigError) as error:
-        world.err.write(f"Error: {printable(str(error))}\n")
+        world.err.write(complaint(error))
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -85,8 +90,9 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         # Whoever read us has gone, as in `localmodels list | head`, or the disk is full. Python would complain again at
         # its exit, when it writes what is left.
         if not isinstance(error, BrokenPipeError):
-            world.err.write(f"Error: {error.strerror or error}\n")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            world.err.write(complaint(error.strerror or error))
+        if sys.stdout is not None:  # None is one that was closed (`>&-`)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 

@@ -36,7 +36,7 @@ def find(host: str | None, world: World) -> Calls | None:
     if named(host, world.environ):
         return client_of(host, world)
     for url in addresses(world.environ):
-        with client_of(url, world, PATIENCE) as client:
+        with stranger(url, world) as client:
             if answers(client):
                 return client_of(url, world)
     return None
@@ -47,10 +47,15 @@ def named(host: str | None, environ: Mapping[str, str]) -> bool:
     return bool(host or named_in(environ, HOST_NAMES))
 
 
-def client_of(host: str | None, world: World, timeout: float | None = None) -> Calls:
+def client_of(host: str | None, world: World) -> Calls:
     """A client of the server at ``host``."""
     url = find_site(host, world.environ).url
-    return Calls((world.carry or Plain)(url, headers(None, world.environ), timeout))
+    return Calls((world.carry or Plain)(url, headers(None, world.environ), None))
+
+
+def stranger(host: str, world: World) -> Calls:
+    """A client of somebody who may not be one of ours: says no key, and does not wait long."""
+    return Calls((world.carry or Plain)(find_site(host, world.environ).url, headers(None, {}), PATIENCE))
 
 
 def addresses(environ: Mapping[str, str]) -> tuple[str, ...]:

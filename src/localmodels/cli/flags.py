@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from localmodels.config import SETTINGS, Setting
+from localmodels.cli.world import World
+from localmodels.config import SETTINGS, Config, Setting, load
 
 
 def host_argument(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +21,28 @@ def json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
+def home_argument(parser: argparse.ArgumentParser) -> None:
+    """``--home``, for verbs that look at the files of a server and ask none."""
+    parser.add_argument("--home", metavar="DIRECTORY", help=describe(SETTINGS["home"]))
+
+
+def home_config(args: argparse.Namespace, world: World) -> Config:
+    """The settings of a server in that home."""
+    return load({"home": args.home}, world.environ).config
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """A flag for each setting. Texts are not looked at here: one place says what a value must be."""
     parser.add_argument("--config", metavar="FILE", help="file of settings; else localmodels.toml in the home")
     for setting in SETTINGS.values():
+        if not setting.flag:
+            continue  # a secret: everybody on the machine can read a command line
         parser.add_argument(setting.flag, dest=setting.name, default=None, help=describe(setting), **_form(setting))
 
 
 def given(args: argparse.Namespace) -> dict[str, object]:
     """What was set on the command line, as ``config.load`` reads it."""
-    return {name: getattr(args, name) for name in ("config", *SETTINGS)}
+    return {name: getattr(args, name, None) for name in ("config", *SETTINGS)}
 
 
 def describe(setting: Setting) -> str:

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from localmodels.cli import words
-from localmodels.core.library import Progress
+from localmodels.core.library import Progress, Watcher
 
 STEPS = 10
 
 
-def show(steps: Iterator[Progress], out: TextIO) -> None:
-    """Writes them as they come."""
-    for line in lines(steps):
-        out.write(line + "\n")
-        out.flush()
+@contextmanager
+def shower(out: TextIO) -> Iterator[Watcher]:
+    """Writes lines for the steps as they come."""
+    lines = Lines()
+
+    def show(step: Progress) -> None:
+        for line in lines.of(step):
+            out.write(line + "\n")
+            out.flush()
+
+    yield show
 
 
-def lines(steps: Iterator[Progress]) -> Iterator[str]:
-    """The lines; a status that repeats itself is said once."""
-    last = ""
-    tenths: dict[str, int] = {}
-    for step in steps:
-        if not (step.digest and step.total):
-            if step.status != last:
+class Lines:
+    """Which steps are worth a line; a status that repeats itself is said once."""
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._tenths: dict[str, int] = {}
+
+    def of(self, step: Progress) -> Iterator[str]:
+        """The lines of a step: one or none."""
+        if not step.total:
+            if step.status != self._last:
                 yield words.printable(step.status)
-            last = step.status
-            continue
+            self._last = step.status
+            return
         tenth = STEPS * min(step.completed, step.total) // step.total
-        if tenth > tenths.get(step.digest, -1):
-            tenths[step.digest] = tenth
-            percent = 100 * tenth // STEPS
-            yield f"{words.printable(step.status)} {percent}% of {words.size(step.total)}"
+        if tenth > self._tenths.get(step.status, -1):
+            self._tenths[step.status] = tenth
+            yield f"{words.printable(step.status)} {100 * tenth // STEPS}% of {words.size(step.total)}"

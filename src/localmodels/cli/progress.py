@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Protocol, TextIO, cast
 
 from localmodels.cli import lazy
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
-from localmodels.core.library import Progress
+from localmodels.core.library import Progress, Watcher
 
 Steps = Generator[Progress, None, None]
 
 
-class Shower(Protocol):
+class Showing(Protocol):
     """What the modules in ``SHOWERS`` have."""
 
-    def show(self, steps: Iterator[Progress], out: TextIO) -> None:
-        """Shows the steps until they end."""
+    def shower(self, out: TextIO) -> AbstractContextManager[Watcher]:
+        """Gives a function that shows steps on ``out``."""
         ...
 
 
@@ -30,13 +30,25 @@ class Shower(Protocol):
 SHOWERS: Mapping[bool, str] = {True: "bars", False: "lines"}
 
 
+def shower(args: argparse.Namespace, world: World) -> AbstractContextManager[Watcher]:
+    """Gives a function that shows steps, in the form that was asked for."""
+    if args.json:
+        return _json(world.out)
+    return cast("Showing", lazy.module(SHOWERS[world.err.isatty()])).shower(world.err)
+
+
 def follow(steps: Steps, args: argparse.Namespace, world: World) -> int:
     """Shows the steps until they end; leaving early, by Ctrl-C for instance, tells the server."""
-    with closing(steps):
-        if args.json:
-            for step in steps:
-                write_json(step, world.out)
-                world.out.flush()
-        else:
-            cast("Shower", lazy.module(SHOWERS[world.err.isatty()])).show(steps, world.err)
+    with closing(steps), shower(args, world) as show:
+        for step in steps:
+            show(step)
     return 0
+
+
+@contextmanager
+def _json(out: TextIO) -> Iterator[Watcher]:
+    def show(step: Progress) -> None:
+        write_json(step, out)
+        out.flush()
+
+    yield show

@@ -27,8 +27,7 @@ def settings() -> str:
     """The table of settings."""
     head = ("| setting | flag | default | what it is |", "|---|---|---|---|")
     rows = (
-        f"| `{row.name}` | `{row.flag}{f' {row.metavar}' if row.metavar else ''}`{', repeatable' if row.many else ''} "
-        f"| {_default(row)} | {row.doc} Takes {expected(row)}. |"
+        f"| `{row.name}` | {_flag(row)} | {_default(row)} | {row.doc} Takes {expected(row)}. |"
         for row in SETTINGS.values()
     )
     return "".join(f"{line}\n" for line in (*head, *rows))
@@ -61,6 +60,12 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "verbs": verbs,
     "chat": chat,
 }
+
+
+def _flag(row: Setting) -> str:
+    if not row.flag:
+        return "none"
+    return f"`{row.flag}{f' {row.metavar}' if row.metavar else ''}`{', repeatable' if row.many else ''}"
 
 
 def _default(row: Setting) -> str:

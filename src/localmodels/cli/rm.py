@@ -7,6 +7,7 @@ import argparse
 from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument
 from localmodels.cli.tables import write_json
+from localmodels.cli.words import complaint
 from localmodels.cli.world import World
 from localmodels.core.errors import LocalModelsError
 
@@ -27,7 +28,7 @@ def run(args: argparse.Namespace, world: World) -> int:
                 client.delete(model)
             except LocalModelsError as error:
                 failed = True
-                world.err.write(f"Error: {error}\n")
+                world.err.write(complaint(error))
                 continue
             if args.json:
                 write_json({"model": model, "status": "deleted"}, world.out)

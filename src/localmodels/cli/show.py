@@ -48,6 +48,7 @@ def as_json(shown: Shown) -> dict[str, Any]:
     return {
         "model": description.model,
         **{part: text(shown) for part, text in PARTS.items() if part != "info"},
+        "adapters": description.adapters,
         "messages": [{"role": role, "content": content} for role, content in description.messages],
         "info": description.info,
         "tensors": description.tensors,
@@ -60,6 +61,7 @@ def overview(shown: Shown) -> str:
     sections = (
         ("Model", pairs(facts(description))),
         ("Capabilities", list(description.model.capabilities)),
+        ("Adapters", list(description.adapters)),
         ("Parameters", pairs([tuple((*line.split(None, 1), "")[:2]) for line in parameters.splitlines()])),  # type: ignore[misc]
         ("System", description.system.splitlines()),
         ("License", description.license.strip().splitlines()[:LICENSE_LINES]),

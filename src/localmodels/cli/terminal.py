@@ -15,7 +15,7 @@ from typing import TextIO
 from localmodels.cli import session as sessions
 from localmodels.cli.session import Session
 from localmodels.cli.show import PARTS
-from localmodels.cli.words import printable
+from localmodels.cli.words import complaint, printable
 from localmodels.cli.world import World
 from localmodels.client._sync_calls import Calls
 from localmodels.core.chat import Chunk, Done, Event
@@ -77,7 +77,7 @@ def exchange(session: Session, text: str, client: Calls, world: World) -> Sessio
         done = None
     except LocalModelsError as error:
         printer.end()
-        world.err.write(f"Error: {error}\n")
+        world.err.write(complaint(error))
         return session
     printer.end()
     if done and session.verbose:

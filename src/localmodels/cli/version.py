@@ -8,6 +8,7 @@ import localmodels
 from localmodels.cli.connect import find
 from localmodels.cli.flags import host_argument, json_argument
 from localmodels.cli.tables import write_json
+from localmodels.cli.words import printable
 from localmodels.cli.world import World
 from localmodels.core.errors import LocalModelsError
 
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace, world: World) -> int:
         write_json({"version": localmodels.__version__, "server": server}, world.out)
         return 0
     world.out.write(f"localmodels {localmodels.__version__}\n")
-    world.out.write(f"server {server}\n" if server else "no server answers\n")
+    world.out.write(f"server {printable(server)}\n" if server else "no server answers\n")
     return 0
 
 

@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def complaint(error: Exception | str) -> str:
+    """The line that says an error; servers' words are in it."""
+    return f"Error: {printable(str(error))}\n"
+
+
 def size(count: int) -> str:
     """Bytes in decimal units, as disks are sold: ``4.7 GB``, ``12 MB``."""
     for unit, word in _SIZES:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from getpass import getpass
 from typing import TYPE_CHECKING, TextIO, cast
 
 from msgspec import Struct
@@ -34,6 +35,7 @@ class World(Struct, frozen=True, kw_only=True):
         stdin, out, err: the standard streams.
         now: the time, with offset.
         read_line: shows a prompt and gives a line; raises ``EOFError`` at the end, as ``input`` does.
+        read_secret: the same, and what is typed is not shown.
         carry: carries requests to a URL, with these headers and this timeout; None is the network.
         start: starts a server whose log goes to this file, and returns once it answers; None is a real one.
     """
@@ -44,6 +46,7 @@ class World(Struct, frozen=True, kw_only=True):
     err: TextIO
     now: Callable[[], datetime]
     read_line: Callable[[str], str] = input
+    read_secret: Callable[[str], str] = getpass
     carry: Callable[[str, Mapping[str, str], float | None], Carrier] | None = None
     start: Callable[[Path], Started] | None = None
 

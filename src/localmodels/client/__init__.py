@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from localmodels.client._sync import Client
     from localmodels.client.messages import assistant, system, user
     from localmodels.client.wire import Health
-    from localmodels.core.chat import Answer, ChatRequest, Chunk, Done, EmbedRequest, Event, GenerateRequest, Message
+    from localmodels.core.chat import (
+        Answer,
+        ChatRequest,
+        Chunk,
+        Done,
+        EmbedRequest,
+        Event,
+        GenerateRequest,
+        Lora,
+        Message,
+    )
+    from localmodels.core.library import CreateRequest, Progress
 
 __all__ = [
     "Answer",
@@ -30,12 +41,15 @@ __all__ = [
     "ChatRequest",
     "Chunk",
     "Client",
+    "CreateRequest",
     "Done",
     "EmbedRequest",
     "Event",
     "GenerateRequest",
     "Health",
+    "Lora",
     "Message",
+    "Progress",
     "assistant",
     "system",
     "user",
@@ -46,6 +60,7 @@ _HOMES = {
     "Client": "localmodels.client._sync",
     "Health": "localmodels.client.wire",
     **dict.fromkeys(("assistant", "system", "user"), "localmodels.client.messages"),
+    **dict.fromkeys(("CreateRequest", "Progress"), "localmodels.core.library"),
 }
 
 

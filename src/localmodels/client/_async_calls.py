@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from asyncio import to_thread
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -20,7 +20,16 @@ from localmodels.client import blobs, wire
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import Garbled
-from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, Progress, PullRequest, PushRequest
+from localmodels.core.library import (
+    CopyRequest,
+    CreateRequest,
+    DeleteRequest,
+    Progress,
+    PullRequest,
+    PushRequest,
+    Watcher,
+    unwatched,
+)
 from localmodels.dialects import listing
 from localmodels.dialects.ollama import Ollama, library
 from localmodels.dialects.protocol import EventReader
@@ -139,6 +148,17 @@ class AsyncCalls:
         """Makes a model of another one or of uploaded files (:meth:`upload`); gives how far it is."""
         return self._progress("/api/create", library.write_create(replace(request, stream=True)))
 
+    async def finish(self, steps: AsyncGenerator[Progress, None], progress: Watcher = unwatched) -> None:
+        """Runs a pull, a push or a creation to its end; ``progress`` is told each step.
+
+        ::
+
+            await client.finish(client.pull("qwen3:0.6b"), print)
+        """
+        async with aclosing(steps):
+            async for step in steps:
+                progress(step)
+
     async def copy(self, source: str, destination: str) -> None:
         """Gives a model a second name; a model that has it already loses it."""
         await self._post("/api/copy", library.write_copy(CopyRequest(source, destination)))
@@ -148,26 +168,34 @@ class AsyncCalls:
         async with self._carrier.open("DELETE", "/api/delete", library.write_delete(DeleteRequest(model))) as reply:
             await self._good(reply)
 
-    async def upload(self, file: Path) -> str:
-        """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`."""
-        digest = await to_thread(blobs.digest_of, file)
-        path = f"/api/blobs/{digest}"
-        async with self._carrier.open("HEAD", path, None) as reply:
-            if reply.status == 200:
-                return digest
-            if reply.status != 404:
-                await self._good(reply)
-        status = await to_thread(file.stat)
-        async with self._carrier.open("POST", path, self._pieces(file), size=status.st_size) as reply:
-            if reply.status != 201:
-                await self._good(reply)
+    async def upload(self, file: Path, progress: Watcher = unwatched) -> str:
+        """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`.
+
+        ``progress`` is told how far the file is read, then how far it is sent.
+        """
+        with await to_thread(blobs.Source, file) as source:
+            while await to_thread(source.learn):
+                progress(source.progress("reading"))
+            digest = source.digest
+            path = f"/api/blobs/{digest}"
+            async with self._carrier.open("HEAD", path, None) as reply:
+                if reply.status == 200:
+                    progress(Progress(f"{source.name} is there already", digest))
+                    return digest
+                if reply.status != 404:
+                    await self._good(reply)
+            await to_thread(source.rewind)
+            body = self._pieces(source, digest, progress)
+            async with self._carrier.open("POST", path, body, size=source.size) as reply:
+                if reply.status != 201:
+                    await self._good(reply)
         return digest
 
     @staticmethod
-    async def _pieces(file: Path) -> AsyncIterator[bytes]:
-        with await to_thread(blobs.opened, file) as source:
-            while data := await to_thread(source.read, blobs.PIECE):
-                yield data
+    async def _pieces(source: blobs.Source, digest: str, progress: Watcher) -> AsyncIterator[bytes]:
+        while data := await to_thread(source.read):
+            yield data
+            progress(source.progress("uploading", digest))
 
     async def version(self) -> str:
         """The server's version."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,7 +15,16 @@ from localmodels.client import blobs, wire
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import Garbled
-from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, Progress, PullRequest, PushRequest
+from localmodels.core.library import (
+    CopyRequest,
+    CreateRequest,
+    DeleteRequest,
+    Progress,
+    PullRequest,
+    PushRequest,
+    Watcher,
+    unwatched,
+)
 from localmodels.dialects import listing
 from localmodels.dialects.ollama import Ollama, library
 from localmodels.dialects.protocol import EventReader
@@ -134,6 +143,17 @@ class Calls:
         """Makes a model of another one or of uploaded files (:meth:`upload`); gives how far it is."""
         return self._progress("/api/create", library.write_create(replace(request, stream=True)))
 
+    def finish(self, steps: Generator[Progress, None, None], progress: Watcher = unwatched) -> None:
+        """Runs a pull, a push or a creation to its end; ``progress`` is told each step.
+
+        ::
+
+            client.finish(client.pull("qwen3:0.6b"), print)
+        """
+        with closing(steps):
+            for step in steps:
+                progress(step)
+
     def copy(self, source: str, destination: str) -> None:
         """Gives a model a second name; a model that has it already loses it."""
         self._post("/api/copy", library.write_copy(CopyRequest(source, destination)))
@@ -143,26 +163,34 @@ class Calls:
         with self._carrier.open("DELETE", "/api/delete", library.write_delete(DeleteRequest(model))) as reply:
             self._good(reply)
 
-    def upload(self, file: Path) -> str:
-        """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`."""
-        digest = blobs.digest_of(file)
-        path = f"/api/blobs/{digest}"
-        with self._carrier.open("HEAD", path, None) as reply:
-            if reply.status == 200:
-                return digest
-            if reply.status != 404:
-                self._good(reply)
-        status = file.stat()
-        with self._carrier.open("POST", path, self._pieces(file), size=status.st_size) as reply:
-            if reply.status != 201:
-                self._good(reply)
+    def upload(self, file: Path, progress: Watcher = unwatched) -> str:
+        """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`.
+
+        ``progress`` is told how far the file is read, then how far it is sent.
+        """
+        with blobs.Source(file) as source:
+            while source.learn():
+                progress(source.progress("reading"))
+            digest = source.digest
+            path = f"/api/blobs/{digest}"
+            with self._carrier.open("HEAD", path, None) as reply:
+                if reply.status == 200:
+                    progress(Progress(f"{source.name} is there already", digest))
+                    return digest
+                if reply.status != 404:
+                    self._good(reply)
+            source.rewind()
+            body = self._pieces(source, digest, progress)
+            with self._carrier.open("POST", path, body, size=source.size) as reply:
+                if reply.status != 201:
+                    self._good(reply)
         return digest
 
     @staticmethod
-    def _pieces(file: Path) -> Iterator[bytes]:
-        with blobs.opened(file) as source:
-            while data := source.read(blobs.PIECE):
-                yield data
+    def _pieces(source: blobs.Source, digest: str, progress: Watcher) -> Iterator[bytes]:
+        while data := source.read():
+            yield data
+            progress(source.progress("uploading", digest))
 
     def version(self) -> str:
         """The server's version."""

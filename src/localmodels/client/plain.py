@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from localmodels.client import site
@@ -71,7 +71,9 @@ class Plain:
             BackendTimeout(f"the server at {self.url} did not answer in time"),
             Unreachable(f"the server at {self.url} closed the connection without an answer"),
         ):
-            connection.request(method, path, body, headers)
+            # A server that refuses a large file says why and takes no more of it.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, headers)
             return connection.getresponse()
 
 

@@ -53,6 +53,7 @@ class Shell:
         *words: str,
         piped: str | None = None,
         typed: Iterable[str | type[BaseException]] = (),
+        secrets: Iterable[str | type[BaseException]] = (),
         terminal: bool = False,
     ) -> Result:
         """Runs one: ``piped`` into it or ``typed`` at a terminal; an exception among the lines is raised there."""
@@ -65,6 +66,7 @@ class Shell:
             err=err,
             now=lambda: NOW,
             read_line=self._reader(script, prompts),
+            read_secret=self._reader(secrets, prompts),
             carry=lambda url, headers, timeout: Httpx(url, headers, timeout, self.server.transport),
             start=self._start,
         )

@@ -23,6 +23,14 @@ def test_a_stranger_on_our_port_is_passed_by(shell: Shell) -> None:
     assert [request.url.port for request in shell.server.asked if request.url.path == "/api/tags"] == [11434]
 
 
+def test_a_stranger_is_told_no_key(shell: Shell) -> None:
+    shell.environ = {"LOCALMODELS_API_KEY": "secret"}
+    shell.server.there = lambda url: url.port == 11434
+    assert shell("list").code == 0
+    said = {request.url.path: request.headers.get("authorization") for request in shell.server.asked}
+    assert said == {"/health": None, "/api/tags": "Bearer secret"}
+
+
 def test_addresses_from_the_settings_are_tried(shell: Shell) -> None:
     shell.environ = {"LOCALMODELS_LISTEN": "0.0.0.0:5,[::1]:6"}
     shell.server.there = lambda url: url.port == 6

@@ -8,7 +8,7 @@ import re
 import pytest
 from tests.unit.cli.conftest import Shell
 
-from localmodels.cli.lines import lines
+from localmodels.cli.lines import Lines
 from localmodels.core.errors import ModelNotFound
 from localmodels.core.library import CopyRequest, DeleteRequest, Progress, PullRequest, PushRequest
 
@@ -35,7 +35,8 @@ def test_a_pipe_gets_a_line_at_each_tenth(shell: Shell) -> None:
     shell.server.steps = STEPS
     done = shell("pull", "m")
     assert (done.code, done.out, done.err.splitlines()) == (0, "", LINES)
-    assert list(lines(iter(STEPS))) == LINES
+    lines = Lines()
+    assert [line for step in STEPS for line in lines.of(step)] == LINES
 
 
 def test_a_terminal_gets_a_bar_for_each_blob(shell: Shell) -> None:

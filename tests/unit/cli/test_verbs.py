@@ -57,7 +57,8 @@ def test_show(shell: Shell) -> None:
     done = shell("show", "m")
     assert done.code == 0
     titles = [line for line in done.out.splitlines() if line and not line.startswith(" ")]
-    assert titles == ["Model", "Capabilities", "Parameters", "System", "License"]
+    assert titles == ["Model", "Capabilities", "Adapters", "Parameters", "System", "License"]
+    assert "Adapters\n  style\n  tone\n" in done.out
     assert "  context length    8192\n" in done.out
     assert "  Be brief.\n" in done.out
     assert "line 3" not in done.out
@@ -82,6 +83,7 @@ def test_show_json(shell: Shell) -> None:
     assert shown["model"]["name"] == MODEL.name
     assert shown["info"]["llama.context_length"] == 8192
     assert shown["messages"] == [{"role": "user", "content": "hi"}]
+    assert shown["adapters"] == ["style", "tone"]
     assert "temperature" in shown["parameters"]
 
 

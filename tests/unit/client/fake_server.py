@@ -55,6 +55,7 @@ DESCRIPTION = Description(
     system="Be brief.",
     license="MIT\nline 2\nline 3",
     modelfile="FROM m",
+    adapters=("style", "tone"),
     options=Options(temperature=0.5, stop=("<end>",)),
     messages=(("user", "hi"),),
     info={"general.architecture": "llama", "llama.context_length": 8192},

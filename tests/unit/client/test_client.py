@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
@@ -116,6 +117,74 @@ def test_a_file_is_uploaded_once(tmp_path: Path) -> None:
     other = FakeServer()
     assert together(lambda client: client.upload(file), other) == digest
     assert other.blobs == {digest: content}
+
+
+def test_how_far_an_upload_is(tmp_path: Path) -> None:
+    file = tmp_path / "weights.gguf"
+    file.write_bytes(bytes(2**20 + 5))
+    for _ in range(2):
+        server, steps = FakeServer(), list[Progress]()
+        with client_of(server) as client:
+            digest = client.upload(file, steps.append)
+        size = file.stat().st_size
+        assert steps == [
+            *(Progress("reading weights.gguf", "", size, done) for done in (2**20, size)),
+            *(Progress("uploading weights.gguf", digest, size, done) for done in (2**20, size)),
+        ]
+    steps.clear()
+    together(lambda client: client.upload(file, steps.append), server)
+    assert steps[-1] == Progress("weights.gguf is there already", digest)
+
+
+def test_an_empty_file_and_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    server = FakeServer()
+    with client_of(server) as client:
+        client.upload(tmp_path / "empty")
+        assert list(server.blobs.values()) == [b""]
+        with pytest.raises(FileNotFoundError):
+            client.upload(tmp_path / "nothing")
+
+
+def test_an_operation_to_its_end_with_a_word_for_each_step() -> None:
+    steps: list[Progress] = []
+    with client_of(FakeServer()) as client:
+        client.finish(client.pull("m"), steps.append)
+        client.finish(client.push("m"))
+        with pytest.raises(LocalModelsError), client_of(FakeServer(cut_at=60)) as cut:
+            cut.finish(cut.pull("m"))
+    assert steps == list(STEPS_OF_ALL)
+    together(lambda client: client.finish(client.pull("m"), steps.append), FakeServer())
+    assert steps == [*STEPS_OF_ALL, *STEPS_OF_ALL]
+
+
+# A first look at the server for people, and Ollama's older form of `embed`.
+NOT_CALLED = {("GET", "/"), ("HEAD", "/"), ("POST", "/api/embeddings")}
+
+
+def test_every_address_has_its_call(tmp_path: Path) -> None:
+    """All that the server answers by itself and in Ollama's words; OpenAI's are the same in other words."""
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "routes.md").read_text()
+    rows = re.findall(r"^\| ([A-Z, ]+) \| `(/[^`]*)` \|", page.partition("## OpenAI's API")[0], re.MULTILINE)
+    told = {(methods.split(", ")[-1], path.replace("{digest}", "")) for methods, path in rows}
+    assert len(told) > 15
+    file = tmp_path / "file"
+    file.touch()
+    server = FakeServer()
+    with client_of(server) as client:
+        for call, _ in CALLS.values():
+            call(client)
+        for stream, _ in STREAMS.values():
+            list(stream(client))
+        client.embed(EmbedRequest("m", ("a",)))
+        client.show("m")
+        client.ps()
+        client.health()
+        client.upload(file)
+    asked = {(request.method, re.sub(r"sha256:.*", "", request.url.path)) for request in server.asked}
+    alike = {("GET", path) for method, path in asked if method == "GET"}
+    alike |= {("HEAD", path) for method, path in asked if method == "GET"}  # a look at what GET tells
+    assert told - NOT_CALLED - asked - alike == set()
 
 
 def test_embed_show_ps() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 import localmodels.client
 
-SERVER = ("aiohttp", "starlette", "uvicorn", "xllamacpp", "psutil", "rich", "localmodels.server", "localmodels.engine")
+SERVER = ("aiohttp", "starlette", "uvicorn", "xllamacpp", "psutil", "rich", "localmodels.server", "localmodels.engine",
+          "localmodels.flows", "localmodels.store", "localmodels.registry", "localmodels.backends")  # fmt: skip
 EVERYTHING = "import localmodels.client as client; [getattr(client, name) for name in client.__all__]"
 
 
@@ -18,6 +19,8 @@ EVERYTHING = "import localmodels.client as client; [getattr(client, name) for na
     ("program", "absent"),
     [
         (EVERYTHING, SERVER),
+        ("import localmodels; localmodels.Client, localmodels.AsyncClient", SERVER),
+        ("import localmodels", (*SERVER, "httpx2", "msgspec", "typing", "localmodels.client")),
         ("import localmodels.cli.list, localmodels.cli.plain", (*SERVER, "httpx2", "asyncio", "subprocess")),
     ],
 )
@@ -27,8 +30,14 @@ def test_nothing_is_imported_that_is_not_needed(program: str, absent: tuple[str,
     assert done.stdout == "[]\n"
 
 
-def test_what_the_package_does_not_have_is_an_attribute_error() -> None:
+def test_what_a_package_does_not_have_is_an_attribute_error() -> None:
     assert not hasattr(localmodels.client, "Nothing")
+    assert not hasattr(localmodels, "Nothing")
+
+
+def test_the_clients_are_to_be_had_from_the_root() -> None:
+    assert localmodels.Client is localmodels.client.Client
+    assert localmodels.AsyncClient is localmodels.client.AsyncClient
 
 
 def test_the_synchronous_client_is_generated() -> None:

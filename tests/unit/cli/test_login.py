@@ -1,0 +1,54 @@
+"""``login`` and ``logout``, as far as no registry is asked; ``tests/contract/test_login.py`` asks some."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.unit.cli.conftest import Shell
+
+from localmodels.registry.addresses import Origin
+from localmodels.registry.credentials import FileCredentials, Login
+
+HERE = Origin.parse("https://registry.example")
+PLAIN = Origin.parse("http://registry.example:5000")
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "said"),
+    [
+        (("registry.example",), {"piped": "x"}, "there is no terminal to ask at"),
+        (("registry.example", "--password-stdin"), {"piped": "x"}, "--password-stdin needs --username"),
+        (("registry.example", "-u", "a:b", "--password-stdin"), {"piped": "x"}, "no colon"),
+        (("registry.example", "-u", "a", "--password-stdin"), {"piped": ""}, "at least one character"),
+        (("registry.example", "-u", "a", "--password-stdin"), {"piped": "one\ntwo"}, "none of control"),
+        (("registry.example",), {"typed": ["a"], "secrets": [EOFError]}, "nothing was typed"),
+        (("a b",), {}, "is not the address of a registry"),
+        (("ftp://registry.example",), {}, "is not the address of a registry"),
+    ],
+)
+def test_what_cannot_be_a_login_asks_nobody(
+    shell: Shell, words: tuple[str, ...], more: dict[str, object], said: str
+) -> None:
+    done = shell("login", *words, **more)  # type: ignore[arg-type]
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert not shell.home.exists()
+
+
+def test_ctrl_c_at_the_password_keeps_nothing(shell: Shell) -> None:
+    done = shell("login", "registry.example", typed=["ollie"], secrets=[KeyboardInterrupt])
+    assert (done.code, done.prompts) == (130, ["Username: ", "Password: "])
+    assert not shell.home.exists()
+
+
+def test_logout_forgets_one_registry(shell: Shell) -> None:
+    kept = FileCredentials(shell.home)
+    for origin in (HERE, PLAIN):
+        kept.put(origin, Login.parse("ollie", "sesame"))
+    assert shell("logout", "registry.example").err == "logged out of https://registry.example\n"
+    assert shell("logout", "registry.example").err == "there was no login of https://registry.example\n"
+    assert (kept.get(HERE), kept.get(PLAIN) is not None) == (None, True)
+    done = shell("logout", "registry.example:5000", "--insecure", "--json")
+    assert json.loads(done.out) == {"registry": "http://registry.example:5000", "status": "logged out"}
+    assert kept.get(PLAIN) is None
