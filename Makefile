@@ -8,7 +8,7 @@ LITELLM := .venv-litellm
 NPM     := tests/acceptance/npm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check bench docs lock clean
+.PHONY: help setup serve test check crash histories bench docs lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,16 @@ test: $(VENV)/.test $(LITELLM)/.test $(NPM)/node_modules ## everything: style, t
 
 check: $(VENV)/.test ## style, types, layers
 	@PYTHON=$(BIN)/python tools/check
+
+crash: $(VENV)/.test ## kills the store at every system call, and cuts its power; minutes (needs strace, root for power cuts)
+	@$(BIN)/python -m tools.crash --points 2000 $(ARGS)
+	@$(BIN)/python -m tools.crash --points 2000 --errors $(ARGS)
+	@$(BIN)/python -m tools.crash --defects --points 6000
+	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tools.crash --power --points 150; \
+	 else echo "no power is cut: a disk to cut it from needs root"; fi
+
+histories: $(VENV)/.test ## ten thousand random steps of eight clients, with a server that is killed; minutes
+	@$(BIN)/python -m tests.histories $(ARGS)
 
 bench: $(VENV)/.test ## ratios against the bare engine, in one interleaved run
 	@$(BIN)/python -m benchmarks $(ARGS)

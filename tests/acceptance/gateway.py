@@ -32,6 +32,7 @@ from localmodels.registry import auth
 from localmodels.registry.addresses import Registries
 from localmodels.registry.credentials import MemoryCredentials
 from localmodels.registry.distribution import Distribution
+from localmodels.registry.hub import Hub, HubTokens
 from localmodels.registry.outbound import Outbound
 from localmodels.server import listeners
 from localmodels.server.app import Application
@@ -72,6 +73,7 @@ class Borrowed:
 
     defaults = Defaults()
     capabilities = ("completion", "tools")
+    adapters: tuple[str, ...] = ()
 
     def __init__(self, name: str, backend: Answerer) -> None:
         self.name = name
@@ -145,7 +147,8 @@ def application(registry: Registry) -> Application:
     answers = Answers(registry)
     store, outbound = ModelStore(Path("nowhere")), Outbound()
     tokens = auth.Tokens(outbound, MemoryCredentials())
-    transfers = Transfers(store, Library(()), Distribution(outbound, tokens), Registries())
+    hub = Hub(outbound, HubTokens(MemoryCredentials()))
+    transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries(), named=True)
     keeper = Keeper(store, Library(()), registry)
     rows = table(
         answers,
