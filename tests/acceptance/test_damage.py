@@ -13,7 +13,7 @@ import pytest
 from tests.acceptance.serving import Served, serve
 from tests.registry.models import Model, layer, stock
 from tests.registry.server import DOCKER, Registry
-from tests.registry.threaded import running
+from tests.registry.threads import in_a_thread
 from tools.random_model import write_random_model
 
 TEXTS = {
@@ -75,7 +75,7 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     home = tmp_path_factory.mktemp("home")
     file = write_random_model(tmp_path_factory.mktemp("files") / "tiny.gguf", end_bias=-100, seed=5)
-    with running() as registry, serve("--model", f"bystander={file}", home=home) as served:
+    with in_a_thread(Registry()) as registry, serve("--model", f"bystander={file}", home=home) as served:
         stock(registry, packed(file.read_bytes()))
         place = Place(served, registry, home, file.read_bytes())
         place.pull()

@@ -18,7 +18,7 @@ import pytest
 from tests.acceptance.serving import PATIENCE, Served, serve
 from tests.registry.models import Model, model, stock
 from tests.registry.server import DOCKER, Registry
-from tests.registry.threaded import running
+from tests.registry.threads import in_a_thread
 from tests.unit.core.test_catalog import HOSTILE_NAMES, hostile_digests
 from tests.unit.store.written import picture
 from tools.random_model import write_random_model
@@ -59,7 +59,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     for precious in ("etc/passwd", "home/precious", "precious"):
         (around / precious).parent.mkdir(exist_ok=True)
         (around / precious).write_bytes(b"precious")
-    with running() as registry, serve("--log-level", "error", home=around / "home") as served:
+    with in_a_thread(Registry()) as registry, serve("--log-level", "error", home=around / "home") as served:
         place = Place(served, registry, around, file.read_bytes())
         with place.client:
             place.client.post(f"/api/blobs/{place.weights}", content=file.read_bytes()).raise_for_status()

@@ -13,7 +13,7 @@ from tests.acceptance.serving import PATIENCE, Served, serve
 from tests.awaited import awaited
 from tests.registry.models import model, stock
 from tests.registry.server import Registry, Rule
-from tests.registry.threaded import running
+from tests.registry.threads import in_a_thread
 from tests.registry.wire import Asked, Reply
 
 from localmodels.store.model_store import ModelStore
@@ -74,7 +74,7 @@ def fetched(registry: Registry) -> Counter[str]:
 @awaited
 async def test_a_hundred_clients_pull_one_model_at_once(tmp_path: Path) -> None:
     big, gate = model(3_000_000, 70_000, 9), Gate()
-    with running(Rule("blob", gate.hold)) as registry, serve(home=tmp_path) as served:
+    with in_a_thread(Registry(Rule("blob", gate.hold))) as registry, serve(home=tmp_path) as served:
         stock(registry, big)
         name = f"127.0.0.1:{registry.port}/library/tiny"
         crowd = Crowd(served, name)

@@ -11,7 +11,8 @@ import httpx2
 from msgspec import Struct
 from tests.acceptance.serving import PATIENCE, Served, serve
 from tests.histories.clients import Clients, Wrong
-from tests.registry.threaded import running
+from tests.registry.server import Registry
+from tests.registry.threads import in_a_thread
 from tools.random_model import write_random_model
 
 from localmodels.core.catalog import Digest
@@ -31,7 +32,7 @@ async def lived(directory: Path, *, steps: int, seed: int, kills: int = 0) -> Li
     home = directory / "home"
     weights = (await asyncio.to_thread(write_random_model, directory / "tiny.gguf", end_bias=-100.0)).read_bytes()
     wrong: list[str] = []
-    with running() as registry:
+    with in_a_thread(Registry()) as registry:
         clients = Clients(registry, home / "models", weights, seed)
         for life in range(kills + 1):
             with serve("--log-level", "warning", home=home) as served:
