@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.serve import figures
+from benchmarks import library, serve
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results
@@ -26,7 +26,7 @@ The last run of `make bench`. Ratios count; absolute times belong to the machine
 
 def main() -> int:
     """Exit status 1 when a bar was missed."""
-    found = asyncio.run(figures())
+    found = asyncio.run(serve.figures()) + asyncio.run(library.figures())
     for figure in found:
         print(figure)
     RESULTS.write_text(

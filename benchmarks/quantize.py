@@ -11,16 +11,15 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
 
 from tools.random_model import Shape, write_random_model
 
 from benchmarks.report import Figure
+from benchmarks.rounds import Sides, interleaved
 from localmodels.artifacts.quantize import TARGETS, Job, Quantizer, plan
 from localmodels.store.model_store import ModelStore
 
@@ -48,7 +47,7 @@ def figures(program: Path, folder: Path, threads: int) -> list[Figure]:
     model = write_random_model(folder / "f16.gguf", shape=SHAPE, type="f16")
     found = []
     for target, rounds in ROUNDS.items():
-        sides: Mapping[str, Callable[[], object]] = {
+        sides: Sides = {
             "theirs": partial(theirs, program, model, folder / "theirs.gguf", target, threads),
             "file": partial(into_file, model, folder / "ours.gguf", target, threads),
             "store": partial(into_store, model, folder / "store", target, threads),
@@ -59,18 +58,6 @@ def figures(program: Path, folder: Path, threads: int) -> list[Figure]:
         found.append(ratio(f"{target}, ours : llama-quantize", times, "file", f"{rate:.0f} MB/s of F16", bar=1.0))
         found.append(ratio(f"{target}, into the store : llama-quantize", times, "store", "hashed and synced", bar=1.25))
     return found
-
-
-def interleaved(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each side in each round; one round before them is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
-        for name in sides if number % 2 else reversed(list(sides)):
-            start = perf_counter()
-            sides[name]()
-            if number:
-                times[name].append(perf_counter() - start)
-    return times
 
 
 def ratio(name: str, times: dict[str, list[float]], side: str, note: str, *, bar: float) -> Figure:

@@ -24,7 +24,7 @@ from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import Dialect, ErrorWriter, Stamp
 from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answers
-from localmodels.flows.library import Keeper
+from localmodels.flows.keeper import Keeper
 from localmodels.flows.transfers import Transfers
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries

@@ -26,7 +26,7 @@ from localmodels.core.errors import ModelNotFound, Unsupported
 from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answerer, Answers, Defaults
 from localmodels.flows.inspection import State
-from localmodels.flows.library import Keeper
+from localmodels.flows.keeper import Keeper
 from localmodels.flows.transfers import Transfers
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries

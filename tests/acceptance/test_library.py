@@ -149,6 +149,7 @@ def test_what_is_wrong_is_said_before_anything_is_made(client: ollama.Client, up
     before = names(client)
     wrong: list[tuple[dict[str, object], int, str]] = [
         ({"from": "nobody"}, 404, "nobody"),
+        ({"from": "localmodels", "files": {"a.gguf": uploaded}}, 400, "from and files"),
         ({"files": {"a.gguf": f"sha256:{'0' * 64}"}}, 400, "not here"),
         ({"files": {"a.gguf": "sha256:zz"}}, 422, "digest"),
         ({"files": {"a.gguf": uploaded}, "template": "{{ if }}"}, 400, "line 1"),

@@ -35,7 +35,7 @@ from tools.crash.stocks import Product, named, pieces
 
 from localmodels.core.catalog import DEFAULT_HOST, Digest
 from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, PullRequest, PushRequest
-from localmodels.flows.library import Keeper
+from localmodels.flows.keeper import Keeper
 from localmodels.flows.transfers import Transfers
 from localmodels.registry.addresses import Place, Registries
 from localmodels.registry.auth import Tokens

@@ -20,7 +20,7 @@ from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.errors import ModelDamaged
 from localmodels.core.library import SUCCESS, Progress
 from localmodels.flows.interim import Interim
-from localmodels.flows.library import leased
+from localmodels.flows.leases import leased
 from localmodels.flows.merging import Merged, merge_parts
 from localmodels.flows.threads import in_thread, opened
 from localmodels.registry.addresses import Place

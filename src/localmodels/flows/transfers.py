@@ -15,7 +15,7 @@ from localmodels.core.errors import ContentMismatch, ModelDamaged, Unsupported
 from localmodels.core.library import SUCCESS, Progress, PullRequest, PushRequest
 from localmodels.core.spans import Span
 from localmodels.flows.hub import HubPulls, shown
-from localmodels.flows.library import leased
+from localmodels.flows.leases import leased
 from localmodels.flows.threads import in_thread, opened
 from localmodels.registry.addresses import Registries, read_reference
 from localmodels.registry.distribution import Distribution

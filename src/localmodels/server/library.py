@@ -14,7 +14,7 @@ from localmodels.core.errors import InvalidRequest, LocalModelsError
 from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
-from localmodels.flows.library import Keeper
+from localmodels.flows.keeper import Keeper
 from localmodels.server.wire import (
     MOST_BLOCKED,
     ClientGone,

@@ -20,7 +20,7 @@ from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import Dialect
 from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answers
-from localmodels.flows.library import Keeper
+from localmodels.flows.keeper import Keeper
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
 from localmodels.server.library import BlobRoute, Changes, Operation, ProgressRoute
 from localmodels.server.listings import Listings

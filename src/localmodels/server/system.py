@@ -33,7 +33,7 @@ from localmodels.engine.scheduler import Limits, Scheduler
 from localmodels.flows.chat import Answers
 from localmodels.flows.files import StoredFiles
 from localmodels.flows.inspection import Inspector
-from localmodels.flows.library import Keeper
+from localmodels.flows.keeper import Keeper
 from localmodels.flows.local import Local
 from localmodels.server import listeners
 from localmodels.server.app import Application

@@ -11,7 +11,7 @@ from tests.unit.flows.test_split_models import NobodyRuns
 
 from localmodels.core.catalog import Digest
 from localmodels.core.errors import ContentMismatch, DiskFull
-from localmodels.flows.library import ROOM, Keeper
+from localmodels.flows.keeper import ROOM, Keeper
 from localmodels.store.library import Library
 from localmodels.store.model_store import ModelStore
 from localmodels.store.space import KEEP_BYTES, Space

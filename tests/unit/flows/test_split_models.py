@@ -14,7 +14,7 @@ from tools.random_model import write_random_model
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import DiskFull, InvalidRequest
 from localmodels.core.library import SUCCESS, CreateRequest
-from localmodels.flows.library import Keeper
+from localmodels.flows.keeper import Keeper
 from localmodels.store.entries import Entry
 from localmodels.store.library import Library
 from localmodels.store.manifests import parse_manifest

@@ -9,7 +9,7 @@ import pytest
 from localmodels.core.errors import InvalidValue
 from localmodels.core.library import CreateRequest
 from localmodels.dialects.ollama.library import read_parameters
-from localmodels.flows.library import MOST_TEXTS, texts_of
+from localmodels.flows.texts import MOST_TEXTS, texts_of
 from localmodels.store.manifests import TEXT_BYTES, parse_messages, parse_parameters, parse_text
 
 
