@@ -176,7 +176,7 @@ def rows() -> tuple[Row, ...]:
     nobody = Nobody()
     answers = Answers(nobody)
     store, outbound = ModelStore(Path("nowhere")), Outbound()
-    tokens = auth.Tokens(outbound, MemoryCredentials())
+    tokens = auth.RegistryTokens(outbound, MemoryCredentials())
     hub = Hub(outbound, HubTokens(MemoryCredentials()))
     transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries(), named=True)
     keeper = Keeper(store, Library(()), nobody)

@@ -146,7 +146,7 @@ def application(registry: Registry) -> Application:
     """Our server."""
     answers = Answers(registry)
     store, outbound = ModelStore(Path("nowhere")), Outbound()
-    tokens = auth.Tokens(outbound, MemoryCredentials())
+    tokens = auth.RegistryTokens(outbound, MemoryCredentials())
     hub = Hub(outbound, HubTokens(MemoryCredentials()))
     transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries(), named=True)
     keeper = Keeper(store, Library(()), registry)

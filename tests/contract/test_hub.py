@@ -33,7 +33,7 @@ from localmodels.registry.hub_files import Choice, File, choose
 from localmodels.registry.hub_pull import Found, HubPuller
 from localmodels.registry.memory import MemoryShelf
 from localmodels.registry.outbound import Outbound
-from localmodels.registry.progress import Progress
+from localmodels.registry.progress import BlobProgress
 
 NAME = ModelName.parse("hf.co/me/Tiny-GGUF:Q8_0")
 REPO = "me/Tiny-GGUF"
@@ -68,7 +68,7 @@ def places(hub: Hub, *mirrors: str) -> tuple[Place, ...]:
     return registries.places(NAME)
 
 
-async def fetched(one: Client, found: Found, choice: Choice) -> list[Progress]:
+async def fetched(one: Client, found: Found, choice: Choice) -> list[BlobProgress]:
     return [step async for step in one.puller.fetch(found, choice.model)]
 
 
@@ -90,7 +90,7 @@ async def test_a_file_is_found_and_fetched_in_parts_from_where_the_hub_leads() -
         choice = await one.puller.completed(found, pick(found))
         steps = await fetched(one, found, choice)
         assert one.shelf.blobs == {Digest.parse(digest): DATA}
-        assert steps[-1] == Progress(blob_of(DATA), "done", len(DATA))
+        assert steps[-1] == BlobProgress(blob_of(DATA), "done", len(DATA))
         ranges = Counter(visit.asked.headers["range"] for visit in hub.visits if visit.kind == "storage")
         assert len(ranges) == -(-len(DATA) // UNHURRIED.part)
         assert set(ranges.values()) == {1}

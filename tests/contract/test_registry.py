@@ -22,7 +22,7 @@ from localmodels.registry import credentials
 from localmodels.registry.addresses import Place
 from localmodels.registry.distribution import OCI_MANIFEST, head_of
 from localmodels.registry.memory import MemoryShelf
-from localmodels.registry.progress import Progress
+from localmodels.registry.progress import BlobProgress
 from localmodels.registry.pull import Pulled
 from localmodels.registry.verdicts import Head
 
@@ -107,12 +107,12 @@ async def meeting(world: World, *contents: bytes) -> AsyncIterator[Met]:
         yield Met(opened, at(url))
 
 
-async def pushed(met: Met, name: ModelName, model: Model, mount: ModelName | None = None) -> list[Progress]:
+async def pushed(met: Met, name: ModelName, model: Model, mount: ModelName | None = None) -> list[BlobProgress]:
     steps = met.client.pusher.push(name, met.place, model.manifest, model.blobs, mount=mount)
     return [step async for step in steps]
 
 
-async def pulled(met: Met, name: ModelName) -> list[Progress | Pulled]:
+async def pulled(met: Met, name: ModelName) -> list[BlobProgress | Pulled]:
     return [step async for step in met.client.puller.pull(name, (met.place,))]
 
 
@@ -130,7 +130,7 @@ async def test_what_is_pushed_is_pulled(world: World) -> None:
     assert last.manifest.digest.hex == hashlib.sha256(MODEL.manifest).hexdigest()
     for blob in MODEL.blobs:
         for side in (sent, steps):
-            of_blob = [step for step in side if isinstance(step, Progress) and step.blob == blob]
+            of_blob = [step for step in side if isinstance(step, BlobProgress) and step.blob == blob]
             assert (of_blob[-1].state, of_blob[-1].completed, of_blob[-1].troubles) == ("done", blob.size, 0), of_blob
 
 
@@ -271,7 +271,7 @@ async def test_a_pull_that_is_left_goes_on_later(world: World) -> None:
         met.client.shelf.blobs.clear()
         async with aclosing(met.client.puller.pull(name, (met.place,))) as steps:
             async for step in steps:
-                if isinstance(step, Progress) and 0 < step.completed < step.blob.size:
+                if isinstance(step, BlobProgress) and 0 < step.completed < step.blob.size:
                     break
         assert isinstance((await pulled(met, name))[-1], Pulled)
     assert met.client.shelf.written == {blob.digest: blob.size for blob in big.blobs}

@@ -21,7 +21,7 @@ from tests.registry.server import BASIC, PASSWORD, USER, Registry
 from localmodels.core.errors import LocalModelsError
 from localmodels.registry.credentials import Login
 from localmodels.registry.memory import MemoryShelf
-from localmodels.registry.progress import Progress
+from localmodels.registry.progress import BlobProgress
 from localmodels.registry.pull import Pulled
 
 # One blob of three parts; the config is on the shelf already, so that a rule's first request is the blob's.
@@ -43,11 +43,11 @@ async def scene() -> AsyncIterator[Scene]:
         yield Scene(secret, reached, storage)
 
 
-async def pulled(opened: Client, registry: Registry, model: Model) -> tuple[list[Progress | Pulled], str]:
+async def pulled(opened: Client, registry: Registry, model: Model) -> tuple[list[BlobProgress | Pulled], str]:
     """What came of a pull, and every trouble on its way."""
     stock(registry, model)
     steps = [step async for step in opened.puller.pull(TINY, (at(registry.url),))]
-    return steps, " ".join(step.trouble for step in steps if isinstance(step, Progress))
+    return steps, " ".join(step.trouble for step in steps if isinstance(step, BlobProgress))
 
 
 def told_nothing(around: Scene, liar: Registry) -> None:

@@ -21,7 +21,7 @@ from localmodels.core.errors import Forbidden, Garbled, ModelNotFound, NotFound,
 from localmodels.registry.addresses import Place
 from localmodels.registry.credentials import Login
 from localmodels.registry.memory import MemoryShelf, MemorySink
-from localmodels.registry.progress import Progress
+from localmodels.registry.progress import BlobProgress
 from localmodels.registry.pull import Pulled, mirror
 
 LOGIN = Login.parse(USER, PASSWORD)
@@ -30,7 +30,7 @@ DOGGED = replace(UNHURRIED, tries=100)
 CLOSED = "http://127.0.0.1:1"  # nobody listens there
 
 
-async def pulled(opened: Client, *places: Place, name: ModelName = TINY) -> list[Progress | Pulled]:
+async def pulled(opened: Client, *places: Place, name: ModelName = TINY) -> list[BlobProgress | Pulled]:
     return [step async for step in opened.puller.pull(name, places)]
 
 
@@ -125,7 +125,9 @@ async def test_five_hundred_cuts_cost_nothing_that_had_arrived() -> None:
         steps = await pulled(opened, at(registry.url))
     assert isinstance(steps[-1], Pulled)
     assert registry.rules[0].times == 0
-    [last] = [step for step in steps if isinstance(step, Progress) and step.blob.size == size and step.state == "done"]
+    [last] = [
+        step for step in steps if isinstance(step, BlobProgress) and step.blob.size == size and step.state == "done"
+    ]
     # One that is reset before its head is read is asked again by the HTTP client itself.
     assert 450 <= last.troubles <= 500
     starts = [visit.asked.range for visit in registry.visits if visit.kind == "blob"]
@@ -149,7 +151,7 @@ async def test_a_pull_is_taken_up_after_a_restart() -> None:
             aclosing(opened.puller.pull(TINY, (at(registry.url),))) as steps,
         ):
             async for step in steps:
-                if isinstance(step, Progress) and step.completed == 65536:
+                if isinstance(step, BlobProgress) and step.completed == 65536:
                     break
             await steps.aclose()
         registry.rules.clear()
@@ -170,7 +172,7 @@ async def test_a_crash_costs_no_more_than_the_parts_on_their_way() -> None:
         async for step in opened.puller.pull(TINY, (at(registry.url),)):
             for sink in shelf.partial.values():
                 kept = sum(stop - start for start, stop in sink.have)
-                arrived = step.completed if isinstance(step, Progress) else 0
+                arrived = step.completed if isinstance(step, BlobProgress) else 0
                 assert kept >= arrived - UNHURRIED.at_once * UNHURRIED.part
     assert set(shelf.blobs.values()) == set(big.contents)
 
@@ -188,7 +190,7 @@ async def test_what_was_spoilt_between_two_runs_is_fetched_anew() -> None:
         stock(registry, big)
         steps = await pulled(opened, at(registry.url))
     assert isinstance(steps[-1], Pulled)
-    assert any("what arrived is not" in step.trouble for step in steps if isinstance(step, Progress))
+    assert any("what arrived is not" in step.trouble for step in steps if isinstance(step, BlobProgress))
     assert set(shelf.blobs.values()) == set(big.contents)
 
 
@@ -362,7 +364,7 @@ async def test_a_full_disk_is_told_as_it_is_and_at_once() -> None:
 
 @awaited
 async def test_a_manifest_is_not_given_when_a_blob_fails() -> None:
-    seen: list[Progress | Pulled] = []
+    seen: list[BlobProgress | Pulled] = []
 
     async def watch(opened: Client, place: Place) -> None:
         async for step in opened.puller.pull(TINY, (place,)):

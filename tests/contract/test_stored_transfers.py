@@ -21,12 +21,12 @@ from tests.registry.wire import Asked, Reply
 
 from localmodels.flows.transfers import StoreSinks
 from localmodels.registry.addresses import Origin
-from localmodels.registry.auth import Tokens
+from localmodels.registry.auth import RegistryTokens
 from localmodels.registry.credentials import MemoryCredentials
 from localmodels.registry.distribution import Distribution
 from localmodels.registry.downloads import Downloads
 from localmodels.registry.outbound import Outbound
-from localmodels.registry.progress import Progress
+from localmodels.registry.progress import BlobProgress
 from localmodels.registry.pull import Pulled, Puller
 from localmodels.store.model_store import ModelStore
 
@@ -62,7 +62,7 @@ class Sent:
 async def puller(registry: Registry, store: ModelStore) -> AsyncIterator[Puller]:
     """As the program has it, with numbers that suit loopback."""
     async with Outbound(frozenset({Origin.parse(registry.url)}), patience=PATIENT) as outbound:
-        distribution = Distribution(outbound, Tokens(outbound, MemoryCredentials()))
+        distribution = Distribution(outbound, RegistryTokens(outbound, MemoryCredentials()))
         downloads = Downloads(StoreSinks(store), pace=DOGGED, chance=random.Random(7))
         yield Puller(distribution, downloads, blobs_of, pace=DOGGED, interval=0.0, chance=random.Random(7))
 
@@ -110,7 +110,9 @@ async def test_a_program_that_ends_again_and_again_goes_on_where_it_was(tmp_path
     assert sound(ModelStore(tmp_path), big)
 
 
-async def first(steps: AsyncIterator[Progress | Pulled], sent: Sent, size: int) -> AsyncIterator[Progress | Pulled]:
+async def first(
+    steps: AsyncIterator[BlobProgress | Pulled], sent: Sent, size: int
+) -> AsyncIterator[BlobProgress | Pulled]:
     """The steps until so many more bytes have been sent."""
     before = sent.bytes
     async for step in steps:

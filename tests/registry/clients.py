@@ -11,7 +11,7 @@ from msgspec import Struct
 from tests.registry.models import blobs_of
 
 from localmodels.registry.addresses import Origin, Place
-from localmodels.registry.auth import Tokens
+from localmodels.registry.auth import RegistryTokens
 from localmodels.registry.credentials import Login, MemoryCredentials
 from localmodels.registry.distribution import Distribution
 from localmodels.registry.downloads import Downloads
@@ -34,7 +34,7 @@ class Client(Struct, frozen=True):
     """Everything, and the shelf that it pulls into and pushes from."""
 
     outbound: Outbound
-    tokens: Tokens
+    tokens: RegistryTokens
     registry: Distribution
     downloads: Downloads
     puller: Puller
@@ -57,7 +57,7 @@ async def client(
     chance = random.Random(7)
     credentials = MemoryCredentials({Origin.parse(origin): login for origin, login in (logins or {}).items()})
     async with Outbound(frozenset(map(Origin.parse, named)), patience=patience, lookup=lookup, tls=tls) as outbound:
-        tokens = Tokens(outbound, credentials)
+        tokens = RegistryTokens(outbound, credentials)
         registry = Distribution(outbound, tokens)
         downloads = Downloads(shelf, pace=pace, chance=chance)
         puller = Puller(registry, downloads, blobs_of, pace=pace, interval=0.0, chance=chance)

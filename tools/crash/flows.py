@@ -38,7 +38,7 @@ from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, 
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.transfers import Transfers
 from localmodels.registry.addresses import Place, Registries
-from localmodels.registry.auth import Tokens
+from localmodels.registry.auth import RegistryTokens
 from localmodels.registry.credentials import MemoryCredentials
 from localmodels.registry.distribution import Distribution
 from localmodels.registry.hub import Hub, HubTokens
@@ -131,7 +131,7 @@ class Flows(Product):
             stock(registry, Model(NEW_MANIFEST, (CONFIG, WEIGHTS, TEMPLATE)), REPOSITORY, (TAG,))
             credentials = MemoryCredentials()
             places = Registries({DEFAULT_HOST: (Place.parse(registry.url),)})
-            distribution = Distribution(outbound, Tokens(outbound, credentials))
+            distribution = Distribution(outbound, RegistryTokens(outbound, credentials))
             hub = Hub(outbound, HubTokens(credentials))
             yield Transfers(self._models, self._library, distribution, hub, places, named=True)
 

@@ -17,7 +17,7 @@ from localmodels.cli.world import World
 from localmodels.config import Config
 from localmodels.core.errors import InvalidRequest
 from localmodels.registry.addresses import Language, Place
-from localmodels.registry.auth import Tokens
+from localmodels.registry.auth import RegistryTokens
 from localmodels.registry.configured import certificates
 from localmodels.registry.credentials import FileCredentials, Login, MemoryCredentials
 from localmodels.registry.distribution import Distribution
@@ -86,7 +86,7 @@ async def takes(place: Place, login: Login, config: Config) -> bool:
 
 async def registry_takes(outbound: Outbound, place: Place, login: Login) -> bool:
     """Of a registry; see :meth:`localmodels.registry.distribution.Distribution.check`."""
-    return await Distribution(outbound, Tokens(outbound, MemoryCredentials())).check(place, login)
+    return await Distribution(outbound, RegistryTokens(outbound, MemoryCredentials())).check(place, login)
 
 
 async def hub_takes(outbound: Outbound, place: Place, login: Login) -> bool:

@@ -27,7 +27,7 @@ from localmodels.registry.addresses import Place
 from localmodels.registry.hub import MAX_SMALL
 from localmodels.registry.hub_files import Choice, File, choose
 from localmodels.registry.hub_pull import Found, HubPuller
-from localmodels.registry.progress import Progress as BlobProgress
+from localmodels.registry.progress import BlobProgress
 from localmodels.store.entries import Kind, details_of, expect
 from localmodels.store.leases import Lease
 from localmodels.store.manifests import (

@@ -47,7 +47,7 @@ class _WireToken(Struct):
     expires_in: float = LIFETIME
 
 
-class Tokens:
+class RegistryTokens:
     """The headers that registries take from us, by origin and scope.
 
     Args:

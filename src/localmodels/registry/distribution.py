@@ -20,7 +20,7 @@ from yarl import URL
 from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.errors import Forbidden, Garbled, LocalModelsError, Unauthenticated
 from localmodels.registry.addresses import Origin, Place, parse_url, repository
-from localmodels.registry.auth import Tokens, pull_scope, push_scope
+from localmodels.registry.auth import RegistryTokens, pull_scope, push_scope
 from localmodels.registry.credentials import Login, MemoryCredentials
 from localmodels.registry.outbound import Answer, Body, Outbound, Patience
 from localmodels.registry.verdicts import Head, status_error
@@ -61,7 +61,7 @@ class Upload(Struct, frozen=True):
 class Distribution:
     """Speaks to registries through one door, as whom ``tokens`` says."""
 
-    def __init__(self, outbound: Outbound, tokens: Tokens) -> None:
+    def __init__(self, outbound: Outbound, tokens: RegistryTokens) -> None:
         self._outbound = outbound
         self._tokens = tokens
 
@@ -72,7 +72,7 @@ class Distribution:
             Unauthenticated: it does not.
             LocalModelsError: it cannot be asked.
         """
-        tokens = Tokens(self._outbound, MemoryCredentials({place.origin: login}))
+        tokens = RegistryTokens(self._outbound, MemoryCredentials({place.origin: login}))
         once = Distribution(self._outbound, tokens)
         async with once._ask(place, "GET", place.url("/v2/"), "") as answer:
             if answer.status == 401:

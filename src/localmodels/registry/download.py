@@ -36,7 +36,7 @@ from localmodels.registry.parts import (
     Write,
     Wrote,
 )
-from localmodels.registry.progress import Progress, State
+from localmodels.registry.progress import BlobProgress, State
 
 
 class Mirror(Protocol):
@@ -62,7 +62,7 @@ class Download:
         *,
         pace: Pace,
         slots: asyncio.Semaphore,
-        tell: Callable[[Progress], None],
+        tell: Callable[[BlobProgress], None],
         chance: random.Random,
     ) -> None:
         self._blob = blob
@@ -241,7 +241,7 @@ class Download:
         self._say("moving", self._parts.completed)
 
     def _say(self, state: State, completed: int) -> None:
-        self._tell(Progress(self._blob, state, completed, self._troubles, self._trouble))
+        self._tell(BlobProgress(self._blob, state, completed, self._troubles, self._trouble))
 
 
 async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:

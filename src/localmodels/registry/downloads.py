@@ -17,7 +17,7 @@ from localmodels.core.errors import LocalModelsError
 from localmodels.registry.disk import Sinks
 from localmodels.registry.download import Download, Mirror
 from localmodels.registry.pace import Pace
-from localmodels.registry.progress import Progress, Tell
+from localmodels.registry.progress import BlobProgress, Tell
 
 # Requests for bytes of blobs at a time, in the whole program: two big blobs at full width, or many small ones.
 SLOTS = 16
@@ -31,7 +31,7 @@ class _Shared(Struct, eq=False):
     blob: Blob
     whence: Hashable
     task: asyncio.Task[None]
-    progress: Progress
+    progress: BlobProgress
     tells: list[Tell]
     stopping: bool = False
 
@@ -90,7 +90,7 @@ class Downloads:
 
     def _begin(self, blob: Blob, whence: Hashable, mirrors: Sequence[Mirror]) -> _Shared:
         task = asyncio.create_task(self._run(blob, mirrors))
-        shared = self._shared[blob.digest.hex] = _Shared(blob, whence, task, Progress(blob), [])
+        shared = self._shared[blob.digest.hex] = _Shared(blob, whence, task, BlobProgress(blob), [])
         task.add_done_callback(lambda task: self._ended(shared))
         return shared
 
@@ -113,7 +113,7 @@ class Downloads:
             shared.task.exception()  # whoever waited has it
 
     async def _run(self, blob: Blob, mirrors: Sequence[Mirror]) -> None:
-        def tell(progress: Progress) -> None:
+        def tell(progress: BlobProgress) -> None:
             shared.progress = progress
             for one in tuple(shared.tells):
                 one(progress)
@@ -122,7 +122,7 @@ class Downloads:
         async with self._places:
             sink = await self._sinks.open(blob)
             if sink is None:
-                tell(Progress(blob, "done", blob.size))
+                tell(BlobProgress(blob, "done", blob.size))
                 return
             try:
                 await Download(

@@ -21,7 +21,7 @@ from localmodels.registry.hub_files import Choice, File
 from localmodels.registry.outbound import Answer
 from localmodels.registry.pace import Pace
 from localmodels.registry.perseverance import first_of
-from localmodels.registry.progress import INTERVAL, Board, Progress, together
+from localmodels.registry.progress import INTERVAL, BlobProgress, Board, together
 
 
 class Found(Struct, frozen=True):
@@ -74,7 +74,7 @@ class HubPuller:
             projector=await self._complete(found, choice.projector) if choice.projector else None,
         )
 
-    async def fetch(self, found: Found, files: Sequence[File]) -> AsyncGenerator[Progress, None]:
+    async def fetch(self, found: Found, files: Sequence[File]) -> AsyncGenerator[BlobProgress, None]:
         """How far each file is, of those that have a digest, until all are in their places.
 
         Raises:

@@ -19,7 +19,7 @@ INTERVAL = 0.06
 State = Literal["waiting", "moving", "verifying", "done"]
 
 
-class Progress(Struct, frozen=True):
+class BlobProgress(Struct, frozen=True):
     """How far one blob is.
 
     Attributes:
@@ -35,7 +35,7 @@ class Progress(Struct, frozen=True):
     trouble: str = ""
 
 
-Tell = Callable[[Progress], None]
+Tell = Callable[[BlobProgress], None]
 
 
 class Board:
@@ -43,14 +43,14 @@ class Board:
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
-        self._latest: dict[Blob, Progress] = {}
+        self._latest: dict[Blob, BlobProgress] = {}
 
-    def tell(self, progress: Progress) -> None:
+    def tell(self, progress: BlobProgress) -> None:
         """Takes the latest of one blob."""
         self._latest[progress.blob] = progress
         self._changed.set()
 
-    async def watch(self, work: Coroutine[Any, Any, None], interval: float) -> AsyncGenerator[Progress, None]:
+    async def watch(self, work: Coroutine[Any, Any, None], interval: float) -> AsyncGenerator[BlobProgress, None]:
         """Does the work and gives what it tells, at most so often; stops it when nobody watches any more.
 
         Raises:
@@ -74,7 +74,7 @@ class Board:
             if not task.cancelled():
                 task.exception()  # told above, or nobody is there any more to be told
 
-    def _take(self) -> list[Progress]:
+    def _take(self) -> list[BlobProgress]:
         self._changed.clear()
         taken, self._latest = list(self._latest.values()), {}
         return taken

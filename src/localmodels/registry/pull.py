@@ -22,7 +22,7 @@ from localmodels.registry.downloads import Downloads
 from localmodels.registry.outbound import Answer
 from localmodels.registry.pace import Pace
 from localmodels.registry.perseverance import first_of
-from localmodels.registry.progress import INTERVAL, Board, Progress, Tell, together
+from localmodels.registry.progress import INTERVAL, BlobProgress, Board, Tell, together
 
 # 16 TiB: ext4 has no larger files, and no model comes near.
 MAX_BLOB = 2**44
@@ -62,8 +62,8 @@ class Puller:
 
     async def pull(
         self, name: ModelName, places: Sequence[Place], known: tuple[Fetched, int] | None = None
-    ) -> AsyncGenerator[Progress | Pulled, None]:
-        """Progress of each blob as it changes, and :class:`Pulled` at the end.
+    ) -> AsyncGenerator[BlobProgress | Pulled, None]:
+        """BlobProgress of each blob as it changes, and :class:`Pulled` at the end.
 
         Args:
             name: of the model.

@@ -21,7 +21,7 @@ from localmodels.registry.distribution import DOCKER_MANIFEST, Distribution, Upl
 from localmodels.registry.outbound import READ_SIZE
 from localmodels.registry.pace import Pace
 from localmodels.registry.perseverance import persevere
-from localmodels.registry.progress import INTERVAL, Board, Progress, State, Tell, together
+from localmodels.registry.progress import INTERVAL, BlobProgress, Board, State, Tell, together
 from localmodels.registry.verdicts import passes
 
 # Blobs that are sent at a time. Chunks of one blob follow each other by the protocol, so this is all that runs at once.
@@ -59,8 +59,8 @@ class Pusher:
         *,
         media_type: str = DOCKER_MANIFEST,
         mount: ModelName | None = None,
-    ) -> AsyncGenerator[Progress, None]:
-        """Progress of each blob as it changes; the registry has the model when it ends.
+    ) -> AsyncGenerator[BlobProgress, None]:
+        """BlobProgress of each blob as it changes; the registry has the model when it ends.
 
         Args:
             name: under which the registry shall have it.
@@ -232,4 +232,4 @@ class _Sending:
         self._say("moving", self._furthest)
 
     def _say(self, state: State, completed: int) -> None:
-        self._tell(Progress(self._blob, state, completed, self._troubles, self._trouble))
+        self._tell(BlobProgress(self._blob, state, completed, self._troubles, self._trouble))

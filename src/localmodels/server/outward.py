@@ -25,7 +25,7 @@ async def open_transfers(config: Config, store: ModelStore, library: Library) ->
         yield Transfers(
             store,
             library,
-            Distribution(outbound, auth.Tokens(outbound, logins)),
+            Distribution(outbound, auth.RegistryTokens(outbound, logins)),
             Hub(outbound, hub_tokens(config, logins)),
             registries(config),
             # Who reaches a loopback address is on this machine. There are no keys yet that would tell others apart.

@@ -8,7 +8,7 @@ from tests.awaited import awaited
 
 from localmodels.core.catalog import Blob, Digest
 from localmodels.registry.download import uninterrupted
-from localmodels.registry.progress import Board, Progress, together
+from localmodels.registry.progress import BlobProgress, Board, together
 
 BLOB = Blob(Digest("0" * 64), 10)
 OTHER = Blob(Digest("1" * 64), 10)
@@ -20,11 +20,11 @@ async def test_a_slow_watcher_misses_steps_and_sees_the_last() -> None:
 
     async def work() -> None:
         for completed in range(11):
-            board.tell(Progress(BLOB, "moving", completed))
-        board.tell(Progress(OTHER, "done", 10))
+            board.tell(BlobProgress(BLOB, "moving", completed))
+        board.tell(BlobProgress(OTHER, "done", 10))
 
     seen = [step async for step in board.watch(work(), 0.0)]
-    assert seen == [Progress(BLOB, "moving", 10), Progress(OTHER, "done", 10)]
+    assert seen == [BlobProgress(BLOB, "moving", 10), BlobProgress(OTHER, "done", 10)]
 
 
 @awaited
@@ -34,7 +34,7 @@ async def test_each_step_is_seen_by_who_keeps_up() -> None:
 
     async def work() -> None:
         for completed in range(3):
-            board.tell(Progress(BLOB, "moving", completed))
+            board.tell(BlobProgress(BLOB, "moving", completed))
             await seen.acquire()
 
     steps = []
@@ -47,10 +47,10 @@ async def test_each_step_is_seen_by_who_keeps_up() -> None:
 @awaited
 async def test_what_the_work_raises_comes_after_what_it_told() -> None:
     board = Board()
-    steps: list[Progress] = []
+    steps: list[BlobProgress] = []
 
     async def work() -> None:
-        board.tell(Progress(BLOB))
+        board.tell(BlobProgress(BLOB))
         raise OSError("full")
 
     async def watch() -> None:
@@ -59,7 +59,7 @@ async def test_what_the_work_raises_comes_after_what_it_told() -> None:
 
     with pytest.raises(OSError, match="full"):
         await watch()
-    assert steps == [Progress(BLOB)]
+    assert steps == [BlobProgress(BLOB)]
 
 
 @awaited
@@ -68,7 +68,7 @@ async def test_work_that_nobody_watches_any_more_is_stopped_and_waited_for() -> 
     ended = asyncio.Event()
 
     async def work() -> None:
-        board.tell(Progress(BLOB))
+        board.tell(BlobProgress(BLOB))
         try:
             await asyncio.Event().wait()
         finally:
@@ -76,7 +76,7 @@ async def test_work_that_nobody_watches_any_more_is_stopped_and_waited_for() -> 
             ended.set()
 
     async with aclosing(board.watch(work(), 0.0)) as steps:
-        assert await anext(steps) == Progress(BLOB)
+        assert await anext(steps) == BlobProgress(BLOB)
     assert ended.is_set()
 
 
