@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -99,4 +98,6 @@ def ratio(name: str, sides: Sides, clear: Callable[[], None], model: Path, *, ba
     return Figure(name, value, "", f"≥ {bar:g}", value >= bar, note)
 
 
-run = partial(subprocess.run, check=True, stdout=subprocess.DEVNULL)
+def run(*words: str | Path) -> None:
+    """A tool, to its end."""
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
