@@ -114,16 +114,17 @@ async def test_a_mirror_that_tells_no_digests_is_asked_for_the_head_of_a_file() 
         assert await one.puller.small(found, small, 2000) == DATA[:1000]
 
 
+@pytest.mark.parametrize("lfs", [False, True])
 @awaited
-async def test_what_lies_in_git_is_compared_with_its_id_and_bounded() -> None:
+async def test_what_is_small_is_compared_with_its_digest_and_bounded(*, lfs: bool) -> None:
     def other(asked: Asked, reply: Reply) -> Reply:
         return replace(reply, body=b"other bytes.")
 
-    async with Hub(Rule("cache", other, times=10)) as hub, client() as one:
-        hub.put(REPO, "system", b"Be brief.", lfs=False)
+    async with Hub(Rule("storage" if lfs else "cache", other, times=10)) as hub, client() as one:
+        hub.put(REPO, "system", b"Be brief.", lfs=lfs)
         found = await one.puller.find(NAME, places(hub))
         [file] = found.repository.files
-        with pytest.raises(Garbled, match="git id"):
+        with pytest.raises(Garbled, match="its digest"):
             await one.puller.small(found, file, 1000)
         hub.rules.clear()
         assert await one.puller.small(found, file, 1000) == b"Be brief."

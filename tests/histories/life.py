@@ -62,6 +62,8 @@ async def one(clients: Clients, served: Served, steps: int, *, killed: bool) -> 
         served.process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(served.process.wait, PATIENCE)
     await asyncio.wait([living])
+    if not killed and (status := served.process.poll()) is not None:
+        return [f"the server ended by itself, with {status}"]
     error = living.exception()
     if isinstance(error, ExceptionGroup):
         return [str(one) if isinstance(one, Wrong) else repr(one) for one in error.exceptions]

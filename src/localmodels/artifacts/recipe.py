@@ -94,7 +94,7 @@ def create_request(model: str, recipe: Recipe, material: Callable[[Command], Mat
     made = recipe.modelfile
     return CreateRequest(
         model=model,
-        base=models[0].base,
+        base=models[0].base if models else "",
         files=_named_once(models),
         adapters=_named_once(adapters),
         template=made.template or None,
@@ -148,7 +148,12 @@ def expanded(request: CreateRequest) -> CreateRequest:
         return request
     recipe = read_recipe(request.modelfile)
     own = bool(request.base or request.files)
-    read = create_request(request.model, replace(recipe, models=recipe.models[:1]) if own else recipe, uploaded)
+    left = replace(
+        recipe,
+        models=() if own else recipe.models,
+        adapters=() if request.adapters else recipe.adapters,
+    )
+    read = create_request(request.model, left, uploaded)
     return CreateRequest(
         model=request.model,
         base=request.base if own else read.base,

@@ -61,7 +61,7 @@ def read(file: str, world: World) -> tuple[bytes | str, Path]:
     """
     if file == "-":
         return world.stdin.read(), Path.cwd()
-    path = Path(file).expanduser()
+    path = materials.expanded(file)
     try:
         return path.read_bytes(), path.absolute().parent
     except OSError as error:

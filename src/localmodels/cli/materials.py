@@ -29,7 +29,7 @@ def find(line: Command, folder: Path) -> Found:
     Raises:
         InvalidRequest: there is no such file, or no model in the folder; names the line.
     """
-    path = folder / Path(line.value).expanduser()
+    path = folder / expanded(line.value)
     if path.is_dir():
         return _in_folder(line, path)
     if path.exists():
@@ -39,6 +39,14 @@ def find(line: Command, folder: Path) -> Found:
     if line.command == "adapter" or looks_like_path(line.value):
         raise InvalidRequest(said(line, f"there is no file {line.value!r} in {folder}"))
     return named(line)
+
+
+def expanded(text: str) -> Path:
+    """A path as it was typed, ``~`` for the home; a home that is not known stays as it is written."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def _whole(line: Command, path: Path) -> Sequence[Path]:

@@ -7,7 +7,7 @@ import argparse
 from localmodels.config import Config
 from localmodels.core.catalog import DEFAULT_HOST
 from localmodels.core.errors import InvalidValue
-from localmodels.registry.addresses import Place
+from localmodels.registry.addresses import SAME, Place
 from localmodels.registry.configured import registries
 
 
@@ -25,9 +25,14 @@ def place_of(registry: str, config: Config, *, insecure: bool) -> Place:
     Raises:
         InvalidValue: the text is neither a host nor a URL.
     """
+    table = registries(config)
     if "://" in registry:
-        return Place.parse(registry)
+        meant = Place.parse(registry)
+        host = meant.origin.host if meant.origin.is_usual else f"{meant.origin.host}:{meant.origin.port}"
+        known = table.of_host(host, insecure=meant.origin.scheme == "http", named=True)
+        same = {meant.origin, *SAME.get(meant.origin, ())}
+        return next((place for place in known if place.origin in same), meant)
     try:
-        return registries(config).of_host(registry, insecure=insecure, named=True)[-1]
+        return table.of_host(registry, insecure=insecure, named=True)[-1]
     except InvalidValue as error:
         raise InvalidValue(f"{registry[:120]!r} is not the address of a registry: host or host:port") from error

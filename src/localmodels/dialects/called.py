@@ -70,17 +70,18 @@ def _call(name: Any, arguments: Any, offered: Collection[str]) -> Call | None:
             return None
     if name not in offered or not isinstance(arguments, dict | None):
         return None
-    text = json.dumps(arguments or {}, ensure_ascii=False)
-    return Call(name, text) if _is_unicode(text) else None
+    text = arguments_text(arguments or {})
+    return Call(name, text) if text is not None else None
 
 
-def _is_unicode(text: str) -> bool:
-    """Half a pair of surrogates can be written in JSON, and sent to nobody."""
+def arguments_text(arguments: Any) -> str | None:
+    """Arguments as JSON; None if no client could read it: 1e999, or half a pair of surrogates."""
     try:
+        text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
         text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except (ValueError, RecursionError):  # UnicodeEncodeError is one
+        return None
+    return text
 
 
 def _refuse(word: str) -> NoReturn:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from localmodels.core.chat import ChatRequest, Chunk, Done, Event, Format, Tool, ToolCallDelta
+from localmodels.dialects.called import arguments_text
 from localmodels.dialects.protocol import EventReader
 from localmodels.dialects.strict_json import encode
 
@@ -124,8 +125,10 @@ class ForcedCall:
         text = "".join(self._text)
         try:
             call = _CALL.decode(text)
-            arguments = json.dumps(json.loads(bytes(call.arguments)), ensure_ascii=False)
+            arguments = arguments_text(json.loads(bytes(call.arguments)))
         except (msgspec.DecodeError, ValueError, RecursionError):  # broken off, endless digits, endless brackets
+            arguments = None
+        if arguments is None:
             return [Chunk(text), done] if text else [done]
         delta = ToolCallDelta(0, f"call_{uuid4().hex[:24]}", call.name, arguments)
         return [Chunk(tool_calls=(delta,)), replace(done, reason="tool_calls") if done.reason == "stop" else done]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -17,7 +18,7 @@ from localmodels.core.errors import InvalidRequest, ModelDamaged
 from localmodels.core.library import CreateRequest, Progress
 from localmodels.flows.merging import Merged, merge_parts
 from localmodels.flows.quantizing import Quantized, quantize_model
-from localmodels.flows.threads import in_thread
+from localmodels.flows.watched import Done, Tell, watched
 from localmodels.store.entries import Entry, Kind, expect
 from localmodels.store.layout import digest_of
 from localmodels.store.leases import Lease
@@ -54,6 +55,28 @@ class Foreign(Struct, frozen=True):
 Ingredient = Weights | Split | Foreign
 
 
+class Reading:
+    """Bytes read of one file after the other; telling them ends the thread when nobody listens any more."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._done = 0
+
+    def more(self, size: int) -> None:
+        """So many bytes more were read."""
+        self._done += size
+        self._tell(self._done)
+
+    def next_file(self) -> Callable[[int], None]:
+        """For a file that tells how much of it was read in all."""
+        before = self._done
+
+        def read(done: int) -> None:
+            self.more(before + done - self._done)
+
+        return read
+
+
 class Ingredients:
     """Brings files into a store.
 
@@ -66,20 +89,45 @@ class Ingredients:
         self._store = store
         self._threads = threads
 
-    def named(self, lease: Lease, request: CreateRequest, base: Entry | None) -> list[Ingredient]:
-        """The GGUF files that a request names, itself or by its base; waits for the disk.
+    async def brought(
+        self, lease: Lease, request: CreateRequest, base: Entry | None, target: FileType | None
+    ) -> AsyncGenerator[Progress | Weights, None]:
+        """How far it is, and each file as the new model has it, in the order of its manifest.
+
+        Args:
+            lease: protects what it brings.
+            request: names files, itself or by its base.
+            base: the model that the new one is made of.
+            target: what its weights shall become; None leaves them.
 
         Raises:
             InvalidRequest: a file that is not here, is none, or is not what it should be; not one model.
+            ModelDamaged: so is the base.
+            DiskFull: there is no room.
         """
+        found: Sequence[Ingredient] = ()
+        async with aclosing(watched(partial(self._named, lease, request, base))) as reading:
+            async for read in reading:
+                if isinstance(read, Done):
+                    found = read.value
+                elif read:
+                    yield Progress("reading model data", total=base.size if base else 0, completed=read)
+        for one in found:
+            async with aclosing(self._made(lease, one, target, uploaded=base is None)) as steps:
+                async for step in steps:
+                    yield step
+
+    def _named(self, lease: Lease, request: CreateRequest, base: Entry | None, tell: Tell) -> list[Ingredient]:
+        """The files that a request names; in a thread."""
+        reading = Reading(tell)
         if base and request.files:
             raise InvalidRequest(
                 "from and files: a model is made of the one or of the others, not of both", param="files"
             )
-        found = self._of_base(lease, request, base) if base else self._given(lease, request.files)
+        found = self._of_base(lease, request, base, reading) if base else self._given(lease, request.files, reading)
         if request.adapters:
             found = [one for one in found if one.kind != "adapter"]
-            adapters = [self._uploaded(lease, *file) for file in request.adapters]
+            adapters = [self._uploaded(lease, *file, reading) for file in request.adapters]
             for (file, _), one in zip(request.adapters, adapters, strict=True):
                 if one.kind != "adapter":
                     raise InvalidRequest(f"{file}: a GGUF file, but of a {one.kind}, not an adapter", param="adapters")
@@ -89,7 +137,7 @@ class Ingredients:
             raise InvalidRequest(f"one model file is needed, not {len(models)}", param="files")
         return sorted(found, key=lambda one: _ORDER.index(one.kind))
 
-    async def made(
+    async def _made(
         self, lease: Lease, found: Ingredient, target: FileType | None, *, uploaded: bool
     ) -> AsyncGenerator[Progress | Weights, None]:
         """How far it is, and at the end the file as the new model has it: merged and quantised where that is due."""
@@ -108,7 +156,12 @@ class Ingredients:
                     else:
                         yield step
         if isinstance(found, Foreign):
-            found = Weights("model", await in_thread(self._brought, lease, str(found.path)), found.header)
+            async with aclosing(watched(partial(self._copied, lease, found))) as copying:
+                async for read in copying:
+                    if isinstance(read, Done):
+                        found = read.value
+                    elif read:
+                        yield Progress("reading model data", total=found.header.file_size, completed=read)
         if isinstance(found, Weights):
             yield found
 
@@ -138,25 +191,32 @@ class Ingredients:
                 raise InvalidRequest(f"it cannot be quantized: {error.message}", param="files") from error
             raise
 
-    def _of_base(self, lease: Lease, request: CreateRequest, base: Entry) -> list[Ingredient]:
+    def _of_base(self, lease: Lease, request: CreateRequest, base: Entry, reading: Reading) -> list[Ingredient]:
         found: list[Ingredient]
         if len(base.parts) > 1:
             parts = tuple(Part(Path(path), read_part(path)) for path in base.parts)
             found = [Split(parts, uploaded=False)]
         elif request.quantize and base.source != "home":
+            self._require_sound(base, reading)
             found = [Foreign(Path(base.model_path), base.header)]
         else:
-            found = [Weights("model", self._brought(lease, base.model_path), base.header)]
+            found = [Weights("model", self._brought(lease, base.model_path, reading), base.header)]
         if base.projector is not None:
-            found.append(Weights("projector", self._brought(lease, base.projector_path), base.projector))
+            found.append(Weights("projector", self._brought(lease, base.projector_path, reading), base.projector))
         for path, title in zip(base.adapter_paths, base.adapter_names, strict=True):
             header = expect("adapter", read_header(Path(path)))
-            found.append(Weights("adapter", self._brought(lease, path), header, title))
+            found.append(Weights("adapter", self._brought(lease, path, reading), header, title))
         return found
 
-    def _given(self, lease: Lease, files: Sequence[tuple[str, str]]) -> list[Ingredient]:
+    def _require_sound(self, base: Entry, reading: Reading) -> None:
+        """Looks whether a blob of another store is what its name says, before anything is made of it."""
+        digest = digest_of(Path(base.model_path).name) if base.store else None
+        if digest is not None and not self._store.is_sealed(Path(base.store), digest):
+            self._store.require_sound(Path(base.store), digest, reading.more)
+
+    def _given(self, lease: Lease, files: Sequence[tuple[str, str]], reading: Reading) -> list[Ingredient]:
         """The uploaded files of a request; those that say that they are parts of a split model are one."""
-        heads = [(name, *self._head(lease, name, digest)) for name, digest in files]
+        heads = [(name, *self._head(lease, name, digest, reading)) for name, digest in files]
         whole = [checked(name, blob, header) for name, blob, header in heads if header.split is None]
         parts = tuple(
             Part(self._store.layout.blob(blob.digest), structs.replace(header, name=name))
@@ -165,26 +225,29 @@ class Ingredients:
         )
         return [*whole, *((Split(parts, uploaded=True),) if parts else ())]
 
-    def _uploaded(self, lease: Lease, name: str, digest: str) -> Weights:
+    def _uploaded(self, lease: Lease, name: str, digest: str, reading: Reading) -> Weights:
         """An uploaded blob that a request names."""
-        return checked(name, *self._head(lease, name, digest))
+        return checked(name, *self._head(lease, name, digest, reading))
 
-    def _brought(self, lease: Lease, path: str) -> Blob:
+    def _brought(self, lease: Lease, path: str, reading: Reading) -> Blob:
         """The file as a blob of our store: itself, where it is one."""
         file = Path(path)
         if digest := self._store.layout.digest_at(file):
             lease.protect(digest)
-            if blob := self._store.whole(digest):
+            if blob := self._store.whole(digest, progress=reading.more):
                 return blob
             raise ModelDamaged(f"{file.name}: damaged; pull or create the model again")
         # A blob of Ollama's is what its name says, or is not taken.
-        return self._store.adopt(lease, file, digest=digest_of(file.name))
+        return self._store.adopt(lease, file, digest=digest_of(file.name), progress=reading.next_file())
 
-    def _head(self, lease: Lease, name: str, digest: str) -> tuple[Blob, Header]:
+    def _copied(self, lease: Lease, found: Foreign, tell: Tell) -> Weights:
+        return Weights("model", self._brought(lease, str(found.path), Reading(tell)), found.header)
+
+    def _head(self, lease: Lease, name: str, digest: str, reading: Reading) -> tuple[Blob, Header]:
         """The blob, and what this file alone says of itself."""
         wanted = Digest.parse(digest)
         lease.protect(wanted)
-        blob = self._store.whole(wanted)
+        blob = self._store.whole(wanted, progress=reading.more)
         if blob is None:
             raise InvalidRequest(f"{name}: blob {digest} is not here, or is damaged; upload it first", param="files")
         try:

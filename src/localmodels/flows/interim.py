@@ -33,11 +33,9 @@ class Interim:
         self._lease = lease
         self._parts = {part.digest: part for part in parts}
         self._one_by_one = False
-        self._leases = {}
+        self._held = store.lease("merge parts")
         try:
-            for part in self._parts.values():
-                held = self._leases[part.digest] = store.lease(f"merge {part.digest}")
-                held.protect(part.digest)
+            self._held.protect(*self._parts)
         except BaseException:
             self.close()
             raise
@@ -67,7 +65,7 @@ class Interim:
         """All of this part was copied."""
         if not self._one_by_one:
             return
-        self._leases[part.digest].close()
+        self._held.release(part.digest)
         self._store.collect(released=[part.digest])
         # If somebody else was quicker with the room it may still do: the disk itself will tell.
         with suppress(DiskFull):
@@ -80,8 +78,7 @@ class Interim:
 
     def close(self) -> None:
         """Lets go of them; those that nobody needs are collected when they are old."""
-        for lease in self._leases.values():
-            lease.close()
+        self._held.close()
 
     @disk_errors()
     def _missing(self, part: Blob) -> int:

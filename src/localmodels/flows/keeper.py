@@ -79,13 +79,12 @@ class Keeper:
         async with leased(self._store, f"create {name}") as lease:
             yield Progress("reading model metadata")
             weights: list[Weights] = []
-            for found in await in_thread(self._ingredients.named, lease, request, base):
-                async with aclosing(self._ingredients.made(lease, found, target, uploaded=base is None)) as steps:
-                    async for step in steps:
-                        if isinstance(step, Weights):
-                            weights.append(step)
-                        else:
-                            yield step
+            async with aclosing(self._ingredients.brought(lease, request, base, target)) as steps:
+                async for step in steps:
+                    if isinstance(step, Weights):
+                        weights.append(step)
+                    else:
+                        yield step
             for one in weights:
                 yield Progress(f"using existing layer {one.blob.digest}")
             layers = [Layer(one.kind, one.blob.digest, one.blob.size, one.title) for one in weights]

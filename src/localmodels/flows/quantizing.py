@@ -16,7 +16,7 @@ from localmodels.artifacts.gguf_header import Header
 from localmodels.artifacts.quantize import FileType, Job, Plan, Quantizer, plan
 from localmodels.core.catalog import Blob
 from localmodels.core.library import Progress
-from localmodels.flows.threads import in_thread
+from localmodels.flows.threads import in_thread, opened
 from localmodels.flows.watched import Done, Tell, watched
 from localmodels.store.leases import Lease
 from localmodels.store.model_store import ModelStore
@@ -57,7 +57,9 @@ async def quantize_model(
         return
     await in_thread(lease.reserve, made.size)
     status = f"quantizing {header.quantization_level} model to {target.name}"
-    with Quantizer(Job(str(path), target.name, threads, nice=NICE), module=CHILD) as child:
+    job = Job(str(path), target.name, threads, nice=NICE)
+    child = await opened(lambda: Quantizer(job, module=CHILD), Quantizer.close)
+    try:
         async with aclosing(watched(lambda tell: _written(store, lease, child, made, tell))) as steps:
             try:
                 async for step in steps:
@@ -68,6 +70,8 @@ async def quantize_model(
                         yield Progress(status, NO_DIGEST, header.file_size, header.file_size * step // made.size)
             finally:
                 child.kill()  # or the thread that reads from it would wait for it
+    finally:
+        await in_thread(child.close)
 
 
 def _written(store: ModelStore, lease: Lease, child: Quantizer, made: Plan, tell: Tell) -> Blob:

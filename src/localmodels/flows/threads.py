@@ -2,13 +2,15 @@
 
 A thread cannot be stopped. The rule: whoever is cancelled while one works for him leaves when it has ended, so nothing
 is closed under its hands (a descriptor that is closed and given out again is somebody else's file), and what it opened
-for him is closed.
+for him is closed. A future of the executor's, not a task, stands for the thread: the end of a loop cancels every task,
+and would take the thread for ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -17,35 +19,40 @@ T = TypeVar("T")
 
 async def in_thread(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """What the work gives; for work that leaves nothing open."""
-    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    await ended(task)
-    return task.result()
+    future = begun(partial(work, *args, **kwargs))
+    await ended(future)
+    return future.result()
 
 
 async def opened(work: Callable[[], T], close: Callable[[T], object]) -> T:
     """What the work opens; if nobody is there any more to take it, it is closed."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
+    future = begun(work)
     try:
-        await ended(task)
+        await ended(future)
     except asyncio.CancelledError:
-        if task.exception() is None:
-            await in_thread(close, task.result())
+        if future.exception() is None:
+            await in_thread(close, future.result())
         raise
-    return task.result()
+    return future.result()
 
 
-async def ended(task: asyncio.Future[T]) -> None:
+def begun(work: Callable[[], T]) -> asyncio.Future[T]:
+    """The work, in a thread; the future is done when the thread is."""
+    return asyncio.get_running_loop().run_in_executor(None, work)
+
+
+async def ended(future: asyncio.Future[T]) -> None:
     """Waits until it has, whoever cancels this meanwhile, and however often.
 
     Raises:
-        CancelledError: somebody did. What became of the task interests nobody any more.
+        CancelledError: somebody did. What became of the work interests nobody any more.
     """
     cancelled = False
-    while not task.done():
+    while not future.done():
         try:
-            await asyncio.wait([task])
+            await asyncio.wait([future])
         except asyncio.CancelledError:
             cancelled = True
-    task.exception()  # seen, so that asyncio does not complain of an error that nobody took
+    future.exception()  # seen, so that asyncio does not complain of an error that nobody took
     if cancelled:
         raise asyncio.CancelledError

@@ -24,6 +24,8 @@ from localmodels.registry.hub import Hub
 from localmodels.registry.hub_pull import HubPuller
 from localmodels.registry.pull import Pulled, Puller
 from localmodels.registry.push import Pusher
+from localmodels.store.folders import disk_errors
+from localmodels.store.layout import blob_name
 from localmodels.store.leases import Lease
 from localmodels.store.library import Library
 from localmodels.store.manifests import parse_manifest
@@ -185,6 +187,7 @@ class StoreSink:
             self._partial.commit()
         except ContentMismatch:
             self._partial.close()
+            self._lease.reserve(self._blob.size)  # what was set aside has been used
             self._partial = self._store.partial(self._lease, self._blob.digest, self._blob.size)
             return False
         return True
@@ -222,8 +225,11 @@ class StoreSources:
     def _open(self, blob: Blob) -> StoreSource:
         if self._store.find(blob.digest, blob.size) is None:
             raise ModelDamaged(f"sha256-{blob.digest.hex}: missing, or of another size")
-        path = self._store.layout.blob(blob.digest)
-        return StoreSource(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        with disk_errors(), self._store.layout.blobs() as blobs:
+            descriptor = blobs.open(blob_name(blob.digest))
+        if descriptor is None:
+            raise ModelDamaged(f"sha256-{blob.digest.hex}: missing")
+        return StoreSource(descriptor)
 
 
 class StoreSource:
@@ -234,7 +240,11 @@ class StoreSource:
 
     async def read(self, offset: int, size: int) -> bytes:
         """So many bytes from there; fewer only at the end."""
-        return await in_thread(os.pread, self._descriptor, size, offset)
+        return await in_thread(self._read, offset, size)
+
+    @disk_errors()
+    def _read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
 
     async def close(self) -> None:
         """Closes it."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from localmodels.flows.threads import ended
+from localmodels.flows.threads import begun, ended
 
 # Seconds between two values, as Ollama's; more often nobody can see.
 INTERVAL = 0.06
@@ -54,15 +55,15 @@ async def watched(work: Callable[[Tell], T], *, interval: float = INTERVAL) -> A
         told = done
         loop.call_soon_threadsafe(changed.set)
 
-    task = asyncio.ensure_future(asyncio.to_thread(work, tell))
-    task.add_done_callback(lambda _: changed.set())
+    future = begun(partial(work, tell))
+    future.add_done_callback(lambda _: changed.set())
     try:
-        while not task.done():
+        while not future.done():
             await changed.wait()
             changed.clear()
             yield told
-            await asyncio.wait([task], timeout=interval)
-        yield Done(task.result())
+            await asyncio.wait([future], timeout=interval)
+        yield Done(future.result())
     finally:
         unheard.set()
-        await ended(task)
+        await ended(future)

@@ -72,9 +72,14 @@ class Origin(Struct, frozen=True, order=True):
         """Its root."""
         return URL.build(scheme=self.scheme, host=self.host, port=self.port, path="/")
 
+    @property
+    def is_usual(self) -> bool:
+        """Is it the port that its scheme has anyway?"""
+        return self.port == PORTS[self.scheme]
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" + ("" if self.port == PORTS[self.scheme] else f":{self.port}")
+        return f"{self.scheme}://{host}" + ("" if self.is_usual else f":{self.port}")
 
 
 # Origins that are one and the same: a login to one of them is a login to the other.

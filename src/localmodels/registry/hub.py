@@ -157,18 +157,20 @@ class Hub:
             yield answer
 
     async def small(self, place: Place, name: ModelName, commit: str, file: File, limit: int = MAX_SMALL) -> bytes:
-        """All of a file that is not in LFS.
+        """All of a file.
 
         Raises:
-            Garbled: it is larger than ``limit``, or is not what its git id says.
+            Garbled: it is larger than ``limit``, or is not what its digest or its git id says.
             LocalModelsError: it cannot be had.
         """
         async with self._ask(place, "GET", _resolve(place, name, commit, file)) as answer:
             if answer.status != 200:
                 refuse(answer, place, name, file.path)
             data = await answer.whole(limit)
-        if _COMMIT.fullmatch(file.git_id) and git_id(data) != file.git_id:
-            raise Garbled(f"{place.origin.host} sends {file.path} with other bytes than its git id says")
+        # The git id of a file in LFS is that of its pointer.
+        told, found = (file.sha256, hashlib.sha256(data).hexdigest()) if file.sha256 else (file.git_id, git_id(data))
+        if told != found and (file.sha256 or _COMMIT.fullmatch(told)):
+            raise Garbled(f"{place.origin.host} sends {file.path} with other bytes than its digest says")
         return data
 
     @asynccontextmanager

@@ -130,10 +130,12 @@ def candidates(files: Iterable[File]) -> tuple[Candidate, ...]:
     for file in sorted(files, key=lambda file: file.path):
         stem = file.path[: -len(_SUFFIX)]
         shard = _SHARD.fullmatch(stem)
+        if shard is not None and not 0 < int(shard["number"]) <= int(shard["count"]):
+            shard = None  # an odd name, and no part of anything
         key = (shard["stem"], int(shard["count"])) if shard else (stem, 1)
         groups.setdefault(key, {})[int(shard["number"]) if shard else 1] = file
     return tuple(
-        Candidate(tuple(parts[number] for number in sorted(parts) if 0 < number <= count), stem, label_of(stem), count)
+        Candidate(tuple(parts[number] for number in sorted(parts)), stem, label_of(stem), count)
         for (stem, count), parts in groups.items()
     )
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
-from localmodels.core.errors import LocalModelsError, NotFound
+from localmodels.core.errors import LocalModelsError
 from localmodels.registry.addresses import Place
 from localmodels.registry.pace import Pace
 from localmodels.registry.verdicts import passes
@@ -42,19 +43,14 @@ async def first_of(
     """What the first place gives that has it, and that place's number. All are asked before one is asked again.
 
     Raises:
-        LocalModelsError: no place gives it. The last place is the registry itself: when that has none, that is the
-            error; else the first that is more than not having it.
+        LocalModelsError: no place gives it. The error is the last place's, which is the registry itself, and whether
+            all are asked again is its error's business too: mirrors only stand in for it.
     """
 
     async def once() -> tuple[T, int]:
-        errors: list[LocalModelsError] = []
-        for number, place in enumerate(places):
-            try:
+        for number, place in enumerate(places[:-1]):
+            with suppress(LocalModelsError):
                 return await ask(place), number
-            except LocalModelsError as error:
-                errors.append(error)
-        if isinstance(errors[-1], NotFound):
-            raise errors[-1]
-        raise next(error for error in errors if not isinstance(error, NotFound))
+        return await ask(places[-1]), len(places) - 1
 
     return await persevere(once, pace, chance)

@@ -77,7 +77,9 @@ class Folder:
         self.close()
 
     def close(self) -> None:
-        os.close(self.descriptor)
+        # Its number is soon somebody else's: who uses this folder afterwards shall fail, and not reach into another.
+        descriptor, self.descriptor = self.descriptor, -1
+        os.close(descriptor)
 
     def below(self, part: str, *, make: bool = False, lasting: bool = True) -> Folder:
         """The directory ``part`` in this one.

@@ -96,6 +96,13 @@ class Lease:
             self._write(msgspec.structs.replace(self._claim, digests=(*self._claim.digests, *wanted)))
 
     @disk_errors()
+    def release(self, digest: Digest) -> None:
+        """A collection may take this blob from now on, as far as this lease is concerned."""
+        with self.lock.held(), self._mutex:
+            left = tuple(one for one in self._claim.digests if one != digest.hex)
+            self._write(msgspec.structs.replace(self._claim, digests=left))
+
+    @disk_errors()
     def reserve(self, size: int) -> None:
         """Sets room for ``size`` more bytes aside, until they are written or the lease ends.
 

@@ -35,6 +35,10 @@ MEDIA_TYPES = frozenset({"", MANIFEST_TYPE, "application/vnd.oci.image.manifest.
 _IMAGE = "application/vnd.ollama.image."
 _TITLE = "org.opencontainers.image.title"
 
+# What Ollama's own structs of a manifest have (its `server/manifest.go` and `layer.go`).
+_KEPT = frozenset({"schemaVersion", "mediaType", "config", "layers"})
+_KEPT_OF_LAYER = frozenset({"mediaType", "digest", "size"})
+
 T = TypeVar("T")
 _ENCODER = msgspec.json.Encoder()
 
@@ -52,11 +56,19 @@ class Layer(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """A manifest's meaning. ``digest`` is the SHA-256 of its own bytes, in hexadecimal digits."""
+    """A manifest's meaning.
+
+    Attributes:
+        digest: SHA-256 of its own bytes, in hexadecimal digits.
+        document: the same of the document that it is, whatever its spaces and the order of its keys.
+        kept: the same of what Ollama keeps of the document when it writes it anew.
+    """
 
     config: Layer
     layers: tuple[Layer, ...]
     digest: str
+    document: str = ""
+    kept: str = ""
 
     def of(self, *kinds: str) -> tuple[Layer, ...]:
         """The layers of these kinds, in the manifest's order."""
@@ -146,10 +158,28 @@ def parse_manifest(data: bytes) -> Manifest:
         config=_layer(wire.config),
         layers=tuple(_layer(layer) for layer in wire.layers),
         digest=hashlib.sha256(data).hexdigest(),
+        **_documents(data),
     )
     if len(manifest.of("model")) > 1:
         raise ModelDamaged(f"the manifest has {len(manifest.of('model'))} model layers")
     return manifest
+
+
+def _documents(data: bytes) -> dict[str, str]:
+    """Digests of a manifest that was read already: of all of it, and of what Ollama's structs of it have."""
+    whole: dict[str, Any] = msgspec.json.decode(data)
+    kept = {name: whole[name] for name in _KEPT & whole.keys()}
+    kept["config"] = _kept_layer(whole["config"])
+    kept["layers"] = [_kept_layer(layer) for layer in whole["layers"]]
+    return {"document": _digest_of(whole), "kept": _digest_of(kept)}
+
+
+def _kept_layer(layer: dict[str, Any]) -> dict[str, Any]:
+    return {name: layer[name] for name in _KEPT_OF_LAYER & layer.keys()}
+
+
+def _digest_of(document: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
 def parse_config(data: bytes) -> Config:

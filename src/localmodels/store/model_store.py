@@ -77,8 +77,10 @@ class ModelStore:
         """The blob, if it is there and of this size; see :func:`localmodels.store.blobs.find_blob`."""
         return blobs.find_blob(self.layout, digest, size)
 
-    def whole(self, digest: Digest, size: int | None = None) -> Blob | None:
+    def whole(self, digest: Digest, size: int | None = None, progress: Progress = no_progress) -> Blob | None:
         """The blob, if it is there, of this size, and what its name says; it is read unless that is known already.
+
+        ``progress`` hears of each piece that is read.
 
         Raises:
             ShuttingDown: the store was closed meanwhile.
@@ -86,7 +88,7 @@ class ModelStore:
         blob = self.find(digest, size)
         if blob is not None and not self.is_sealed(self.layout.root, digest):
             try:
-                self.require_sound(self.layout.root, digest)
+                self.require_sound(self.layout.root, digest, progress)
             except ModelDamaged:
                 return None
         return blob

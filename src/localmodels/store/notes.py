@@ -1,7 +1,7 @@
 """Small files in which a store remembers what it found out, and can find out again.
 
-The rule: a note may be lost. It is not synced, it is replaced in one step, and one that a power cut or a rotten disk
-has changed is told by its own checksum and is no note. So whoever reads one must be as safe without it.
+The rule: a note may be lost. It is replaced in one step, not synced unless it must last, and one that a power cut or a
+rotten disk has changed is told by its own checksum and is no note. So whoever reads one must be as safe without it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def read_note(folder: Folder, name: str) -> bytes | None:
     return None
 
 
-def write_note(folder: Folder, name: str, text: bytes) -> None:
-    """Replaces a note in one step.
+def write_note(folder: Folder, name: str, text: bytes, *, lasting: bool = False) -> None:
+    """Replaces a note in one step; a ``lasting`` one is on disk when this returns.
 
     Raises:
         OSError: the disk does not take it; the old one stays.
@@ -42,9 +42,13 @@ def write_note(folder: Folder, name: str, text: bytes) -> None:
     try:
         try:
             write_all(descriptor, _checksum(text) + b"\n" + text)
+            if lasting:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         folder.move(file, folder, name)
+        if lasting:
+            folder.sync()
     except OSError:
         folder.remove(file)
         raise

@@ -39,7 +39,7 @@ class OllamaShelf:
         self._source: Source = source
         self._headers = headers or Headers()
         self._templates = Templates()
-        # Both depend on nothing but their arguments.
+        # What is sound stays so; what is not is looked at anew each time.
         self._parse = lru_cache(maxsize=REMEMBERED)(self._parsed)
         self._assemble = lru_cache(maxsize=REMEMBERED)(self._assembled)
 

@@ -2,8 +2,9 @@
 
 A blob's name tells its digest; a manifest's does not. So for each set of blobs it is written down which manifests of
 them were published. The rule: a manifest of the same blobs that is none of these was damaged; one of other blobs is
-somebody else's (Ollama writes to the same layout), and nothing is said against it. It is written down before a manifest
-gets its name, so no crash makes a sound one look damaged.
+somebody else's (Ollama writes to the same layout), and nothing is said against it, nor against one that Ollama wrote
+anew, in spaces of its own and without what it does not know. It is written down, durable, before a manifest gets its
+name, so neither a crash nor a full disk makes a sound one look damaged.
 """
 
 from __future__ import annotations
@@ -18,20 +19,31 @@ from localmodels.store.layout import Layout
 from localmodels.store.manifests import Manifest
 from localmodels.store.notes import read_note, sweep_notes, write_note
 
-# Manifests of one set of blobs: the registry's, Ollama's and ours differ in their spaces.
-_MOST = 16
+# Manifests of one set of blobs, two forms of each: what a registry and we say of them differs in names and kinds.
+_MOST = 32
 _DIGITS = re.compile(rb"[0-9a-f]{64}")
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def note_published(layout: Layout, manifest: Manifest) -> None:
-    """This manifest is about to get a name. What cannot be written down is forgotten."""
+    """This manifest is about to get a name. What cannot be written down is forgotten, and the others of its blobs too.
+
+    Raises:
+        OSError: not even that can be done.
+    """
     known = _read(layout, manifest)
-    if manifest.digest in known[:1]:
+    if manifest.document in known[:1]:
         return
-    kept = [manifest.digest, *(one for one in known if one != manifest.digest)][:_MOST]
-    with suppress(OSError, ModelDamaged), layout.published(make=True) as folder:
-        write_note(folder, _name(manifest), "\n".join(kept).encode())
+    forms = dict.fromkeys((manifest.document, manifest.kept, *known))
+    try:
+        with layout.published(make=True) as folder:
+            # Where there was a note, a power cut must not bring it back beside a manifest that it does not know.
+            write_note(folder, _name(manifest), "\n".join([*forms][:_MOST]).encode(), lasting=bool(known))
+    except (OSError, ModelDamaged):
+        if known:
+            with layout.published() as folder:
+                folder.remove(_name(manifest))
+                folder.sync()
 
 
 def require_published(layout: Layout, manifest: Manifest) -> None:
@@ -41,7 +53,7 @@ def require_published(layout: Layout, manifest: Manifest) -> None:
         ModelDamaged: it was changed since.
     """
     known = _read(layout, manifest)
-    if known and manifest.digest not in known:
+    if known and manifest.document not in known:
         raise ModelDamaged("the manifest is not as it was published")
 
 

@@ -122,3 +122,9 @@ def test_paths_are_told_from_names(text: str) -> None:
 @pytest.mark.parametrize("text", ["m", "llama3.2:1b", "hf.co/a/b:Q4_K_M", "localhost:5000/a/b:c", "gguf"])
 def test_names_are_told_from_paths(text: str) -> None:
     assert not looks_like_path(text)
+
+
+def test_what_the_request_names_itself_is_not_looked_for_in_its_modelfile() -> None:
+    files = (("a.gguf", f"sha256:{'a' * 64}"),)
+    made = asked("FROM ./a.gguf\nADAPTER ./style.gguf\nSYSTEM hi", files=files, adapters=files)
+    assert (made.files, made.adapters, made.base, made.system) == (files, files, "", "hi")

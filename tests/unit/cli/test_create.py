@@ -117,6 +117,7 @@ def test_a_program_gets_every_step(shell: Shell, folder: Path) -> None:
         ("\nFROM ./gone.gguf", "line 2: there is no file './gone.gguf'"),
         ("FROM gone.gguf", "line 1: there is no file 'gone.gguf'"),
         ("FROM /nowhere", "line 1: there is no file '/nowhere'"),
+        ("FROM ~nobody-of-this-name/x.gguf", "line 1: there is no file '~nobody-of-this-name/x.gguf'"),
         ("FROM m\nADAPTER style", "line 2: there is no file 'style'"),
         ("FROM empty", "the folder 'empty' has no GGUF files; if a model is meant, write empty:latest"),
         ("FROM tensors", "line 1: tensors is in safetensors"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Shell
 
+from localmodels.cli.registries import place_of
+from localmodels.config import load
 from localmodels.registry.addresses import Origin
 from localmodels.registry.credentials import FileCredentials, Login
 
@@ -34,6 +37,25 @@ def test_what_cannot_be_a_login_asks_nobody(
     assert (done.code, done.out) == (1, "")
     assert said in done.err
     assert not shell.home.exists()
+
+
+@pytest.mark.parametrize(
+    ("registry", "speaks", "trusted"),
+    [
+        ("https://huggingface.co", "hub", ()),
+        ("https://hf.co", "hub", ()),
+        ("https://registry.example", "oci", (Origin.parse("https://tokens.example"),)),
+        ("http://registry.example", "oci", ()),
+        ("https://registry.example:5000", "oci", ()),
+    ],
+)
+def test_a_url_is_what_is_configured_for_its_host(
+    registry: str, speaks: str, trusted: tuple[Origin, ...], tmp_path: Path
+) -> None:
+    config = load({"home": str(tmp_path), "trusted_origins": ["registry.example=https://tokens.example"]}, {}).config
+    place = place_of(registry, config, insecure=False)
+    assert (str(place.origin), place.speaks) == (registry.replace("//hf.co", "//huggingface.co"), speaks)
+    assert place.trusted >= set(trusted)
 
 
 def test_ctrl_c_at_the_password_keeps_nothing(shell: Shell) -> None:

@@ -106,7 +106,9 @@ def test_references_of_a_tool_find_what_they_mean(mode: str, tools: tuple[Tool, 
             assert without == {k: v for k, v in resolved(parameters, parameters).items() if k != "$defs"}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("arguments", ["[" * 5000, '{"a": ' + "9" * 5000 + "}", '{"a": ' * 3000])
+@pytest.mark.parametrize(
+    "arguments", ['{"a": 1e999}', '{"a": "\\ud800"}', "[" * 5000, '{"a": ' + "9" * 5000 + "}", '{"a": ' * 3000]
+)
 def test_arguments_without_an_end_are_no_call(arguments: str) -> None:
     said = f'{{"name": "now", "arguments": {arguments}}}'
     answer = answered(ask("required", NOW), said, reason="length").answer()

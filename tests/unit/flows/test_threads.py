@@ -73,3 +73,23 @@ async def test_what_was_not_opened_is_not_closed() -> None:
     work = Work()
     await cancelled_in_the_middle(asyncio.create_task(opened(work.fail, work.close)), work)
     assert work.log == ["done"]
+
+
+def test_the_end_of_a_loop_waits_for_threads_too() -> None:
+    """Whatever a loop cancels at its end, nothing is closed while the thread works."""
+    work = Work()
+
+    async def closed_afterwards() -> None:
+        try:
+            await in_thread(work)
+        finally:
+            work.log.append("closed under it" if not work.log else "closed after it")
+
+    async def main() -> None:
+        tasks.append(asyncio.create_task(closed_afterwards()))
+        await asyncio.to_thread(work.begun.wait)
+        asyncio.get_running_loop().call_later(0.01, work.may_end.set)  # the loop cancels what is left before that
+
+    tasks: list[asyncio.Task[None]] = []
+    asyncio.run(main())
+    assert work.log == ["done", "closed after it"]

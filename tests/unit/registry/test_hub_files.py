@@ -153,7 +153,22 @@ def test_small_files_at_the_top_come_along() -> None:
 
 
 PIECES = st.sampled_from(
-    ["M", "Q4_K_M", "Q8_0", "mmproj", "-", "_", ".", "/", "00001-of-00002", "imatrix", "UD-", "F16"]
+    [
+        "M",
+        "Q4_K_M",
+        "Q8_0",
+        "mmproj",
+        "-",
+        "_",
+        ".",
+        "/",
+        "00001-of-00002",
+        "00000-of-00001",
+        "00001-of-00000",
+        "imatrix",
+        "UD-",
+        "F16",
+    ]
 )
 PATHS = st.lists(PIECES, min_size=1, max_size=6).map(lambda pieces: "".join(pieces) + ".gguf")
 
@@ -169,9 +184,12 @@ def test_whatever_a_repository_has_the_choice_is_of_it_or_an_error(paths: list[s
     assert not any("mmproj" in file.name.lower() for file in found.model)
 
 
-def test_a_part_with_the_number_nought_is_no_part() -> None:
-    [one] = candidates([File("m-00000-of-00001.gguf")])
-    assert not one.is_whole
+@pytest.mark.parametrize("name", ["m-00000-of-00001.gguf", "m-00001-of-00000.gguf", "m-00002-of-00001.gguf"])
+def test_a_part_of_an_odd_number_is_a_file_like_others(name: str) -> None:
+    [one] = candidates([File(name)])
+    assert (one.is_whole, one.files) == (True, (File(name),))
+    with pytest.raises(NotFound, match=name):
+        choose([File(name)], "Q4_0", "hf.co/me/repo")
 
 
 def test_many_files_are_looked_through_once_each() -> None:

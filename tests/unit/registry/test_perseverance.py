@@ -89,22 +89,25 @@ async def test_every_place_is_asked_before_one_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "told"),
+    ("errors", "rounds"),
     [
-        ((NotFound("a"), Forbidden("b"), Garbled("c")), "b"),
-        ((Garbled("a"), NotFound("b"), NotFound("c")), "c"),
-        ((Forbidden("a"), NotFound("b"), Unavailable("c")), "a"),
+        ((NotFound("one"), Forbidden("two"), Garbled("three")), AT_ONCE.tries),
+        ((Garbled("one"), Unavailable("two"), NotFound("three")), 1),
+        ((Unavailable("one"), Unavailable("two"), Forbidden("three")), 1),
+        ((Forbidden("one"), NotFound("two"), Unavailable("three")), AT_ONCE.tries),
     ],
 )
 @awaited
-async def test_where_no_place_has_it_the_error_is_what_tells_most(
-    errors: tuple[LocalModelsError, ...], told: str
+async def test_where_no_place_has_it_the_registry_itself_tells_why_and_whether_to_go_on(
+    errors: tuple[LocalModelsError, ...], rounds: int
 ) -> None:
     by_host = dict(zip(("one", "two", "three"), errors, strict=True))
+    asked: list[str] = []
 
     async def ask(place: Place) -> None:
+        asked.append(place.origin.host)
         raise by_host[place.origin.host]
 
-    with pytest.raises(LocalModelsError) as raised:
+    with pytest.raises(LocalModelsError, match="three"):
         await first_of(PLACES, ask, AT_ONCE, random.Random(1))
-    assert raised.value.message == told
+    assert asked == ["one", "two", "three"] * rounds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +12,11 @@ from tests.unit.store.written import CONFIG, MANIFEST, NAME, OTHER, TEMPLATE, WE
 
 from localmodels.core.catalog import Digest
 from localmodels.core.errors import ModelDamaged, ShuttingDown
+from localmodels.store.folders import Folder
+from localmodels.store.layout import Layout
+from localmodels.store.manifests import parse_manifest
 from localmodels.store.model_store import ModelStore
+from localmodels.store.published import note_published, require_published
 from localmodels.store.seals import AGE, DAY, Seals
 from localmodels.store.soundness import is_sealed, require_sound
 
@@ -218,7 +224,7 @@ def test_a_changed_byte_in_a_manifest_is_found_wherever_it_is(store: ModelStore)
 
 
 def test_a_damaged_manifest_is_not_copied(store: ModelStore) -> None:
-    (store.layout.root / TINY).write_bytes(MANIFEST + b" ")
+    (store.layout.root / TINY).write_bytes(MANIFEST[:-1] + b',"more":1}')
     with pytest.raises(ModelDamaged, match="not as it was published"):
         store.copy(NAME, OTHER)
 
@@ -228,6 +234,48 @@ def test_another_model_under_the_name_is_somebody_elses(store: ModelStore) -> No
     create(store, OTHER, b"other")
     (store.layout.root / TINY).write_bytes(store.read_manifest(OTHER) or b"")
     assert [one.kind for one in store.check() if not one.harmless] == []
+
+
+def titled(title: str) -> bytes:
+    """The manifest with a title on its first layer, as adapters have one."""
+    document = json.loads(MANIFEST)
+    document["layers"][0]["annotations"] = {"org.opencontainers.image.title": title}
+    return json.dumps(document).encode()
+
+
+def test_what_ollama_writes_anew_is_sound(store: ModelStore) -> None:
+    """It writes its own spaces, in its own order, and leaves out what it does not know."""
+    with store.lease("test") as lease:
+        store.publish(lease, OTHER, titled("style.gguf"))
+    document = json.loads(MANIFEST)
+    for written in (json.dumps(document, indent=3), json.dumps(dict(reversed(document.items())))):
+        for path in (TINY, f"manifests/{OTHER.host}/{OTHER.namespace}/{OTHER.name}/{OTHER.tag}"):
+            (store.layout.root / path).write_text(written)
+        assert store.check() == ()
+    (store.layout.root / TINY).write_bytes(titled("stylf.gguf"))
+    assert [one.kind for one in store.check() if not one.harmless] == ["damaged manifest"]
+
+
+class Full(Folder):
+    """A directory on a full disk."""
+
+    def create(self, file: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class FullLayout(Layout):
+    """A store whose notes cannot be written any more."""
+
+    def published(self, *, make: bool = False) -> Folder:
+        folder = super().published(make=make)
+        return Full(folder.descriptor, folder.name) if make else folder
+
+
+def test_a_manifest_that_could_not_be_noted_is_not_called_damaged(store: ModelStore) -> None:
+    one, other = parse_manifest(MANIFEST), parse_manifest(titled("style.gguf"))
+    note_published(FullLayout(store.layout.root), other)
+    for manifest in (one, other):
+        require_published(store.layout, manifest)
 
 
 def test_every_manifest_of_the_same_blobs_that_was_published_is_sound(store: ModelStore) -> None:
