@@ -53,6 +53,12 @@ def here(served: Served, digest: Digest) -> bool:
     return httpx2.head(f"{served.url}/api/blobs/{digest}").status_code == 200
 
 
+def leased(home: Path, digest: Digest) -> bool:
+    """Does somebody's claim name the blob?"""
+    claims = (home / "models" / ".localmodels").rglob("claim")
+    return any(digest.hex in claim.read_text() for claim in claims)
+
+
 def ask(served: Served, **options: object) -> dict[str, object]:
     asked = {"model": "mine", "prompt": "a", "raw": True, "stream": False, "options": {"num_predict": 1, **options}}
     answer: dict[str, object] = served.post("/api/generate", **asked).json()
@@ -67,6 +73,7 @@ def test_a_deletion_waits_for_the_answer_and_then_takes_the_files_along(
         lines = answer.iter_lines()
         assert '"done":false' in next(lines)
         assert served.post("/api/show", model="mine").status_code == 200
+        eventually(lambda: leased(home, digest), "the model's files are leased")  # which no load waits for
         assert httpx2.request("DELETE", f"{served.url}/api/delete", json={"model": "mine"}).status_code == 200
         assert "error" in ask(served)  # the name is gone at once
         age(home)

@@ -342,6 +342,8 @@ def test_the_confined_child_sees_one_file_and_nothing_else(file: Path, tmp_path:
         assert {answers[name] for name in ("write the source", "read another file", "write a file")} == {"EACCES"}
     if layers["seccomp"]:
         assert {answers[name] for name in ("reach the network", "run a program")} == {"EPERM"}
+    if missing := [name for name in ("landlock", "seccomp") if not layers[name]]:
+        pytest.skip(f"this kernel has no {' and no '.join(missing)}, so not all of it was tried")
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells of the end of another's child")

@@ -172,6 +172,9 @@ class AsyncCalls:
         """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`.
 
         ``progress`` is told how far the file is read, then how far it is sent.
+
+        Raises:
+            OSError: the file cannot be read.
         """
         with await to_thread(blobs.Source, file) as source:
             while await to_thread(source.learn):

@@ -167,6 +167,9 @@ class Calls:
         """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`.
 
         ``progress`` is told how far the file is read, then how far it is sent.
+
+        Raises:
+            OSError: the file cannot be read.
         """
         with blobs.Source(file) as source:
             while source.learn():

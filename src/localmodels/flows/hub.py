@@ -17,7 +17,7 @@ from localmodels.artifacts.gguf import join, read_part
 from localmodels.artifacts.gguf_header import Header
 from localmodels.artifacts.gguf_merge import Part
 from localmodels.core.catalog import Blob, Digest, ModelName
-from localmodels.core.errors import ModelDamaged
+from localmodels.core.errors import Garbled, InvalidRequest, ModelDamaged
 from localmodels.core.library import SUCCESS, Progress
 from localmodels.flows.interim import Interim
 from localmodels.flows.leases import leased
@@ -136,9 +136,12 @@ class HubPulls:
             merging = merge_parts(
                 self._store, lease, parts, reserved=True, finished=lambda part: interim.finished(blob_at[part.path])
             )
-            async with aclosing(merging) as steps:
-                async for step in steps:
-                    yield Weights("model", step.blob, step.header) if isinstance(step, Merged) else step
+            try:
+                async with aclosing(merging) as steps:
+                    async for step in steps:
+                        yield Weights("model", step.blob, step.header) if isinstance(step, Merged) else step
+            except InvalidRequest as error:  # it is the repository's fault, and nobody's request
+                raise Garbled(f"the parts in the repository are no model together: {error.message}") from error
             await in_thread(interim.remove)
         finally:
             await in_thread(interim.close)

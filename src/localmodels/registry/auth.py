@@ -18,11 +18,12 @@ from msgspec import Struct
 from yarl import URL
 
 from localmodels.core.errors import Forbidden, Garbled, Unauthenticated
+from localmodels.core.secrets import Secret
 from localmodels.registry.addresses import Origin, Place, parse_url
 from localmodels.registry.challenges import Challenge, read_challenges
 from localmodels.registry.credentials import Credentials, Login
 from localmodels.registry.outbound import Answer, Outbound
-from localmodels.registry.secrets import Secret, basic, bearer
+from localmodels.registry.secrets import basic, bearer
 
 MAX_TOKEN_ANSWER = 64 * 1024
 # RFC 6750's token68; registries give signed ones of 1 to 4 KiB, and our own limit for a line of a head is 16 KiB.

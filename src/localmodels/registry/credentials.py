@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from localmodels.core.errors import Forbidden, InvalidValue
+from localmodels.core.secrets import Secret
 from localmodels.registry.addresses import Origin
-from localmodels.registry.secrets import Secret
 
 FILE = "registries.json"
 MAX_FILE = 2**20

@@ -22,12 +22,13 @@ from yarl import URL
 
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import Forbidden, Garbled, NotFound, Unauthenticated
+from localmodels.core.secrets import Secret
 from localmodels.registry.addresses import SAME, Origin, Place, repository
 from localmodels.registry.credentials import Credentials
 from localmodels.registry.distribution import OCTETS, number, retry_after
 from localmodels.registry.hub_files import File
 from localmodels.registry.outbound import Answer, Outbound
-from localmodels.registry.secrets import Secret, bearer
+from localmodels.registry.secrets import bearer
 from localmodels.registry.verdicts import status_error
 
 # V-22's bound for JSON. The largest repositories of GGUF files have some hundred, at 300 bytes each.

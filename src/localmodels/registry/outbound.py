@@ -39,9 +39,9 @@ from localmodels.core.errors import (
     StreamCut,
     Unreachable,
 )
+from localmodels.core.secrets import Secret
 from localmodels.registry.addresses import Origin, parse_url
 from localmodels.registry.destinations import address_refusal, literal, name_refusal
-from localmodels.registry.secrets import Secret
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 Body = Callable[[], AsyncIterator[bytes]]

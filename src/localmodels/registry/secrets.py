@@ -16,6 +16,3 @@ def basic(username: str, password: Secret) -> Secret:
 def bearer(token: str) -> Secret:
     """The ``Authorization`` header of RFC 6750."""
     return Secret(f"Bearer {token}")
-
-
-__all__ = ["Secret", "basic", "bearer"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from localmodels.core.errors import Forbidden, InvalidValue
+from localmodels.core.secrets import Secret
 from localmodels.registry.addresses import Origin
 from localmodels.registry.credentials import FILE, Credentials, FileCredentials, Login, MemoryCredentials
-from localmodels.registry.secrets import Secret
 
 HERE = Origin.parse("https://registry.example")
 PLAIN = Origin.parse("http://registry.example")

@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 
+from localmodels.core.secrets import Secret
 from localmodels.registry.credentials import Login
-from localmodels.registry.secrets import Secret, basic, bearer
+from localmodels.registry.secrets import basic, bearer
 
 
 @pytest.mark.parametrize("secret", [Secret("sesame"), basic("ollie", Secret("sesame")), bearer("sesame")])
