@@ -28,7 +28,7 @@ crash: $(VENV)/.test ## kills the store at every system call, and cuts its power
 	@$(BIN)/python -m tools.crash --points 2000 $(ARGS)
 	@$(BIN)/python -m tools.crash --points 2000 --errors $(ARGS)
 	@$(BIN)/python -m tools.crash --defects --points 6000
-	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tools.crash --power --points 150; \
+	@if [ "$$(id -u)" = 0 ]; then $(BIN)/python -m tools.crash --power --points 220; \
 	 else echo "no power is cut: a disk to cut it from needs root"; fi
 
 histories: $(VENV)/.test ## ten thousand random steps of eight clients, with a server that is killed; minutes

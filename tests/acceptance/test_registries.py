@@ -127,3 +127,22 @@ def test_what_was_pulled_from_a_mirror_is_what_the_registry_would_have_given(
         rows = served.get("/api/tags").json()["models"]
         digests = {row["name"]: row["digest"] for row in rows}
         assert digests["reg.invalid/library/tiny:latest"] == hashlib.sha256(model.manifest).hexdigest()
+
+
+def test_what_another_model_brought_there_is_not_sent_again(registry: Registry, tmp_path: Path) -> None:
+    """The registry is asked to mount it (the distribution specification: "Mounting a blob from another repository")."""
+    base, mine = (f"{place(registry.url)}/team/{name}" for name in ("base", "mine"))
+    with serve("--insecure-registry", place(registry.url), home=tmp_path) as served:
+        pulls(served, f"{place(registry.url)}/library/tiny")
+        served.post("/api/copy", source=f"{place(registry.url)}/library/tiny", destination=base).raise_for_status()
+        for name, system in ((base, None), (mine, "Be brief.")):
+            if system:
+                made = served.post("/api/create", model=name, **{"from": base}, system=system, stream=False)
+                assert made.json() == {"status": "success"}
+            pushed = served.post("/api/push", model=name, insecure=True, stream=False)
+            assert pushed.json() == {"status": "success"}
+    sent = [visit.asked.query for visit in registry.visits if visit.kind == "upload" and visit.asked.method == "PUT"]
+    weights = max(registry.blobs, key=lambda digest: len(registry.blobs[digest]))
+    assert sent
+    assert weights not in {query["digest"] for query in sent}
+    assert ("team/mine", weights) in registry.linked

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
-from localmodels.core.catalog import Blob
+from localmodels.core.catalog import Blob, ModelName
 from localmodels.core.errors import ContentMismatch, ModelDamaged, Unsupported
 from localmodels.core.library import SUCCESS, Progress, PullRequest, PushRequest
 from localmodels.core.spans import Span
 from localmodels.flows.hub import HubPulls, shown
 from localmodels.flows.leases import leased
 from localmodels.flows.threads import in_thread, opened
-from localmodels.registry.addresses import Registries, read_reference
+from localmodels.registry.addresses import Registries, read_reference, repository
 from localmodels.registry.distribution import Distribution
 from localmodels.registry.downloads import Downloads
 from localmodels.registry.hub import Hub
@@ -113,7 +113,8 @@ class Transfers:
             raise Unsupported(f"{name} is not in our store; copy it first: localmodels cp {name} {name}", param="model")
         async with leased(self._store, f"push {name}") as lease:
             data = await in_thread(self._store.hold_manifest, lease, entry.name)
-            async with aclosing(self._pusher.push(name, places[-1], data, blobs_of(data))) as steps:
+            mount = await in_thread(relative, self._store, name, blobs_of(data))
+            async with aclosing(self._pusher.push(name, places[-1], data, blobs_of(data), mount=mount)) as steps:
                 async for step in steps:
                     yield shown("pushing", step)
         yield Progress(SUCCESS)
@@ -126,6 +127,20 @@ def blobs_of(manifest: bytes) -> Sequence[Blob]:
         ModelDamaged: it is no manifest.
     """
     return [Blob(layer.digest, layer.size) for layer in parse_manifest(manifest).blobs]
+
+
+def relative(store: ModelStore, name: ModelName, blobs: Sequence[Blob]) -> ModelName | None:
+    """The model of the same registry that has most of these blobs, in bytes: they need not be sent there again."""
+    wanted = {blob.digest: blob.size for blob in blobs}
+    shared: dict[ModelName, int] = {}
+    for other in store.layout.names():
+        if not isinstance(other, ModelName) or other.host != name.host or repository(other) == repository(name):
+            continue
+        with suppress(ModelDamaged):
+            theirs = {blob.digest for blob in blobs_of(store.read_manifest(other) or b"")}
+            shared[other] = sum(size for digest, size in wanted.items() if digest in theirs)
+    best = max(shared, key=shared.__getitem__, default=None)
+    return best if best is not None and shared[best] else None
 
 
 class StoreSinks:
