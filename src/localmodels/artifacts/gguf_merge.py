@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from msgspec import Struct
 
-from localmodels.artifacts.gguf import MAGIC, join, read_spans
-from localmodels.artifacts.gguf_header import WEIGHT_TYPES, Header, TensorInfo
+from localmodels.artifacts.gguf import join, read_spans
+from localmodels.artifacts.gguf_header import Header, TensorInfo
+from localmodels.artifacts.gguf_write import SPLIT_KEYS, beginning, tensor_info
 from localmodels.core.errors import InvalidRequest, ModelDamaged
 from localmodels.core.spans import merged
 
-VERSION = 3  # version 2 is the same, but for files of big-endian machines, which are not read
-SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 CHUNK = 2**20  # bytes read at a time
 NAMED = 5  # missing parts that an error lists
 
-_TYPE_IDS = {form: number for number, form in WEIGHT_TYPES.items()}
 _PART = re.compile(r"(?P<stem>.+)-[0-9]{5}-of-[0-9]{5}\.gguf")
 
 
@@ -92,9 +89,9 @@ def merge(parts: Sequence[Part]) -> Merge:
     whole = join([part.header for part in ordered])
     _check_count(whole)
     spans = read_spans(ordered[0].path)
-    pairs = len(spans.keys() - set(SPLIT_KEYS))
+    pairs = len(spans.keys() - SPLIT_KEYS)
     kept = merged(span for key, span in spans.items() if key not in SPLIT_KEYS)
-    head = MAGIC + struct.pack("<IQQ", VERSION, len(whole.tensors), pairs)
+    head = beginning(len(whole.tensors), pairs)
     infos = b"".join(_infos(whole.tensors, whole.alignment))
     before = len(head) + sum(stop - start for start, stop in kept) + len(infos)
     plan: list[bytes | Stretch] = [head]
@@ -170,9 +167,7 @@ def _infos(tensors: Sequence[TensorInfo], alignment: int) -> Iterator[bytes]:
     """The description of each tensor, with its place in the merged file."""
     offset = 0
     for tensor in tensors:
-        name = tensor.name.encode()
-        shape = struct.pack(f"<I{len(tensor.shape)}Q", len(tensor.shape), *tensor.shape)
-        yield struct.pack("<Q", len(name)) + name + shape + struct.pack("<IQ", _TYPE_IDS[tensor.type], offset)
+        yield tensor_info(tensor.name, tensor.shape, tensor.type, offset)
         offset += -(-tensor.size // alignment) * alignment
 
 

@@ -10,26 +10,23 @@ to the old file's alignment.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from localmodels.artifacts.gguf import MAGIC, read_header, read_spans
+from localmodels.artifacts.gguf import read_header, read_spans
 from localmodels.artifacts.gguf_header import Header, TensorInfo, WeightType
-from localmodels.artifacts.quantize.file_types import NUMBERS, FileType, is_quantized, weight_type
+from localmodels.artifacts.gguf_write import SPLIT_KEYS, beginning, number_pair, tensor_info
+from localmodels.artifacts.quantize.file_types import FileType, is_quantized, weight_type
 from localmodels.artifacts.quantize.mixing import mixed
 from localmodels.artifacts.quantize.untouched import dimensions, is_kept
 from localmodels.core.errors import Unsupported
 from localmodels.core.spans import Span, merged
 
-GGUF_VERSION = 3
 QUANTIZATION_VERSION = 2  # GGML_QNT_VERSION: of the layout of blocks
 REPLACED = ("general.file_type", "general.quantization_version")
-OF_A_SPLIT = ("split.no", "split.count", "split.tensors.count")
 
-_U32 = 4  # the number of that type in metadata
 # Below these a matrix that was quantised without an importance matrix is noise (llama.cpp refuses, too).
 NEED_A_MATRIX = frozenset({"IQ3_XXS", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ1_M", "IQ1_S"})
 SPARED = frozenset({"token_embd.weight", "per_layer_token_embd.weight", "output.weight"})
@@ -163,25 +160,10 @@ def _needs_matrix(tensor: Placed, target: FileType) -> bool:
 # The head
 
 
-def _head(pairs: Mapping[str, Span], tensors: Iterable[Placed], target: FileType) -> list[bytes | Span]:
-    kept = [span for key, span in pairs.items() if key not in REPLACED and key not in OF_A_SPLIT]
-    infos = [_info(tensor) for tensor in tensors]
-    counts = struct.pack("<IQQ", GGUF_VERSION, len(infos), len(kept) + len(REPLACED))
-    version = _pair("general.quantization_version", QUANTIZATION_VERSION)
-    number = _pair("general.file_type", target.number)
-    return [MAGIC + counts, *merged(kept), version + number + b"".join(infos)]
-
-
-def _pair(key: str, value: int) -> bytes:
-    return _string(key) + struct.pack("<II", _U32, value)
-
-
-def _info(tensor: Placed) -> bytes:
-    shape = dimensions(tensor.source)
-    sizes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-    return _string(tensor.source.name) + sizes + struct.pack("<IQ", NUMBERS[tensor.type.name], tensor.offset)
-
-
-def _string(text: str) -> bytes:
-    raw = text.encode()
-    return struct.pack("<Q", len(raw)) + raw
+def _head(pairs: Mapping[str, Span], tensors: Sequence[Placed], target: FileType) -> list[bytes | Span]:
+    kept = [span for key, span in pairs.items() if key not in REPLACED and key not in SPLIT_KEYS]
+    infos = (tensor_info(one.source.name, dimensions(one.source), one.type, one.offset) for one in tensors)
+    version = number_pair("general.quantization_version", QUANTIZATION_VERSION)
+    number = number_pair("general.file_type", target.number)
+    counts = beginning(len(tensors), len(kept) + len(REPLACED))
+    return [counts, *merged(kept), version + number + b"".join(infos)]
