@@ -21,6 +21,19 @@ from localmodels.store.shelves import builtin_path
 pytestmark = pytest.mark.skipif(not builtin_path().exists(), reason="the built-in model is not here")
 
 STEADY: Any = {"temperature": 0, "seed": 1, "num_predict": 60}
+# What a shape leaves open, a small model may fill for ever.
+CHOICE: Any = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris", "Rome"]}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
 WEATHER: Any = {
     "type": "function",
     "function": {
@@ -132,7 +145,7 @@ def test_openais_api_says_it_in_its_own_way(served: Served) -> None:
         forced = client.chat.completions.create(
             model="templated",
             messages=ASKED,
-            tools=[WEATHER],
+            tools=[CHOICE],
             tool_choice="required",
             max_tokens=60,
         )
@@ -207,7 +220,7 @@ def test_a_broken_template_is_named_and_others_go_on(served: Served, client: oll
     assert refused.value.status_code == 500
     with pytest.raises(ollama.ResponseError, match=USELESS.format("broken")):
         client.generate("broken", "Hello!")
-    assert client.generate("broken", "Hello!", raw=True, options=STEADY).response
+    assert client.generate("broken", "Hello!", raw=True, options=STEADY).done
     assert client.show("broken").template == BROKEN
     assert client.chat("templated", ASKED, options=STEADY).message.content
 

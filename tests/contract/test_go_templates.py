@@ -178,7 +178,9 @@ async def test_a_call_comes_whole_and_no_tag_of_it_is_seen(builtin: Path) -> Non
 
 @awaited
 async def test_a_call_that_must_be_made_is_made(builtin: Path) -> None:
-    closed = {**WEATHER.parameters, "additionalProperties": False}
+    # What the shape leaves open, a small model may fill for ever.
+    city = {"type": "string", "enum": ["Paris", "Rome"]}
+    closed = {"type": "object", "properties": {"city": city}, "required": ["city"], "additionalProperties": False}
     weather, other = replace(WEATHER, parameters=closed), Tool("get_time", "The time in a city", closed)
     async with loaded(builtin) as backend:
         go = by(backend, SAME)
@@ -204,9 +206,11 @@ async def test_an_answer_keeps_to_its_shape(builtin: Path) -> None:
 
 @awaited
 async def test_thoughts_come_apart_and_a_shape_is_kept_to_after_them(builtin: Path) -> None:
-    # The model thinks because its answer is begun for it; what it says up to a full stop is taken for its thought.
-    shown = "{{ if .Thinking }}<th>{{ .Thinking }}.{{ end }}"
-    thinking = SAME.replace("{{ .Content }}\n{{- if", shown + "{{ .Content }}\n{{- if") + "<th>\n"
+    # The model thinks because its answer is begun for it; what it says up to a full stop is taken for its thought. The
+    # tag is a beginning that any model goes on with.
+    tag = "The sky is blue because"
+    shown = f"{{{{ if .Thinking }}}}{tag}{{{{ .Thinking }}}}.{{{{ end }}}}"
+    thinking = SAME.replace("{{ .Content }}\n{{- if", shown + "{{ .Content }}\n{{- if") + tag
     async with loaded(builtin) as backend:
         go = by(backend, thinking)
         request = replace(CONVERSATIONS["a question"], options=STEADY)
