@@ -297,7 +297,6 @@ class Clients:
             async with client.request(method, self.url + path, data=data) as answer:
                 return answer.status, await answer.read()
         except (aiohttp.ClientError, ConnectionError):
-            await asyncio.sleep(0.05)
             return None, b""
 
     async def _post(self, client: aiohttp.ClientSession, path: str, body: Mapping[str, Any]) -> bytes:
