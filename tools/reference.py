@@ -33,7 +33,9 @@ from localmodels.registry.distribution import Distribution
 from localmodels.registry.hub import Hub, HubTokens
 from localmodels.registry.outbound import Outbound
 from localmodels.server.listings import Listings
-from localmodels.server.routes import OLLAMA_PREFIX, Row, table
+from localmodels.server.parts import Parts
+from localmodels.server.routes import OLLAMA_PREFIX, Row
+from localmodels.server.rows import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 from localmodels.store.library import Library
@@ -180,14 +182,15 @@ def rows() -> tuple[Row, ...]:
     hub = Hub(outbound, HubTokens(MemoryCredentials()))
     transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries(), named=True)
     keeper = Keeper(store, Library(()), nobody)
-    return table(
-        answers,
-        Listings(nobody, answers),
-        Status(nobody.inspect, list),
-        Tokens(answers, nobody.default),
-        keeper,
-        transfers,
+    parts = Parts(
+        answers=answers,
+        listings=Listings(nobody, answers),
+        status=Status(nobody.inspect, list),
+        tokens=Tokens(answers, nobody.default),
+        keeper=keeper,
+        moves=transfers,
     )
+    return table(parts)
 
 
 def routes() -> str:

@@ -28,6 +28,7 @@ from localmodels.flows.chat import Answerer, Answers, Defaults
 from localmodels.flows.inspection import State
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.transfers import Transfers
+from localmodels.flows.visit import Visit
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries
 from localmodels.registry.credentials import MemoryCredentials
@@ -39,7 +40,8 @@ from localmodels.server.app import Application
 from localmodels.server.gate import Gate
 from localmodels.server.http import run
 from localmodels.server.listings import Listings
-from localmodels.server.routes import table
+from localmodels.server.parts import Parts
+from localmodels.server.rows import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 from localmodels.store.entries import Entry
@@ -80,7 +82,7 @@ class Borrowed:
         self._backend = backend
 
     @asynccontextmanager
-    async def ready(self, request: Request) -> AsyncIterator[Answerer]:
+    async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         yield self._backend
 
     async def unload(self) -> None:
@@ -150,15 +152,15 @@ def application(registry: Registry) -> Application:
     hub = Hub(outbound, HubTokens(MemoryCredentials()))
     transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries(), named=True)
     keeper = Keeper(store, Library(()), registry)
-    rows = table(
-        answers,
-        Listings(registry, answers),
-        Status(registry.inspect, list),
-        Tokens(answers, registry.default_name),
-        keeper,
-        transfers,
+    parts = Parts(
+        answers=answers,
+        listings=Listings(registry, answers),
+        status=Status(registry.inspect, list),
+        tokens=Tokens(answers, registry.default_name),
+        keeper=keeper,
+        moves=transfers,
     )
-    return Application(rows, Gate())
+    return Application(table(parts), Gate())
 
 
 @asynccontextmanager

@@ -41,11 +41,12 @@ Part = Text | Image
 
 
 class ToolCall(Struct, frozen=True):
-    """A call that the model made. ``arguments`` is JSON text, kept as the model wrote it."""
+    """A call that the model made. ``arguments`` is JSON text as the model wrote it; of a ``custom`` tool any text."""
 
     id: str
     name: str
     arguments: str
+    custom: bool = False
 
 
 class Message(Struct, frozen=True):
@@ -65,11 +66,17 @@ class Message(Struct, frozen=True):
 
 
 class Tool(Struct, frozen=True):
-    """A function that the model may call. ``parameters`` is a JSON schema."""
+    """A function that the model may call. ``parameters`` is a JSON schema.
+
+    A ``custom`` tool takes one free text instead of JSON; ``grammar`` says, in words or in a notation of the caller's,
+    what that text looks like.
+    """
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}
+    custom: bool = False
+    grammar: str = ""
 
 
 class ToolChoice(Struct, frozen=True):
@@ -105,6 +112,10 @@ class ChatRequest(Struct, frozen=True):
         logprobs: report the log-probability of each token, with ``top_logprobs`` alternatives.
         include_usage: the asking dialect wants usage in the stream.
         lora: the model's adapters that count, the others do not; None lets all of them count in full.
+        think_wish: ``think`` is only a wish: a model that cannot think answers without. Clients of some dialects always
+            ask for it.
+        think_budget: most tokens of thinking; None leaves it to the model.
+        early_prompt: the asking dialect tells the prompt's tokens before the first piece of the answer.
     """
 
     model: str
@@ -123,6 +134,9 @@ class ChatRequest(Struct, frozen=True):
     top_logprobs: int = 0
     include_usage: bool = True
     lora: tuple[Lora, ...] | None = None
+    think_wish: bool = False
+    think_budget: int | None = None
+    early_prompt: bool = False
 
 
 class GenerateRequest(Struct, frozen=True):
@@ -194,23 +208,29 @@ class ToolCallDelta(Struct, frozen=True):
     id: str = ""
     name: str = ""
     arguments: str = ""
+    custom: bool = False
+
+
+class Usage(Struct, frozen=True):
+    """Tokens, as the model's tokenizer counts. ``cached`` of the prompt's tokens were not computed again.
+
+    ``reasoning_tokens`` of the completion's were thoughts; None where nobody counted them.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int | None = None
 
 
 class Chunk(Struct, frozen=True):
-    """What arrived since the last chunk."""
+    """What arrived since the last chunk. ``prompt`` is what is known of the prompt before the first token."""
 
     text: str = ""
     thinking: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
-
-
-class Usage(Struct, frozen=True):
-    """Tokens, as the model's tokenizer counts. ``cached`` of the prompt's tokens were not computed again."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+    prompt: Usage | None = None
 
 
 class Timings(Struct, frozen=True):
@@ -223,13 +243,17 @@ class Timings(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """The model ended its answer. ``truncated_messages`` old messages were left out to make it fit."""
+    """The model ended its answer. ``truncated_messages`` old messages were left out to make it fit.
+
+    ``stop`` is the one of the request's stop texts that ended it, where that is known.
+    """
 
     reason: FinishReason = "stop"
     usage: Usage = Usage()
     timings: Timings = Timings()
     truncated_messages: int = 0
     context: tuple[int, ...] = ()
+    stop: str = ""
 
 
 Event = Chunk | Done
@@ -277,6 +301,7 @@ class Fold:
                 id=(known.id if known else "") or delta.id,
                 name=(known.name if known else "") + delta.name,
                 arguments=(known.arguments if known else "") + delta.arguments,
+                custom=delta.custom or bool(known and known.custom),
             )
 
     def answer(self) -> Answer:
@@ -307,7 +332,9 @@ async def fold(stream: AsyncIterator[list[Event]]) -> Answer:
 
 def unfold(answer: Answer) -> Iterable[Event]:
     """The answer as the shortest stream that folds back to it."""
-    calls = tuple(ToolCallDelta(i, call.id, call.name, call.arguments) for i, call in enumerate(answer.tool_calls))
+    calls = tuple(
+        ToolCallDelta(i, call.id, call.name, call.arguments, call.custom) for i, call in enumerate(answer.tool_calls)
+    )
     if answer.text or answer.thinking or calls or answer.logprobs:
         yield Chunk(answer.text, answer.thinking, calls, answer.logprobs)
     yield answer.done

@@ -17,10 +17,17 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
     │   ├── NotFound                404
     │   │   └── ModelNotFound
     │   ├── MethodNotAllowed        405
+    │   ├── RequestTimeout          408  the request came too slowly
     │   ├── Conflict                409
     │   ├── TooLarge                413
+    │   ├── TargetTooLong           414
     │   ├── UnsupportedMedia        415
-    │   └── Misdirected             421  the Host header names somebody else
+    │   ├── ExpectationFailed       417
+    │   ├── Misdirected             421  the Host header names somebody else
+    │   ├── RateLimited             429  more in a minute than this key, or a server behind us, allows
+    │   │   └── QuotaExceeded            the key's tokens are used up
+    │   ├── HeadTooLarge            431
+    │   └── VersionNotSupported     505  of HTTP
     ├── Unavailable                 503  not now; ``retry_after`` says when to come back
     │   ├── OutOfMemory                  the model does not fit beside what is busy
     │   ├── DiskFull            507      the store has no room for it
@@ -165,6 +172,13 @@ class MethodNotAllowed(CallerError):
         self.allowed = allowed
 
 
+class RequestTimeout(CallerError):
+    """The request came too slowly."""
+
+    status = 408
+    code = "request_timeout"
+
+
 class Conflict(CallerError):
     """The state of things forbids it: taken, or in use."""
 
@@ -179,6 +193,13 @@ class TooLarge(CallerError):
     code = "request_too_large"
 
 
+class TargetTooLong(CallerError):
+    """The address is longer than any of ours."""
+
+    status = 414
+    code = "target_too_long"
+
+
 class UnsupportedMedia(CallerError):
     """The content type or encoding is not one this route reads."""
 
@@ -186,11 +207,45 @@ class UnsupportedMedia(CallerError):
     code = "unsupported_media_type"
 
 
+class ExpectationFailed(CallerError):
+    """The request expects what HTTP does not know."""
+
+    status = 417
+    code = "expectation_failed"
+
+
 class Misdirected(CallerError):
     """The Host header names a host that is not us (DNS rebinding)."""
 
     status = 421
     code = "misdirected_request"
+
+
+class RateLimited(CallerError):
+    """More requests or tokens in a minute than this key, or a server behind us, allows; later it does."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+
+class QuotaExceeded(RateLimited):
+    """The key's tokens are used up; asking again does not help before its period ends."""
+
+    code = "insufficient_quota"
+
+
+class HeadTooLarge(CallerError):
+    """More headers, or larger ones, than a request may have."""
+
+    status = 431
+    code = "head_too_large"
+
+
+class VersionNotSupported(CallerError):
+    """Another HTTP than 1.0 and 1.1."""
+
+    status = 505
+    code = "http_version_not_supported"
 
 
 class Unavailable(LocalModelsError):

@@ -21,6 +21,7 @@ from localmodels.core.errors import (
     ContextLengthExceeded,
     Forbidden,
     Garbled,
+    HeadTooLarge,
     InvalidRequest,
     InvalidValue,
     LocalModelsError,
@@ -29,6 +30,8 @@ from localmodels.core.errors import (
     ModelNotFound,
     NotFound,
     OutOfMemory,
+    RateLimited,
+    TargetTooLong,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -50,10 +53,13 @@ _STATUS: Mapping[int, type[LocalModelsError]] = {
     415: UnsupportedMedia,
     421: Misdirected,
     422: InvalidValue,
-    429: Unavailable,
+    414: TargetTooLong,
+    429: RateLimited,
+    431: HeadTooLarge,
     501: Unsupported,
     503: Unavailable,
     504: BackendTimeout,
+    529: Unavailable,
 }
 # What OpenAI, llama.cpp, vLLM and Anthropic call kinds of errors, as the status that goes with each.
 _TYPES: Mapping[str, int] = {
@@ -63,9 +69,10 @@ _TYPES: Mapping[str, int] = {
     "permission_error": 403,
     "not_found_error": 404,
     "rate_limit_error": 429,
+    "request_too_large": 413,
     "not_supported_error": 501,
     "unavailable_error": 503,
-    "overloaded_error": 503,
+    "overloaded_error": 529,
     "timeout_error": 504,
 }
 # These need more than a message; without it the parent says what is known.
@@ -100,6 +107,11 @@ def read_error(status: int, body: bytes, retry_after: float | None = None) -> Lo
     if status < 400 and not complaint.message:
         return Garbled(f"the server answered {status} with what is no answer in its dialect")
     return mapped(complaint, status if status >= 400 else complaint.status, retry_after)
+
+
+def status(error: LocalModelsError) -> int:
+    """The error's own status, which most dialects use."""
+    return error.status
 
 
 def sayable(message: str) -> str:

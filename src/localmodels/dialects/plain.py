@@ -22,3 +22,8 @@ class Plain:
     def write_error(self, error: LocalModelsError) -> bytes:
         """``{"detail": "…"}``."""
         return _ENCODER.encode(_Detail(error.message))
+
+    @staticmethod
+    def status(error: LocalModelsError) -> int:
+        """The error's own."""
+        return error.status

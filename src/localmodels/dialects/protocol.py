@@ -14,7 +14,7 @@ from msgspec import Struct
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import LocalModelsError
 
-Call = Literal["chat", "generate", "embed", "models"]
+Call = Literal["chat", "generate", "embed", "models", "count", "rerank"]
 
 
 class Stamp(Struct, frozen=True):
@@ -23,12 +23,14 @@ class Stamp(Struct, frozen=True):
     Attributes:
         created: nanoseconds since 1970, UTC.
         clock: the same, now; for dialects that date every line. None dates them all alike.
+        request_id: of the HTTP request, for dialects whose errors name it.
     """
 
     id: str
     model: str
     created: int
     clock: Callable[[], int] | None = None
+    request_id: str = ""
 
 
 class EventWriter(Protocol):
@@ -71,9 +73,13 @@ class ErrorWriter(Protocol):
         """The body of an answer that failed before it began."""
         ...
 
+    def status(self, error: LocalModelsError) -> int:
+        """Its HTTP status: the error's own, but where this dialect's clients know another."""
+        ...
 
-class Dialect(ErrorWriter, Protocol):
-    """One API's way of writing things down."""
+
+class ChatDialect(ErrorWriter, Protocol):
+    """One API's way of writing conversations down."""
 
     name: str
     stream_type: str
@@ -85,6 +91,12 @@ class Dialect(ErrorWriter, Protocol):
     def chat_reader(self) -> EventReader: ...
     def write_chat_answer(self, stamp: Stamp, request: ChatRequest, answer: Answer) -> bytes: ...
     def read_chat_answer(self, body: bytes) -> Answer: ...
+
+    def read_error(self, status: int, body: bytes, retry_after: float | None = None) -> LocalModelsError: ...
+
+
+class Dialect(ChatDialect, Protocol):
+    """One that also has plain texts, vectors and lists of models."""
 
     def read_generate(self, body: bytes) -> GenerateRequest: ...
     def write_generate(self, request: GenerateRequest) -> bytes: ...
@@ -98,5 +110,4 @@ class Dialect(ErrorWriter, Protocol):
     def write_embeddings(self, stamp: Stamp, request: EmbedRequest, embeddings: Embeddings) -> bytes: ...
     def read_embeddings(self, body: bytes) -> Embeddings: ...
 
-    def read_error(self, status: int, body: bytes, retry_after: float | None = None) -> LocalModelsError: ...
     def read_models(self, body: bytes) -> tuple[str, ...]: ...

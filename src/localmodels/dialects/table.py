@@ -1,4 +1,7 @@
-"""The dialects that a server speaks, by name."""
+"""The dialects that a server speaks, by name.
+
+``DIALECTS`` are whole: chats, plain texts, vectors, lists. ``CHATS`` are all that conversations are held in.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 
 from localmodels.dialects.ollama import Ollama
 from localmodels.dialects.openai import OpenAI
-from localmodels.dialects.protocol import Dialect
+from localmodels.dialects.protocol import ChatDialect, Dialect
 
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (Ollama(), OpenAI())}
+CHATS: Mapping[str, ChatDialect] = {**DIALECTS}

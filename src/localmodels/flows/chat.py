@@ -27,12 +27,14 @@ from localmodels.core.chat import (
     Image,
     Message,
     Text,
+    Usage,
 )
-from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, Unsupported
+from localmodels.core.errors import ContextLengthExceeded, Forbidden, LocalModelsError, Unsupported
 from localmodels.core.options import NO_OPTIONS, Options
 from localmodels.flows.adapters import with_adapters
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
 from localmodels.flows.shapes import kept
+from localmodels.flows.visit import Visit
 
 Stream = AsyncGenerator[list[Event], None]
 Request = ChatRequest | GenerateRequest | EmbedRequest
@@ -89,8 +91,8 @@ class Found(Protocol):
         """Names of its LoRA adapters, by their places."""
         ...
 
-    def ready(self, request: Request) -> AbstractAsyncContextManager[Answerer]:
-        """Waits until it can answer this request and keeps it so; leaving frees the place."""
+    def ready(self, request: Request, visit: Visit) -> AbstractAsyncContextManager[Answerer]:
+        """Waits until it can answer this request of this visit and keeps it so; leaving frees the place."""
         ...
 
     async def unload(self) -> None:
@@ -110,20 +112,13 @@ class Finder(Protocol):
         ...
 
 
-class Facts:
-    """What became known on the way to the first event, for the head of the answer. Filled in by the flow."""
-
-    def __init__(self) -> None:
-        self.truncated_messages = 0
-
-
 class Answers:
     """The flows of one system; stateless but for where models are found."""
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
 
-    async def chat(self, request: ChatRequest, facts: Facts) -> Stream:
+    async def chat(self, request: ChatRequest, visit: Visit) -> Stream:
         """Goes on with a conversation, shortened where it must and may be.
 
         Raises:
@@ -131,82 +126,103 @@ class Answers:
             EngineError, BackendError: at any time.
         """
         started = monotonic_ns()
-        model = await self._finder.find(request.model)
+        model = await self._found(request.model, visit)
         if not request.messages:
-            yield [await self._move(model, request, started)]
+            yield [await self._move(model, request, visit, started)]
             return
         request = with_adapters(with_defaults(request, model), model.name, model.adapters)
-        check_abilities(request, model)
-        async with model.ready(request) as backend:
-            loaded = monotonic_ns()
-            async with aclosing(fitting(backend, request, facts)) as stream:
+        request = within_abilities(request, model, visit)
+        async with model.ready(request, visit) as backend:
+            visit.admitted = loaded = monotonic_ns()
+            async with aclosing(fitting(backend, request, visit)) as stream:
                 async for events in stream:
-                    yield timed(events, started, loaded)
+                    yield seen(events, visit, started, loaded)
 
-    async def generate(self, request: GenerateRequest, facts: Facts) -> Stream:
+    async def generate(self, request: GenerateRequest, visit: Visit) -> Stream:
         """Goes on with a text; under the model's template unless the request is raw. Raises as :meth:`chat` does."""
         started = monotonic_ns()
-        model = await self._finder.find(request.model)
+        model = await self._found(request.model, visit)
         if not (request.prompt or request.suffix or request.images or request.context):
-            yield [await self._move(model, request, started)]
+            yield [await self._move(model, request, visit, started)]
             return
         request = with_adapters(request, model.name, model.adapters)
         raw = request.raw or bool(request.suffix) or not isinstance(request.prompt, str)
         conversation = with_defaults(as_conversation(request), model)
         if not raw:
-            check_abilities(conversation, model)
+            conversation = within_abilities(conversation, model, visit)
         elif "completion" not in model.capabilities:
             raise Unsupported(f"{model.name} does not write text", param="model")
         elif request.images and "vision" not in model.capabilities:
             raise Unsupported(f"{model.name} does not support images", param="images")
-        async with model.ready(request) as backend:
-            loaded = monotonic_ns()
+        async with model.ready(request, visit) as backend:
+            visit.admitted = loaded = monotonic_ns()
             if raw:
                 whole = replace(request, options=request.options.over(model.defaults.options))
                 stream = backend.generate(whole)
             elif request.context:
                 whole = await continued(backend, request, conversation)
-                stream = remembered(backend.generate(whole), backend, whole, facts)
+                stream = remembered(backend.generate(whole), backend, whole, visit)
             else:
-                stream = remembered(fitting(backend, conversation, facts), backend, conversation, facts)
+                stream = remembered(fitting(backend, conversation, visit), backend, conversation, visit)
             if request.format and (raw or request.context):
                 stream = kept(stream)
             async with aclosing(stream):
                 async for events in stream:
-                    yield timed(events, started, loaded)
+                    yield seen(events, visit, started, loaded)
 
-    async def embed(self, request: EmbedRequest) -> Embeddings:
+    async def embed(self, request: EmbedRequest, visit: Visit) -> Embeddings:
         """Turns texts into vectors. Raises as :meth:`chat` does."""
         started = monotonic_ns()
-        model = await self._finder.find(request.model)
-        async with model.ready(request) as backend:
-            loaded = monotonic_ns()
+        model = await self._found(request.model, visit)
+        async with model.ready(request, visit) as backend:
+            visit.admitted = loaded = monotonic_ns()
             # No inputs only load the model, as in Ollama.
             embeddings = await backend.embed(request) if request.inputs else Embeddings(())
+        visit.usage, visit.reason = Usage(prompt_tokens=embeddings.prompt_tokens), "stop"
         timings = replace(embeddings.timings, total=monotonic_ns() - started, load=loaded - started)
         return replace(embeddings, timings=timings)
 
-    async def tokenize(self, model: str, text: str, *, special: bool) -> tuple[int, ...]:
+    async def tokenize(self, model: str, text: str, visit: Visit, *, special: bool) -> tuple[int, ...]:
         """Token ids of a text, by the model's own tokenizer."""
-        found = await self._finder.find(model)
-        async with found.ready(GenerateRequest(model)) as backend:
+        found = await self._found(model, visit)
+        async with found.ready(GenerateRequest(model), visit) as backend:
             return await backend.tokenize(text, special=special)
 
-    async def detokenize(self, model: str, tokens: tuple[int, ...]) -> str:
+    async def detokenize(self, model: str, tokens: tuple[int, ...], visit: Visit) -> str:
         """The text of token ids, by the model's own tokenizer."""
-        found = await self._finder.find(model)
-        async with found.ready(GenerateRequest(model)) as backend:
+        found = await self._found(model, visit)
+        async with found.ready(GenerateRequest(model), visit) as backend:
             return await backend.detokenize(tokens)
 
+    async def count(self, request: ChatRequest, visit: Visit) -> int:
+        """Tokens of the prompt that this conversation makes under the model's template. Raises as :meth:`chat`."""
+        model = await self._found(request.model, visit)
+        request = within_abilities(with_defaults(request, model), model, visit)
+        async with model.ready(request, visit) as backend:
+            return await backend.count(request)
+
+    async def _found(self, name: str, visit: Visit) -> Found:
+        """The model, if this caller may ask it.
+
+        Raises:
+            ModelNotFound: there is none of this name.
+            Forbidden: his key is for other models.
+        """
+        model = await self._finder.find(name)
+        visit.model = model.name
+        if not visit.caller.may_ask(model.name):
+            raise Forbidden(f"this key may not use model '{model.name}'", param="model")
+        return model
+
     @staticmethod
-    async def _move(model: Found, request: ChatRequest | GenerateRequest, started: int) -> Done:
+    async def _move(model: Found, request: ChatRequest | GenerateRequest, visit: Visit, started: int) -> Done:
         """Answers a request without content: it loads the model, or with ``keep_alive`` 0 unloads it."""
         reason: FinishReason = "load"
         if request.keep_alive == 0:
             await model.unload()
             reason = "unload"
         else:
-            async with model.ready(request):
+            async with model.ready(request, visit):
                 pass
         took = monotonic_ns() - started
         done = Done(reason=reason)
@@ -225,8 +241,10 @@ def with_defaults(request: ChatRequest, model: Found) -> ChatRequest:
     return replace(request, messages=messages, options=request.options.over(defaults.options))
 
 
-def check_abilities(request: ChatRequest, model: Found) -> None:
-    """Refuses what the model cannot do, by name, instead of an answer that ignores half of the question.
+def within_abilities(request: ChatRequest, model: Found, visit: Visit) -> ChatRequest:
+    """The request without what was only a wish; what the model cannot do otherwise is refused by name.
+
+    An answer that ignores half of the question would be worse.
 
     Raises:
         Unsupported: tools for a model whose template has no place for them, thinking likewise, pictures without a
@@ -234,14 +252,18 @@ def check_abilities(request: ChatRequest, model: Found) -> None:
     """
     if request.tools and "tools" not in model.capabilities:
         raise Unsupported(f"{model.name} does not support tools", param="tools")
-    if request.think and "thinking" not in model.capabilities:
-        raise Unsupported(f"{model.name} does not support thinking", param="think")
     if "vision" not in model.capabilities and any(
         not isinstance(part, Text) for message in request.messages for part in message.parts
     ):
         raise Unsupported(f"{model.name} does not support images", param="messages")
     if "completion" not in model.capabilities:
         raise Unsupported(f"{model.name} does not support chat", param="model")
+    if request.think and "thinking" not in model.capabilities:
+        if request.think_wish:
+            visit.ignored += ("think",)
+            return replace(request, think=None)
+        raise Unsupported(f"{model.name} does not support thinking", param="think")
+    return request
 
 
 def as_conversation(request: GenerateRequest) -> ChatRequest:
@@ -274,7 +296,7 @@ async def continued(backend: Answerer, request: GenerateRequest, conversation: C
     return replace(request, raw=True, prompt=tokens, options=conversation.options)
 
 
-async def remembered(stream: Stream, backend: Answerer, request: ChatRequest | GenerateRequest, facts: Facts) -> Stream:
+async def remembered(stream: Stream, backend: Answerer, request: ChatRequest | GenerateRequest, visit: Visit) -> Stream:
     """The answer, and at its end the token ids of all of it: the ``context`` from which Ollama's clients go on.
 
     There is none for pictures, which have no tokens, and none for what had to be shortened or was lost at the end.
@@ -284,7 +306,7 @@ async def remembered(stream: Stream, backend: Answerer, request: ChatRequest | G
         async for events in stream:
             said += [event.text for event in events if isinstance(event, Chunk)]
             done = events[-1]
-            if isinstance(done, Done) and not facts.truncated_messages:
+            if isinstance(done, Done) and not visit.truncated_messages:
                 with suppress(LocalModelsError):
                     done = replace(done, context=await tokens_of(request, "".join(said), backend))
             yield [*events[:-1], done]
@@ -300,7 +322,7 @@ async def tokens_of(request: ChatRequest | GenerateRequest, answer: str, backend
     return (*request.context, *prompt, *await backend.tokenize(answer, special=False))
 
 
-async def fitting(backend: Answerer, request: ChatRequest, facts: Facts) -> Stream:
+async def fitting(backend: Answerer, request: ChatRequest, visit: Visit) -> Stream:
     """The answer; when the conversation proves too long, the answer to a shortened one.
 
     Nothing is counted beforehand: nearly every conversation fits, and the engine refuses the others before it has
@@ -316,11 +338,11 @@ async def fitting(backend: Answerer, request: ChatRequest, facts: Facts) -> Stre
     except ContextLengthExceeded as error:
         if begun or not request.truncate:
             raise
-        request, facts.truncated_messages = await shortened(backend, request, error)
+        request, visit.truncated_messages = await shortened(backend, request, error)
     async with aclosing(backend.chat(request)) as stream:
         async for events in stream:
             yield [
-                replace(event, truncated_messages=facts.truncated_messages) if isinstance(event, Done) else event
+                replace(event, truncated_messages=visit.truncated_messages) if isinstance(event, Done) else event
                 for event in events
             ]
 
@@ -346,10 +368,13 @@ async def shortened(backend: Answerer, request: ChatRequest, error: ContextLengt
     return shorter, dropped
 
 
-def timed(events: list[Event], started: int, loaded: int) -> list[Event]:
-    """The events, the last one with the times that only this side knows."""
-    if not isinstance(events[-1], Done):
-        return events
+def seen(events: list[Event], visit: Visit, started: int, loaded: int) -> list[Event]:
+    """The events, noted; the last one with the times that only this side knows."""
+    now = monotonic_ns()
+    visit.piece(now)
     done = events[-1]
-    timings = replace(done.timings, total=monotonic_ns() - started, load=loaded - started)
+    if not isinstance(done, Done):
+        return events
+    visit.usage, visit.reason = done.usage, done.reason
+    timings = replace(done.timings, total=now - started, load=loaded - started)
     return [*events[:-1], replace(done, timings=timings)]

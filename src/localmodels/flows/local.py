@@ -16,6 +16,7 @@ from localmodels.engine.loadable import Loadable, Loader, Purpose
 from localmodels.engine.pool import Pool
 from localmodels.flows.chat import Answerer, Defaults, Request
 from localmodels.flows.templated import Templated
+from localmodels.flows.visit import Visit
 from localmodels.store.entries import Entry, capabilities, to_model
 from localmodels.store.library import Library
 
@@ -131,7 +132,7 @@ class Target:
         )
 
     @asynccontextmanager
-    async def ready(self, request: Request) -> AsyncIterator[Answerer]:
+    async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         """A place at a runner of this model for one request."""
         async with self._local.lease(self._entry, request) as backend:
             yield backend

@@ -1,68 +1,160 @@
 """The ASGI application: one for every dialect and every port.
 
-What the gate refuses goes no further; what nobody foresaw becomes one plain error and a trace in the log.
+One straight way: the gate, who asks, which row, may he, and then whoever answers. What is refused on it goes no
+further; what nobody foresaw becomes one plain error and a trace in the log. Every request that ended, well or not, is
+shown to the watchers once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+from uuid import uuid4
 
+from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
-from localmodels.core.errors import LocalModelsError, MethodNotAllowed
+from localmodels.core.access import LOCAL, Caller
+from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowed, NotFound, Unauthenticated
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import ErrorWriter
-from localmodels.dialects.table import DIALECTS
+from localmodels.dialects.table import CHATS
+from localmodels.flows.visit import Visit
 from localmodels.server.gate import Gate
+from localmodels.server.permissions import PERMISSIONS, Grants
 from localmodels.server.routes import OLLAMA_PREFIX, Directory, Row
-from localmodels.server.wire import MOST_BLOCKED, ClientStalled, Headers, headers, respond, respond_error
+from localmodels.server.wire import (
+    MOST_BLOCKED,
+    VISIT,
+    ClientGone,
+    ClientStalled,
+    Headers,
+    header,
+    headers,
+    respond,
+    respond_error,
+)
 
 log = logging.getLogger(__name__)
 
 PLAIN = Plain()
 INTERNAL = LocalModelsError("internal error; the server's log has the details")
+UNAUTHENTICATED = "this server asks for a key: send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`"
+
+# The first that fits; what fits none is nobody's dialect.
+_OWNERS: Sequence[tuple[str, str]] = (("/v1/", "openai"), ("/api/", "ollama"), (f"{OLLAMA_PREFIX}/", "ollama"))
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def dialect_of(path: str) -> ErrorWriter:
+def dialect_of(path: str, scope: Scope | None = None) -> ErrorWriter:
     """In which dialect an error at this path is written, whether or not there is a route."""
-    if path.startswith("/v1/"):
-        return DIALECTS["openai"]
-    if path.startswith(("/api/", f"{OLLAMA_PREFIX}/")):
-        return DIALECTS["ollama"]
-    return PLAIN
+    name = next((name for prefix, name in _OWNERS if path.startswith(prefix)), "")
+    return CHATS[name] if name else PLAIN
+
+
+class Access(Protocol):
+    """Knows who asks and how much he may."""
+
+    def caller(self, scope: Scope) -> Caller:
+        """Who sent this request; ``STRANGER`` who has shown nothing and would have to.
+
+        Raises:
+            Unauthenticated: a key that is not, or no more, one of ours.
+        """
+        ...
+
+    def admit(self, visit: Visit) -> Headers:
+        """Counts the request; what its answer tells of the caller's limits.
+
+        Raises:
+            RateLimited: it is one too many.
+        """
+        ...
+
+
+class Everybody:
+    """The access of a server without keys."""
+
+    def caller(self, scope: Scope) -> Caller:
+        """Whoever the gate let through."""
+        return LOCAL
+
+    def admit(self, visit: Visit) -> Headers:
+        """Always."""
+        return ()
+
+
+class Outcome(Struct, frozen=True):
+    """A request that ended. ``row`` is None where none matched; ``status`` is 0 where nobody was left to be told."""
+
+    row: Row | None
+    method: str
+    path: str
+    status: int
+    visit: Visit
+
+
+Watcher = Callable[[Outcome], None]
 
 
 class Application:
-    """The ASGI application: the gate, the routes, and the last resort for what nobody foresaw."""
+    """The application.
 
-    def __init__(self, rows: Iterable[Row], gate: Gate) -> None:
+    Args:
+        rows: who answers.
+        gate: keeps pages of elsewhere out.
+        access: who asks, and how much he may.
+        watchers: are shown every request that ended.
+        permissions: what each row asks of its caller.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        gate: Gate,
+        access: Access | None = None,
+        watchers: Iterable[Watcher] = (),
+        permissions: Grants = PERMISSIONS,
+    ) -> None:
         self._gate = gate
-        self._directory = Directory(rows)
+        self._directory = Directory(rows, permissions)
+        self._access = access or Everybody()
+        self._watchers = tuple(watchers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] != "http":
             return
         path: str = scope["path"]  # the HTTP parser has decoded it
-        begun = _Begun(send, self._cross_origin(scope))
+        visit = scope[VISIT] = Visit(request_id(scope))
+        begun = _Begun(send, visit, self._cross_origin(scope))
         try:
             await self._answer(scope, path, receive, begun)
-        except MethodNotAllowed as error:
-            await respond_error(begun, dialect_of(path), error, [(b"allow", ", ".join(error.allowed).encode())])
+        except ClientGone:
+            pass  # before its body came whole
         except LocalModelsError as error:
-            await respond_error(begun, dialect_of(path), error)
+            visit.error = error
+            if begun.status:
+                raise  # the server closes the connection, which no client takes for an end
+            await respond_error(begun, dialect_of(path, scope), error, _allow(error))
         except ClientStalled:
             log.info("a client at %s took nothing of its answer for %g s; it was given up", path, MOST_BLOCKED)
             raise  # the server closes the connection
         except Exception:
             # A defect of ours: the caller gets a plain 500, the log gets the trace, every other request goes on.
-            log.exception("unforeseen error at %s", path)
-            if begun.started:
-                raise  # the server closes the connection, which no client takes for an end
-            await respond_error(begun, dialect_of(path), INTERNAL)
+            log.exception("unforeseen error at %s (request %s)", path, visit.id)
+            visit.error = INTERNAL
+            if begun.status:
+                raise
+            await respond_error(begun, dialect_of(path, scope), INTERNAL)
+        finally:
+            outcome = Outcome(begun.row, scope["method"], path, begun.status, visit)
+            for watch in self._watchers:
+                watch(outcome)
 
-    async def _answer(self, scope: Scope, path: str, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, path: str, receive: Receive, begun: _Begun) -> None:
         refusal = self._gate.judge(
             headers(scope, b"host"),
             headers(scope, b"origin"),
@@ -72,10 +164,23 @@ class Application:
         if refusal is not None:
             raise refusal
         if scope["method"] == "OPTIONS":
-            await respond(send, 204, b"", headers=PREFLIGHT)
+            await respond(begun, 204, b"", headers=PREFLIGHT)
             return
-        answers, scope["path_params"] = self._directory.find(scope["method"], path)
-        await answers(scope, receive, send)
+        visit = begun.visit
+        visit.caller = caller = self._access.caller(scope)
+        try:
+            match, scope["path_params"] = self._directory.find(scope["method"], path)
+        except (NotFound, MethodNotAllowed) as error:
+            # Who has no key learns nothing of what is where.
+            raise error if caller.scopes else Unauthenticated(UNAUTHENTICATED) from error
+        row = begun.row = match.row
+        visit.dialect, visit.operation = row.dialect, row.operation
+        if not caller.may(match.scope):
+            if not caller.scopes:
+                raise Unauthenticated(UNAUTHENTICATED)
+            raise Forbidden(f"this key may not do this: it needs the scope '{match.scope}'")
+        begun.extra += tuple(self._access.admit(visit))
+        await row.answers(scope, receive, begun)
 
     def _cross_origin(self, scope: Scope) -> Headers:
         """CORS headers for an origin that was allowed by name."""
@@ -92,17 +197,36 @@ PREFLIGHT = (
 )
 
 
-class _Begun:
-    """``send`` that remembers whether an answer has begun, and adds headers to it."""
+def request_id(scope: Scope) -> str:
+    """The id that the client gave its request, if it is one that logs and headers can carry; else a new one."""
+    given = header(scope, b"x-request-id")
+    return given if given and _REQUEST_ID.fullmatch(given) else f"req_{uuid4().hex}"
 
-    def __init__(self, send: Send, extra: Headers) -> None:
-        self.started = False
+
+def _allow(error: LocalModelsError) -> Headers:
+    return [(b"allow", ", ".join(error.allowed).encode())] if isinstance(error, MethodNotAllowed) else ()
+
+
+class _Begun:
+    """``send`` that remembers whether an answer has begun, and adds to its head what every answer tells."""
+
+    def __init__(self, send: Send, visit: Visit, extra: Headers) -> None:
+        self.status = 0
+        self.row: Row | None = None
+        self.visit = visit
+        self.extra = tuple(extra)
         self._send = send
-        self._extra = tuple(extra)
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started = True
-            if self._extra:
-                message = {**message, "headers": [*message["headers"], *self._extra]}
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self.extra, *self._always()]
         await self._send(message)
+
+    def _always(self) -> Headers:
+        """Which request this was, who answered it; and that no browser shall take JSON for a page (V-23)."""
+        visit = self.visit
+        yield b"x-request-id", visit.id.encode()
+        yield b"x-content-type-options", b"nosniff"
+        if visit.model:
+            yield b"x-localmodels-server", visit.server.encode("ascii", "replace")

@@ -1,12 +1,13 @@
 """The routes that ask a model: one endpoint class for everything that is answered by a stream of events.
 
 The answer in one piece is a fold of the same stream, so that both forms agree. Until the first event is there nothing
-has been sent, and an error is an HTTP status; after it an error is written in-band, in the dialect's own way, and no
-sign of success follows.
+has been sent, and an error is an HTTP status, which the application writes; after it an error is written in-band, in
+the dialect's own way, and no sign of success follows.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from time import time_ns
@@ -18,27 +19,32 @@ from starlette.types import Receive, Scope, Send
 
 from localmodels.core.chat import Answer, ChatRequest, Event, GenerateRequest, fold
 from localmodels.core.errors import LocalModelsError
-from localmodels.dialects.protocol import Dialect, ErrorWriter, EventWriter, Stamp
-from localmodels.flows.chat import Facts
+from localmodels.dialects.protocol import ChatDialect, EventWriter, Stamp
+from localmodels.flows.visit import Visit
 from localmodels.server.wire import (
+    MAX_JSON_BODY,
     MOST_BLOCKED,
     Headers,
     attended,
     begin,
     impatient,
-    request_of,
+    read_body,
     respond,
-    respond_error,
+    visit_of,
 )
 
 Asked = TypeVar("Asked", ChatRequest, GenerateRequest)
+T = TypeVar("T")
+
+# A body of this size takes the loop some milliseconds to check and to read; a larger one is read in a thread.
+LARGE_BODY = 256 * 2**10
 
 
 class Codec(Struct, Generic[Asked], frozen=True):
     """The four moves of a dialect for one kind of question."""
 
     read: Callable[[bytes], Asked]
-    flow: Callable[[Asked, Facts], AsyncGenerator[list[Event], None]]
+    flow: Callable[[Asked, Visit], AsyncGenerator[list[Event], None]]
     writer: Callable[[Stamp, Asked], EventWriter]
     whole: Callable[[Stamp, Asked, Answer], bytes]
 
@@ -47,14 +53,14 @@ class EventRoute(Generic[Asked]):
     """An ASGI endpoint that reads a request, asks the flow, and writes its events.
 
     Args:
-        dialect: in which errors are written.
+        dialect: of the stream.
         codec: how the question is read and the answer written.
         prefix: of the answer's id, as the dialect's clients know it (``chatcmpl-``).
         most_blocked: seconds that a client may take nothing of a stream before it is given up.
     """
 
     def __init__(
-        self, dialect: Dialect, codec: Codec[Asked], prefix: str, *, most_blocked: float = MOST_BLOCKED
+        self, dialect: ChatDialect, codec: Codec[Asked], prefix: str, *, most_blocked: float = MOST_BLOCKED
     ) -> None:
         self._dialect = dialect
         self._most_blocked = most_blocked
@@ -63,46 +69,44 @@ class EventRoute(Generic[Asked]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        request = await request_of(receive, send, self._dialect, self._codec.read)
-        if request is not None:
-            await attended(receive, self._answer(request, send))
+        request = await decoded(self._codec.read, await read_body(receive))
+        await attended(receive, self._answer(request, visit_of(scope), send))
 
-    async def _answer(self, request: Asked, send: Send) -> None:
-        stamp = Stamp(id=self._prefix + uuid4().hex, model=request.model, created=time_ns(), clock=time_ns)
-        facts = Facts()
-        async with aclosing(self._codec.flow(request, facts)) as stream:
-            try:
-                if request.stream:
-                    first = await anext(stream)
-                else:
-                    answer = await fold(stream)
-            except LocalModelsError as error:
-                await respond_error(send, self._dialect, error)
+    async def _answer(self, request: Asked, visit: Visit, send: Send) -> None:
+        stamp = Stamp(
+            id=self._prefix + uuid4().hex,
+            model=request.model,
+            created=time_ns(),
+            clock=time_ns,
+            request_id=visit.id,
+        )
+        async with aclosing(self._codec.flow(request, visit)) as stream:
+            if not request.stream:
+                answer = await fold(stream)
+                body = self._codec.whole(stamp, request, answer)
+                await respond(send, 200, body, headers=told(request, visit))
                 return
-            headers = fact_headers(request, facts)
-            if request.stream:
-                await self._stream(stamp, request, first, stream, send, headers)
-            else:
-                await respond(send, 200, self._codec.whole(stamp, request, answer), headers=headers)
+            first = await anext(stream)
+            await self._stream(self._codec.writer(stamp, request), request, visit, first, stream, send)
 
     async def _stream(
         self,
-        stamp: Stamp,
+        writer: EventWriter,
         request: Asked,
+        visit: Visit,
         first: list[Event],
         stream: AsyncGenerator[list[Event], None],
         send: Send,
-        headers: Headers,
     ) -> None:
-        writer = self._codec.writer(stamp, request)
         send = impatient(send, self._most_blocked)
-        await begin(send, 200, self._dialect.stream_type, headers)
+        await begin(send, 200, self._dialect.stream_type, told(request, visit))
         await send({"type": "http.response.body", "body": written(writer, first), "more_body": True})
         last = b""
         try:
             async for events in stream:
                 await send({"type": "http.response.body", "body": written(writer, events), "more_body": True})
         except LocalModelsError as error:
+            visit.error = error
             last = writer.fail(error)
         await send({"type": "http.response.body", "body": last})
 
@@ -112,39 +116,40 @@ def written(writer: EventWriter, events: list[Event]) -> bytes:
     return writer.write(events[0]) if len(events) == 1 else b"".join(map(writer.write, events))
 
 
-def fact_headers(request: ChatRequest | GenerateRequest, facts: Facts) -> Headers:
+async def decoded(read: Callable[[bytes], T], body: bytes) -> T:
+    """The request in a body; a large one is read beside the loop, which others wait for."""
+    return read(body) if len(body) < LARGE_BODY else await asyncio.to_thread(read, body)
+
+
+def told(request: ChatRequest | GenerateRequest, visit: Visit) -> Headers:
     """What the head of an answer tells beyond the dialect."""
     headers = []
-    if facts.truncated_messages:
-        headers.append((b"x-localmodels-truncated", str(facts.truncated_messages).encode()))
-    if request.options.ignored:
-        names = ", ".join(request.options.ignored)
-        # A stranger's words in a header: nothing that could end a line or be read as two.
-        safe = "".join(char if char.isascii() and char.isprintable() else "?" for char in names)
-        headers.append((b"x-localmodels-ignored-options", safe.encode()))
+    if visit.truncated_messages:
+        headers.append((b"x-localmodels-truncated", str(visit.truncated_messages).encode()))
+    if names := (*request.options.ignored, *visit.ignored):
+        headers.append((b"x-localmodels-ignored-options", sayable(", ".join(names))))
     return headers
+
+
+def sayable(text: str) -> bytes:
+    """A stranger's words for a header: nothing that could end a line or be read as two."""
+    return "".join(char if char.isascii() and char.isprintable() else "?" for char in text).encode()
 
 
 Reply = Callable[[Scope, bytes], Awaitable[bytes]]
 
 
 class WholeRoute:
-    """An ASGI endpoint whose answer comes in one piece."""
+    """An ASGI endpoint whose answer comes in one piece; the request has at most ``most`` bytes."""
 
-    def __init__(self, dialect: ErrorWriter, reply: Reply) -> None:
-        self._dialect = dialect
+    def __init__(self, reply: Reply, *, most: int = MAX_JSON_BODY) -> None:
         self._reply = reply
+        self._most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        body = await request_of(receive, send, self._dialect, bytes)
-        if body is not None:
-            await attended(receive, self._answer(scope, body, send))
+        body = await read_body(receive, self._most)
+        await attended(receive, self._answer(scope, body, send))
 
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
-        try:
-            answer = await self._reply(scope, body)
-        except LocalModelsError as error:
-            await respond_error(send, self._dialect, error)
-        else:
-            await respond(send, 200, answer)
+        await respond(send, 200, await self._reply(scope, body))

@@ -15,6 +15,8 @@ from localmodels.core.library import CreateRequest, Progress, PullRequest, PushR
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
 from localmodels.flows.keeper import Keeper
+from localmodels.flows.visit import Visit
+from localmodels.server.inference import decoded
 from localmodels.server.wire import (
     MOST_BLOCKED,
     ClientGone,
@@ -22,9 +24,10 @@ from localmodels.server.wire import (
     begin,
     header,
     impatient,
-    request_of,
+    read_body,
     respond,
     respond_error,
+    visit_of,
 )
 
 DONE = b'{"status":"success"}'
@@ -53,21 +56,15 @@ class ProgressRoute(Generic[Asked]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        request = await request_of(receive, send, self._dialect, self._operation.read)
-        if request is not None:
-            await attended(receive, self._answer(request, send))
+        request = await decoded(self._operation.read, await read_body(receive))
+        await attended(receive, self._answer(request, visit_of(scope), send))
 
-    async def _answer(self, request: Asked, send: Send) -> None:
+    async def _answer(self, request: Asked, visit: Visit, send: Send) -> None:
         async with aclosing(self._operation.flow(request)) as steps:
-            try:
-                first = await anext(steps)
-                if not request.stream:
-                    async for _ in steps:
-                        pass
-            except LocalModelsError as error:
-                await respond_error(send, self._dialect, error)
-                return
+            first = await anext(steps)
             if not request.stream:
+                async for _ in steps:
+                    pass
                 await respond(send, 200, DONE)
                 return
             send = impatient(send, self._most_blocked)
@@ -78,6 +75,7 @@ class ProgressRoute(Generic[Asked]):
                 async for step in steps:
                     await _tell(step, send)
             except LocalModelsError as error:
+                visit.error = error
                 last = self._dialect.write_error(error) + b"\n"
             await send({"type": "http.response.body", "body": last})
 
@@ -127,9 +125,8 @@ class BlobRoute:
                 await respond(send, 200, b"")
                 return
             await self._takes.upload(digest, pieces(receive), announced(scope))
-        except ClientGone:
-            return
         except LocalModelsError as error:
+            visit_of(scope).error = error
             # What has not come of a file would be read to its end, and thrown away.
             leaves = scope["method"] == "POST"
             await respond_error(send, self._dialect, error, headers=[(b"connection", b"close")] if leaves else ())

@@ -17,7 +17,8 @@ from localmodels.core.errors import InvalidRequest
 from localmodels.dialects import listing, ollama, strict_json
 from localmodels.dialects.protocol import Dialect, Stamp
 from localmodels.flows.chat import Answers
-from localmodels.server.inference import Reply
+from localmodels.server.inference import Reply, decoded
+from localmodels.server.wire import visit_of
 
 
 class Catalog(Protocol):
@@ -95,8 +96,8 @@ class Listings:
         """``/api/embed`` or ``/v1/embeddings``."""
 
         async def reply(scope: Scope, body: bytes) -> bytes:
-            request = dialect.read_embed(body)
-            embeddings = await self._answers.embed(request)
+            request = await decoded(dialect.read_embed, body)
+            embeddings = await self._answers.embed(request, visit_of(scope))
             stamp = Stamp(id=uuid4().hex, model=request.model, created=time_ns())
             return dialect.write_embeddings(stamp, request, embeddings)
 
@@ -104,7 +105,8 @@ class Listings:
 
     async def legacy_embed(self, scope: Scope, body: bytes) -> bytes:
         """``/api/embeddings``."""
-        return ollama.write_legacy_embeddings(await self._answers.embed(ollama.read_legacy_embed(body)))
+        request = ollama.read_legacy_embed(body)
+        return ollama.write_legacy_embeddings(await self._answers.embed(request, visit_of(scope)))
 
 
 def seconds(moment: str) -> int:

@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import localmodels
 from localmodels.core.catalog import Model
+from localmodels.core.errors import Forbidden
 from localmodels.flows.inspection import State
-from localmodels.server.wire import header, respond
+from localmodels.server.wire import header, respond, visit_of
 
 _ENCODER = msgspec.json.Encoder()
 RUNNING = b"Ollama is running"  # what Ollama's clients look for
@@ -69,6 +70,8 @@ class Status:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             query = parse_qs(scope["query_string"].decode("latin-1"))
             verbose = query.get("verbose", ["0"])[-1] not in {"0", "false", ""}
+            if verbose and not visit_of(scope).caller.may("observe"):
+                raise Forbidden("the details of health need a key with the scope 'observe'")
             state = await self._inspect(verbose=verbose)
             body: dict[str, Any] = {
                 "status": state.status,

@@ -42,7 +42,8 @@ from localmodels.server.http import run
 from localmodels.server.listings import Listings
 from localmodels.server.logs import set_up_logging
 from localmodels.server.outside import Outside, outward
-from localmodels.server.routes import table
+from localmodels.server.parts import Parts
+from localmodels.server.rows import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 from localmodels.store.headers import Headers
@@ -113,13 +114,13 @@ async def build(
     answers = Answers(local)
     inspector = Inspector(library, pool, usable)
     outside = Outside(outward(config, store, library))
-    rows = table(
-        answers,
-        Listings(local, answers),
-        Status(inspector, urls),
-        Tokens(answers, inspector.default_name),
-        Keeper(store, library, local, threads=usable.cpus),
-        outside,
+    parts = Parts(
+        answers=answers,
+        listings=Listings(local, answers),
+        status=Status(inspector, urls),
+        tokens=Tokens(answers, inspector.default_name),
+        keeper=Keeper(store, library, local, threads=usable.cpus),
+        moves=outside,
     )
     async with AsyncExitStack() as opened:
         # In the background, since nothing waits for it.
@@ -130,7 +131,7 @@ async def build(
         opened.push_async_callback(pool.close)
         opened.callback(store.close)  # ends what is read, which the others wait for
         await opened.enter_async_context(outside)
-        yield System(Application(rows, Gate(config.allowed_hosts, config.origins)), pool, local)
+        yield System(Application(table(parts), Gate(config.allowed_hosts, config.origins)), pool, local)
 
 
 def look_around(store: ModelStore, library: Library) -> None:

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from localmodels.dialects import strict_json
 from localmodels.flows.chat import Answers
+from localmodels.server.wire import visit_of
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -48,10 +49,11 @@ class Tokens:
         """``{"content", "model"?, "add_special"?}`` to ``{"tokens"}``."""
         asked = strict_json.read(body, _TOKENIZE)
         model = asked.model or await self._default()
-        return _ENCODER.encode(_Tokens(await self._answers.tokenize(model, asked.content, special=asked.add_special)))
+        tokens = await self._answers.tokenize(model, asked.content, visit_of(scope), special=asked.add_special)
+        return _ENCODER.encode(_Tokens(tokens))
 
     async def detokenize(self, scope: Scope, body: bytes) -> bytes:
         """``{"tokens", "model"?}`` to ``{"content"}``."""
         asked = strict_json.read(body, _DETOKENIZE)
         model = asked.model or await self._default()
-        return _ENCODER.encode(_Content(await self._answers.detokenize(model, asked.tokens)))
+        return _ENCODER.encode(_Content(await self._answers.detokenize(model, asked.tokens, visit_of(scope))))

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from math import ceil
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
 from localmodels.core.errors import LocalModelsError, TooLarge
 from localmodels.dialects.protocol import ErrorWriter
+from localmodels.flows.visit import Visit
+
+# Where a request carries what is known of it, in ASGI's scope.
+VISIT = "localmodels.visit"
 
 Headers = Iterable[tuple[bytes, bytes]]
-T = TypeVar("T")
 
 JSON_TYPE = "application/json"
 MAX_JSON_BODY = 32 * 2**20  # images travel in JSON as base64 (reliability.md part D)
@@ -64,15 +67,10 @@ def _check_size(size: int, limit: int) -> None:
         raise TooLarge(f"the body is larger than {limit >> 20} MiB")
 
 
-async def request_of(receive: Receive, send: Send, dialect: ErrorWriter, read: Callable[[bytes], T]) -> T | None:
-    """The request that a body holds; None if there is none to answer: the client is gone, or was told what is wrong."""
-    try:
-        return read(await read_body(receive))
-    except ClientGone:
-        return None
-    except LocalModelsError as error:
-        await respond_error(send, dialect, error)
-        return None
+def visit_of(scope: Scope) -> Visit:
+    """What is known of this request; the application puts it there."""
+    visit: Visit = scope[VISIT]
+    return visit
 
 
 async def attended(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
@@ -129,7 +127,7 @@ async def begin(send: Send, status: int, content_type: str, headers: Headers = (
 
 async def respond_error(send: Send, dialect: ErrorWriter, error: LocalModelsError, headers: Headers = ()) -> None:
     """An error in the dialect that was asked, with ``Retry-After`` where coming back makes sense."""
-    await respond(send, error.status, dialect.write_error(error), headers=[*headers, *retry_headers(error)])
+    await respond(send, dialect.status(error), dialect.write_error(error), headers=[*headers, *retry_headers(error)])
 
 
 def retry_headers(error: LocalModelsError) -> Headers:

@@ -19,6 +19,7 @@ from localmodels.core.errors import (
     ModelNotFound,
     NotFound,
     OutOfMemory,
+    RateLimited,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -119,7 +120,7 @@ def test_figures_come_back() -> None:
         (413, b"<html>too large</html>", TooLarge, "answered 413"),
         (418, b'{"error":"teapot"}', InvalidRequest, "teapot"),
         (422, b'{"detail":"top_k"}', InvalidValue, "top_k"),
-        (429, b'{"error":{"message":"slow down","type":"rate_limit_error"}}', Unavailable, "slow down"),
+        (429, b'{"error":{"message":"slow down","type":"rate_limit_error"}}', RateLimited, "slow down"),
         (
             500,
             b'{"error":"model requires more system memory (18.4 GiB) than is available (17.0 GiB)"}',

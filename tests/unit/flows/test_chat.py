@@ -26,7 +26,8 @@ from localmodels.core.chat import (
 )
 from localmodels.core.errors import ContextLengthExceeded, ModelNotFound, RunnerDied, Unsupported
 from localmodels.core.options import Options
-from localmodels.flows.chat import Answerer, Answers, Defaults, Facts, Request
+from localmodels.flows.chat import Answerer, Answers, Defaults, Request
+from localmodels.flows.visit import Visit
 
 
 class Counting:
@@ -89,7 +90,7 @@ class Model:
         self.unloaded = False
 
     @asynccontextmanager
-    async def ready(self, request: Request) -> AsyncIterator[Answerer]:
+    async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         self.held += 1
         try:
             yield self.backend
@@ -116,9 +117,9 @@ def said(role: str, text: str) -> Message:
     return Message(role, (Text(text),))  # type: ignore[arg-type]
 
 
-def chat(model: Model, *messages: Message, facts: Facts | None = None, **fields: object) -> Answer:
+def chat(model: Model, *messages: Message, visit: Visit | None = None, **fields: object) -> Answer:
     request = ChatRequest("m", messages, **fields)  # type: ignore[arg-type]
-    return asyncio.run(fold(Answers(OnlyOne(model)).chat(request, facts or Facts())))
+    return asyncio.run(fold(Answers(OnlyOne(model)).chat(request, visit or Visit())))
 
 
 def test_the_makers_defaults_hold_where_the_request_says_nothing() -> None:
@@ -138,7 +139,7 @@ def test_what_a_model_cannot_do_is_refused_by_name() -> None:
     with pytest.raises(Unsupported, match="does not support chat"):
         chat(Model(Counting(), capabilities="embedding"), said("user", "hi"))
     with pytest.raises(ModelNotFound):
-        asyncio.run(fold(Answers(OnlyOne(Model(Counting()))).chat(ChatRequest("other", ()), Facts())))
+        asyncio.run(fold(Answers(OnlyOne(Model(Counting()))).chat(ChatRequest("other", ()), Visit())))
 
 
 CONVERSATION = (
@@ -149,14 +150,14 @@ CONVERSATION = (
 
 
 def test_the_oldest_turns_are_left_out_until_the_rest_and_an_answer_fit() -> None:
-    facts = Facts()
+    visit = Visit()
     backend = Counting(room=80)
-    answer = chat(Model(backend), *CONVERSATION, facts=facts)
+    answer = chat(Model(backend), *CONVERSATION, visit=visit)
     kept = backend.asked[-1]
     assert isinstance(kept, ChatRequest)
     # 124 words; three quarters of 80 may be prompt: the system message, two whole turns of 20 and the last question.
     assert [message.text.split()[0] for message in kept.messages] == ["s", "4", "4", "5", "5", "last"]
-    assert facts.truncated_messages == answer.done.truncated_messages == 8
+    assert visit.truncated_messages == answer.done.truncated_messages == 8
 
 
 def test_nothing_is_left_out_unless_it_may_be() -> None:
@@ -194,7 +195,7 @@ def test_times_are_of_the_whole_request() -> None:
 
 def generate(model: Model, **fields: object) -> Answer:
     request = GenerateRequest("m", **fields)  # type: ignore[arg-type]
-    return asyncio.run(fold(Answers(OnlyOne(model)).generate(request, Facts())))
+    return asyncio.run(fold(Answers(OnlyOne(model)).generate(request, Visit())))
 
 
 def test_a_prompt_is_one_user_message_unless_it_is_raw() -> None:
@@ -241,15 +242,15 @@ def test_a_context_that_cannot_be_had_is_no_harm() -> None:
 
 def test_embeddings_of_nothing_only_load() -> None:
     answers, backend = Answers(OnlyOne(model := Model(Counting()))), model.backend
-    assert asyncio.run(answers.embed(EmbedRequest("m", ()))).vectors == ()
+    assert asyncio.run(answers.embed(EmbedRequest("m", ()), Visit())).vectors == ()
     assert backend.asked == []
-    assert asyncio.run(answers.embed(EmbedRequest("m", ("a", "b")))).vectors == ((1.0,), (1.0,))
+    assert asyncio.run(answers.embed(EmbedRequest("m", ("a", "b")), Visit())).vectors == ((1.0,), (1.0,))
 
 
 def test_a_place_is_given_back_however_a_request_ends() -> None:
     async def run() -> int:
         model = Model(Counting())
-        stream = Answers(OnlyOne(model)).chat(ChatRequest("m", (said("user", "hi"),)), Facts())
+        stream = Answers(OnlyOne(model)).chat(ChatRequest("m", (said("user", "hi"),)), Visit())
         await anext(stream)
         assert model.held == 1
         await stream.aclose()
@@ -260,8 +261,8 @@ def test_a_place_is_given_back_however_a_request_ends() -> None:
 
 def test_tokens_and_back() -> None:
     answers = Answers(OnlyOne(Model(Counting())))
-    assert asyncio.run(answers.tokenize("m", "ab c", special=False)) == (2, 1)
-    assert asyncio.run(answers.detokenize("m", (2, 1))) == "xx x"
+    assert asyncio.run(answers.tokenize("m", "ab c", Visit(), special=False)) == (2, 1)
+    assert asyncio.run(answers.detokenize("m", (2, 1), Visit())) == "xx x"
 
 
 def test_an_error_of_the_engine_comes_out_as_it_is() -> None:

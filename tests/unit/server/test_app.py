@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from localmodels.core.errors import MethodNotAllowed, NotFound
-from localmodels.server.app import Application, dialect_of
+from localmodels.core.access import STRANGER, Caller
+from localmodels.core.errors import MethodNotAllowed, NotFound, RateLimited
+from localmodels.flows.visit import Visit
+from localmodels.server.app import Application, Outcome, dialect_of
 from localmodels.server.gate import Gate
+from localmodels.server.permissions import Grants
 from localmodels.server.routes import Directory, Row
-from localmodels.server.wire import begin, respond
+from localmodels.server.wire import Headers, begin, header, respond
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,6 +37,7 @@ ROWS = (
     Row(("GET",), "/v1/fails", "openai", "", fails),
     Row(("GET",), "/fails-late", "plain", "", fails_late),
 )
+GRANTS: Grants = {row.path: dict.fromkeys(row.methods, "open") for row in ROWS}
 
 
 def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -54,7 +58,7 @@ def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, 
     }
     if "host" not in headers:
         scope["headers"].append((b"host", b"localhost"))  # type: ignore[attr-defined]
-    asyncio.run(Application(ROWS, Gate(origins=["https://ok.example"]))(scope, receive, send))
+    asyncio.run(Application(ROWS, Gate(origins=["https://ok.example"]), permissions=GRANTS)(scope, receive, send))
     start = sent[0]
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body
@@ -118,7 +122,7 @@ def test_a_preflight_of_an_allowed_origin() -> None:
 
 
 def test_the_directory_names_what_would_be_right() -> None:
-    directory = Directory(ROWS)
+    directory = Directory(ROWS, GRANTS)
     with pytest.raises(NotFound):
         directory.find("GET", "/api/show/x")
     with pytest.raises(MethodNotAllowed, match="GET, POST"):
@@ -129,3 +133,83 @@ def test_every_path_has_a_dialect() -> None:
     assert dialect_of("/v1/chat/completions") is not dialect_of("/api/chat")
     assert dialect_of("/ollama/api/chat") is dialect_of("/api/chat")
     assert dialect_of("/v1") is dialect_of("/metrics")
+
+
+def test_a_row_without_a_permission_does_not_start() -> None:
+    with pytest.raises(LookupError, match="GET /api/show has no row"):
+        Directory(ROWS, {**GRANTS, "/api/show": {"POST": "open"}})
+
+
+def test_a_permission_without_a_row_does_not_start() -> None:
+    with pytest.raises(LookupError, match="/api/gone"):
+        Directory(ROWS, {**GRANTS, "/api/gone": {"GET": "open"}})
+
+
+class Doors:
+    """Lets in by a header that names scopes."""
+
+    def caller(self, scope: Scope) -> Caller:
+        scopes = header(scope, b"x-scopes")
+        return Caller("k", "k", frozenset(scopes.split())) if scopes else STRANGER  # type: ignore[arg-type]
+
+    def admit(self, visit: Visit) -> Headers:
+        if visit.caller.id == "k" and visit.operation == "chat":
+            raise RateLimited("slow down", retry_after=3)
+        return [(b"x-left", b"1")]
+
+
+CLOSED: Grants = {**GRANTS, "/api/show": {"GET": "list", "POST": "infer"}}
+
+
+def ask_closed(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], list[Outcome]]:
+    seen: list[Outcome] = []
+    rows = (*ROWS[:1], *ROWS[1:], Row(("GET",), "/api/chat", "ollama", "", echo, "chat"))
+    application = Application(rows, Gate(), Doors(), [seen.append], {**CLOSED, "/api/chat": {"GET": "infer"}})
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    lines = {"host": "localhost", **headers}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in lines.items()],
+    }
+    asyncio.run(application(scope, receive, send))
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}, seen
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "scopes", "status"),
+    [
+        ("/api/show", "GET", "", 401),
+        ("/api/nothing", "GET", "", 401),  # a stranger learns nothing of what is where
+        ("/api/show", "DELETE", "", 401),
+        ("/api/show", "GET", "list", 200),
+        ("/api/show", "POST", "list", 403),
+        ("/api/show", "POST", "admin", 200),
+        ("/api/nothing", "GET", "list", 404),
+        ("/v1/models/x", "GET", "", 200),
+        ("/api/chat", "GET", "infer", 429),
+    ],
+)
+def test_a_caller_may_what_his_scopes_say(path: str, method: str, scopes: str, status: int) -> None:
+    answered, headers, seen = ask_closed(path, method, x_scopes=scopes)
+    assert answered == status
+    assert [(outcome.status, outcome.visit.id) for outcome in seen] == [(status, headers["x-request-id"])]
+    assert ("x-left" in headers) == (status == 200)
+    assert headers.get("retry-after") == ("3" if status == 429 else None)
+
+
+def test_a_request_keeps_the_id_that_it_was_given_if_logs_can_carry_it() -> None:
+    assert ask_closed("/v1/models/x", x_request_id="abc-1.2_3")[1]["x-request-id"] == "abc-1.2_3"
+    for odd in ("a b", "a\nb", "é", "x" * 129, ""):
+        made = ask_closed("/v1/models/x", x_request_id=odd)[1]["x-request-id"]
+        assert made.startswith("req_")
+        assert len(made) == 36

@@ -13,10 +13,10 @@ from localmodels.core.chat import ChatRequest, Chunk, Event
 from localmodels.core.library import Progress, PullRequest
 from localmodels.dialects.ollama import library
 from localmodels.dialects.table import DIALECTS
-from localmodels.flows.chat import Facts
+from localmodels.flows.visit import Visit
 from localmodels.server.inference import Codec, EventRoute
 from localmodels.server.library import Operation, ProgressRoute
-from localmodels.server.wire import ClientStalled
+from localmodels.server.wire import VISIT, ClientStalled
 
 OLLAMA = DIALECTS["ollama"]
 
@@ -26,7 +26,7 @@ class Work:
 
     ended = False
 
-    async def chat(self, request: ChatRequest, facts: Facts) -> AsyncGenerator[list[Event], None]:
+    async def chat(self, request: ChatRequest, visit: Visit) -> AsyncGenerator[list[Event], None]:
         try:
             while True:
                 yield [Chunk("word ")]
@@ -69,7 +69,7 @@ def test_a_reader_that_stalls_is_given_up_and_its_work_ends(route: Any) -> None:
 
     async def main() -> None:
         with pytest.raises(ClientStalled):
-            await route(work)({"type": "http", "method": "POST", "headers": []}, receive, send)
+            await route(work)({"type": "http", "method": "POST", "headers": [], VISIT: Visit()}, receive, send)
 
     asyncio.run(main())
     assert stuck.is_set()

@@ -49,5 +49,6 @@ class Ollama:
     read_embeddings = staticmethod(embeddings.read_embeddings)
 
     write_error = staticmethod(answers.write_error)
+    status = staticmethod(failures.status)
     read_error = staticmethod(failures.read_error)
     read_models = staticmethod(embeddings.read_models)

@@ -1,0 +1,123 @@
+"""Who asks, and what he may: values that the gate, the flows and the ledger agree on.
+
+The one rule: nothing here knows a key's text. A key is found by its hash, shown by its first and last characters, and
+named in records by its id.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+from msgspec import Struct
+
+# What a route asks for. `open` needs nobody, `infer` everything that computes or counts tokens, `list` what can be seen
+# of models, `manage` what changes them, `observe` metrics and details of health, `admin` keys and everything else.
+Scope = Literal["open", "infer", "list", "manage", "observe", "admin"]
+GRANTS: tuple[Scope, ...] = ("infer", "list", "manage", "observe", "admin")
+USUAL: frozenset[Scope] = frozenset({"infer", "list"})
+Period = Literal["ever", "day", "month"]
+
+
+class Allowance(Struct, frozen=True):
+    """What a key may use; None is without limit.
+
+    Attributes:
+        requests_per_minute: requests that may begin in a minute.
+        tokens_per_minute: tokens of prompts and answers together.
+        token_quota: tokens in a ``quota_period``, counted in UTC.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    token_quota: int | None = None
+    quota_period: Period = "ever"
+
+
+UNLIMITED = Allowance()
+
+
+class Key(Struct, frozen=True):
+    """A key as it is kept.
+
+    Attributes:
+        id: ``key_`` and 16 characters; what records name.
+        name: the owner's word for it, unique.
+        hash: SHA-256 of its text. 256 random bits need no slow hash.
+        shown: its first and last characters, for people.
+        scopes: what it may do; ``admin`` includes all others.
+        models: patterns of the names of models that it may ask, ``*`` for any run of characters.
+        weight: its share of a busy model, beside other keys'.
+        created_at: nanoseconds since 1970, UTC; likewise ``expires_at`` and ``revoked_at``, None for never.
+        created_by: id of the key that made it; empty for the command line.
+    """
+
+    id: str
+    name: str
+    hash: bytes
+    shown: str
+    scopes: frozenset[Scope] = USUAL
+    models: tuple[str, ...] = ("*",)
+    allowance: Allowance = UNLIMITED
+    weight: int = 1
+    created_at: int = 0
+    created_by: str = ""
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+    def alive(self, now: int) -> bool:
+        """Does it open anything at this time (nanoseconds since 1970)?"""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+class Caller(Struct, frozen=True):
+    """Who asks. ``id`` is the key's, or the word for those who need none."""
+
+    id: str
+    name: str
+    scopes: frozenset[Scope] = frozenset()
+    models: tuple[str, ...] = ("*",)
+    allowance: Allowance = UNLIMITED
+    weight: int = 1
+
+    def may(self, scope: Scope) -> bool:
+        """May he use routes that ask for this?"""
+        return scope == "open" or scope in self.scopes or "admin" in self.scopes
+
+    def may_ask(self, model: str) -> bool:
+        """May he use this model, by the name under which it is listed?"""
+        return self.models == ("*",) or any(_pattern(text).fullmatch(model) for text in self.models)
+
+
+# Programs of this machine that need no key, and those who have shown nothing.
+LOCAL = Caller("local", "local", frozenset(GRANTS))
+STRANGER = Caller("", "")
+
+
+class Use(Struct, frozen=True):
+    """What a key used of a model in one hour.
+
+    Attributes:
+        server: who answered; ``local`` is our own engine.
+        hour: hours since 1970, UTC.
+        requests: that ended, ``failed`` of them with an error.
+        estimated: of the tokens, those that nobody counted: of answers that were cut or left.
+    """
+
+    key: str
+    model: str
+    server: str
+    hour: int
+    requests: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: int = 0
+
+
+@lru_cache(maxsize=1024)
+def _pattern(text: str) -> re.Pattern[str]:
+    """A name with ``*`` for any run of characters; everything else stands for itself, whatever its case."""
+    return re.compile(".*".join(map(re.escape, text.split("*"))), re.IGNORECASE | re.DOTALL)

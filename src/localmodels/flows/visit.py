@@ -1,0 +1,82 @@
+"""What one request was and what became of it: filled in on the way, read once at its end.
+
+One owner: the server makes it and hands it to the flow that answers; ledger, metrics and the access line read it when
+nothing changes any more. Times are monotonic nanoseconds.
+"""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+
+from localmodels.core.access import STRANGER, Caller
+from localmodels.core.chat import Usage
+from localmodels.core.errors import LocalModelsError
+
+HERE = "local"
+
+
+class Visit:
+    """One request.
+
+    Attributes:
+        id: of the request, in its answer's headers and in the log.
+        caller: who asks.
+        operation: ``chat``, ``text_completion``, ``embeddings``, ``rerank``; empty for all that asks no model.
+        dialect: in which it was asked.
+        model: the name under which the model is listed; empty before it was found.
+        server: who answers, ``local`` for our own engine.
+        truncated_messages: old messages that were left out to make the conversation fit.
+        ignored: what the request asked for and nobody heeded, in the caller's words.
+        admitted: when the model took it; 0 before.
+        first, last: when the first and the latest piece of the answer came; 0 before.
+        pieces: of the answer so far.
+        usage: tokens, when they are known.
+        estimated: was ``usage`` guessed, because the answer was cut or left?
+        reason: why the answer ended; empty when it did not.
+        error: what went wrong.
+    """
+
+    __slots__ = (
+        "admitted",
+        "caller",
+        "dialect",
+        "error",
+        "estimated",
+        "first",
+        "id",
+        "ignored",
+        "last",
+        "model",
+        "operation",
+        "pieces",
+        "reason",
+        "server",
+        "started",
+        "truncated_messages",
+        "usage",
+    )
+
+    def __init__(self, id: str = "", caller: Caller = STRANGER, *, started: int | None = None) -> None:  # noqa: A002
+        self.id = id
+        self.caller = caller
+        self.operation = ""
+        self.dialect = ""
+        self.model = ""
+        self.server = HERE
+        self.truncated_messages = 0
+        self.ignored: tuple[str, ...] = ()
+        self.started = monotonic_ns() if started is None else started
+        self.admitted = 0
+        self.first = 0
+        self.last = 0
+        self.pieces = 0
+        self.usage: Usage | None = None
+        self.estimated = False
+        self.reason = ""
+        self.error: LocalModelsError | None = None
+
+    def piece(self, now: int) -> None:
+        """A piece of the answer came."""
+        self.first = self.first or now
+        self.last = now
+        self.pieces += 1

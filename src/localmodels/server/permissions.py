@@ -1,0 +1,41 @@
+"""What each route asks of its caller: the one page on which all grants stand.
+
+Deny by default is in the structure: a route without an entry here, or an entry without a route, and the program does
+not start (:class:`~localmodels.server.routes.Directory`). The check is made on the row that matched, after the path was
+decoded, so that no spelling of an address reaches a handler past it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from localmodels.core.access import Scope
+
+Grants = Mapping[str, Mapping[str, Scope]]
+
+# By path, then by method. Ollama's routes under `/ollama` ask for what they ask for without it.
+PERMISSIONS: Grants = {
+    "/": {"GET": "open", "HEAD": "open"},
+    "/health": {"GET": "open"},  # its details are for those who may observe
+    "/api/chat": {"POST": "infer"},
+    "/api/generate": {"POST": "infer"},
+    "/api/embed": {"POST": "infer"},
+    "/api/embeddings": {"POST": "infer"},
+    "/api/tags": {"GET": "list", "HEAD": "list"},
+    "/api/show": {"GET": "list", "POST": "list"},
+    "/api/ps": {"GET": "list"},
+    "/api/version": {"GET": "list", "HEAD": "list"},
+    "/api/pull": {"POST": "manage"},
+    "/api/push": {"POST": "manage"},
+    "/api/create": {"POST": "manage"},
+    "/api/copy": {"POST": "manage"},
+    "/api/delete": {"DELETE": "manage"},
+    "/api/blobs/{digest}": {"HEAD": "manage", "POST": "manage"},
+    "/v1/chat/completions": {"POST": "infer"},
+    "/v1/completions": {"POST": "infer"},
+    "/v1/embeddings": {"POST": "infer"},
+    "/v1/models": {"GET": "list"},
+    "/v1/models/{id:path}": {"GET": "list"},
+    "/tokenize": {"POST": "infer"},
+    "/detokenize": {"POST": "infer"},
+}
