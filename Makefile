@@ -3,12 +3,15 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# Judges that cannot live in our environment: LiteLLM wants another openai than ours, the npm package wants Node.
+# Judges that cannot live in our environment: LiteLLM, LangChain and `llm` want another openai than ours, the npm package
+# wants Node.
 LITELLM := .venv-litellm
+CLIENTS := .venv-clients
+PROXY   := .venv-litellm-proxy
 NPM     := tests/acceptance/npm
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check crash histories bench docs lock clean
+.PHONY: help setup serve test check crash histories proofs hostile bench docs lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -18,7 +21,7 @@ setup: $(VENV)/.serve ## the environment, with what serving needs
 serve: setup ## a server with the built-in model; prints its addresses
 	@$(BIN)/localmodels serve $(ARGS)
 
-test: $(VENV)/.test $(LITELLM)/.test $(NPM)/node_modules ## everything: style, types, layers, unit, contract, acceptance, docs
+test: $(VENV)/.test $(LITELLM)/.test $(CLIENTS)/.test $(NPM)/node_modules ## everything: style, types, layers, unit, contract, acceptance, docs
 	@PYTHON=$(BIN)/python tools/test $(ARGS)
 
 check: $(VENV)/.test ## style, types, layers
@@ -34,7 +37,14 @@ crash: $(VENV)/.test ## kills the store at every system call, and cuts its power
 histories: $(VENV)/.test ## ten thousand random steps of eight clients, with a server that is killed; minutes
 	@$(BIN)/python -m tests.histories $(ARGS)
 
-bench: $(VENV)/.test ## ratios against the bare engine, in one interleaved run
+proofs: $(VENV)/.test ## a thousand streams and departures, overload, a stop in the middle; minutes
+	@$(BIN)/python -m tests.proofs $(ARGS)
+
+hostile: $(VENV)/.test ## ten thousand hostile requests to a server, and as many to one that asks for keys; minutes
+	@$(BIN)/python -m tests.hostile $(ARGS)
+	@$(BIN)/python -m tests.hostile --keyed $(ARGS)
+
+bench: $(VENV)/.test $(PROXY)/.bench ## ratios against the bare engine, curl, nginx and LiteLLM, in interleaved runs
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.test ## writes the generated pages anew
@@ -47,9 +57,13 @@ lock: ## resolves the requirements anew (needs uv)
 	  pyproject.toml requirements/build.in --group check --group test -c requirements/serve.txt -o requirements/test.txt
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
 	  requirements/litellm.in -o requirements/litellm.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
+	  requirements/clients.in -o requirements/clients.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
+	  requirements/litellm-proxy.in -o requirements/litellm-proxy.txt
 
 clean: ## removes the environment
-	rm -rf $(VENV) $(LITELLM) $(NPM)/node_modules
+	rm -rf $(VENV) $(LITELLM) $(CLIENTS) $(PROXY) $(NPM)/node_modules
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml
 	@PYTHON=$(PYTHON) VENV=$(VENV) tools/setup requirements/serve.txt
@@ -61,6 +75,14 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.serve
 
 $(LITELLM)/.test: requirements/litellm.txt
 	@PYTHON=$(PYTHON) VENV=$(LITELLM) tools/setup requirements/litellm.txt alone
+	@touch $@
+
+$(CLIENTS)/.test: requirements/clients.txt
+	@PYTHON=$(PYTHON) VENV=$(CLIENTS) tools/setup requirements/clients.txt alone
+	@touch $@
+
+$(PROXY)/.bench: requirements/litellm-proxy.txt
+	@PYTHON=$(PYTHON) VENV=$(PROXY) tools/setup requirements/litellm-proxy.txt alone
 	@touch $@
 
 $(NPM)/node_modules: $(NPM)/package-lock.json

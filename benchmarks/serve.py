@@ -18,9 +18,10 @@ from benchmarks.asking import Side
 from benchmarks.report import Figure
 from benchmarks.serving import bare_runner, half_b, server
 
-# By streams at once. The ratios of single rounds spread by a tenth and more, so it takes many of them.
-ROUNDS = {1: 25, 8: 13}
-TOKENS = 64
+# By streams at once. The ratios of single rounds spread by a tenth and more, and the machine's moods last for seconds:
+# so it takes many short rounds rather than a few long ones.
+ROUNDS = {1: 75, 8: 15}
+TOKENS = {1: 24, 8: 64}
 FIRSTS = 100
 PREFIX = 56  # repetitions: about 1,000 tokens of the benchmark model
 
@@ -59,7 +60,7 @@ async def rates(sides: tuple[Side, Side], numbers: Iterator[int], *, streams: in
         rate = {}
         for side in sides if number % 2 else reversed(sides):
             texts = [f"{next(numbers)} and on" for _ in range(streams)]
-            rate[side.name] = await side.rate(texts, TOKENS)
+            rate[side.name] = await side.rate(texts, TOKENS[streams])
         ratios.append(rate["ours"] / rate["runner"])
     value = median(ratios)
     spread = f"{min(ratios):.3f} to {max(ratios):.3f}"

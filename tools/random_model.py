@@ -12,7 +12,7 @@ every answer printable ASCII, and ``end_bias`` makes the end of a turn as likely
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, PoolingType, T
 Floats = npt.NDArray[np.float32]
 Blocks = npt.NDArray[np.generic]
 
+RERANK_TEMPLATE = "<|im_start|>Does it answer? {query}\n{document}<|im_end|>"
 CHAT_TEMPLATE = Path(__file__).parent / "builtin_model" / "chat_template.jinja"
 
 
@@ -81,6 +82,7 @@ def write_random_model(
     vocab: int | None = None,
     template: str | None = None,
     embedding: bool = False,
+    rerank: bool = False,
     end_bias: float = 0.0,
 ) -> Path:
     """Writes a model that loads in llama.cpp, chats and embeds.
@@ -93,6 +95,7 @@ def write_random_model(
         vocab: another number of tokens than the shape's.
         template: another chat template (Jinja); an empty one leaves it out.
         embedding: mark the file as an embedding model (pooling: mean).
+        rerank: make it a reranker as Qwen3's are: of that architecture, with a head that says yes or no.
         end_bias: added to the logit of the end of a turn; 0 makes it as likely as any token, -100 impossible.
 
     Returns:
@@ -103,12 +106,18 @@ def write_random_model(
         raise ValueError(f"vocab must be at least {SMALLEST_VOCAB}")
     form = FORMATS[type]
     path = Path(path)
-    writer = GGUFWriter(path, "llama")
-    _add_metadata(writer, shape, form, embedding)
-    _add_tokenizer(writer, shape, CHAT_TEMPLATE.read_text() if template is None else template)
+    writer = GGUFWriter(path, "qwen3" if rerank else "llama")
+    _add_metadata(writer, shape, form)
+    if rerank:
+        writer.add_pooling_type(PoolingType.RANK)
+        writer.add_classifier_output_labels(["yes", "no"])
+    elif embedding:
+        writer.add_pooling_type(PoolingType.MEAN)
+    chats = CHAT_TEMPLATE.read_text() if template is None else template
+    add_tokenizer(writer, shape, [{"name": "rerank", "template": RERANK_TEMPLATE}] if rerank else chats)
     # Two passes with the same order: what the tensors are, then one at a time what they hold.
     rng = np.random.default_rng(seed)
-    tensors = list(_tensors(shape, form, end_bias))
+    tensors = list(_tensors(shape, form, end_bias, rerank=rerank))
     for name, rows, columns, kind, _ in tensors:
         size = _stored_size(kind, rows or 1, columns)
         writer.add_tensor_info(name, (rows, columns) if rows else (columns,), np.dtype(np.float32), size, kind)
@@ -124,7 +133,7 @@ def write_random_model(
 Tensor = tuple[str, int, int, GGMLQuantizationType, Callable[[np.random.Generator], Blocks]]
 
 
-def _tensors(shape: Shape, form: Format, end_bias: float) -> Iterator[Tensor]:
+def _tensors(shape: Shape, form: Format, end_bias: float, *, rerank: bool) -> Iterator[Tensor]:
     """Name, rows (0: a vector), columns, type and content of each tensor, in file order."""
     width, ff = shape.width, shape.feed_forward
     q, kv = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
@@ -135,8 +144,8 @@ def _tensors(shape: Shape, form: Format, end_bias: float) -> Iterator[Tensor]:
     def silent_at_0(name: str, rows: int, columns: int) -> Tensor:
         return f"{name}.weight", rows, columns, form.type, lambda rng: _without_row_0(form.draw(rng, rows, columns))
 
-    def norm(name: str) -> Tensor:
-        return f"{name}.weight", 0, width, GGMLQuantizationType.F32, lambda _: np.ones(width, np.float32)
+    def norm(name: str, size: int = width) -> Tensor:
+        return f"{name}.weight", 0, size, GGMLQuantizationType.F32, lambda _: np.ones(size, np.float32)
 
     yield "token_embd.weight", shape.vocab, width, form.type, lambda rng: form.store(_embeddings(rng, shape))
     for layer in range(shape.layers):
@@ -145,6 +154,9 @@ def _tensors(shape: Shape, form: Format, end_bias: float) -> Iterator[Tensor]:
         yield matrix(f"{block}.attn_q", q, width)
         yield matrix(f"{block}.attn_k", kv, width)
         yield matrix(f"{block}.attn_v", kv, width)
+        if rerank:
+            yield norm(f"{block}.attn_q_norm", shape.head_width)
+            yield norm(f"{block}.attn_k_norm", shape.head_width)
         yield silent_at_0(f"{block}.attn_output", width, q)
         yield norm(f"{block}.ffn_norm")
         yield matrix(f"{block}.ffn_gate", ff, width)
@@ -152,6 +164,8 @@ def _tensors(shape: Shape, form: Format, end_bias: float) -> Iterator[Tensor]:
         yield silent_at_0(f"{block}.ffn_down", width, ff)
     yield norm("output_norm")
     yield "output.weight", shape.vocab, width, form.type, lambda rng: form.store(_output(rng, shape, end_bias))
+    if rerank:
+        yield matrix("cls.output", 2, width)
 
 
 def _embeddings(rng: np.random.Generator, shape: Shape) -> Floats:
@@ -253,7 +267,7 @@ def _stored_size(kind: GGMLQuantizationType, rows: int, columns: int) -> int:
 # Metadata and tokens
 
 
-def _add_metadata(writer: GGUFWriter, shape: Shape, form: Format, embedding: bool) -> None:
+def _add_metadata(writer: GGUFWriter, shape: Shape, form: Format) -> None:
     writer.add_name("random")
     writer.add_type("model")
     writer.add_file_type(form.file_type)
@@ -270,11 +284,10 @@ def _add_metadata(writer: GGUFWriter, shape: Shape, form: Format, embedding: boo
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(shape.vocab)
-    if embedding:
-        writer.add_pooling_type(PoolingType.MEAN)
 
 
-def _add_tokenizer(writer: GGUFWriter, shape: Shape, template: str) -> None:
+def add_tokenizer(writer: GGUFWriter, shape: Shape, template: str | Sequence[Mapping[str, str]]) -> None:
+    """Gives a file a tokenizer of bytes and short words, and its chat template (or several, by name)."""
     special = range(256, SMALLEST_VOCAB)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -323,6 +336,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--vocab", type=int, help="number of tokens, if not the shape's own")
     parser.add_argument("--embedding", action="store_true", help="mark it as an embedding model")
+    parser.add_argument("--rerank", action="store_true", help="make it a reranker")
     parser.add_argument("--end-bias", type=float, default=0.0, help="added to the logit of the end of a turn")
     args = parser.parse_args()
     path = write_random_model(
@@ -332,6 +346,7 @@ def main() -> None:
         seed=args.seed,
         vocab=args.vocab,
         embedding=args.embedding,
+        rerank=args.rerank,
         end_bias=args.end_bias,
     )
     print(f"{path}: {path.stat().st_size:,} bytes")

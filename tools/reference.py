@@ -22,9 +22,10 @@ from localmodels.dialects.ollama import wire as ollama
 from localmodels.dialects.openai import wire as openai
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import Dialect, ErrorWriter, Stamp
-from localmodels.dialects.table import DIALECTS
+from localmodels.dialects.table import CHATS, DIALECTS
 from localmodels.flows.chat import Answers
 from localmodels.flows.keeper import Keeper
+from localmodels.flows.ranking import Ranker
 from localmodels.flows.transfers import Transfers
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries
@@ -33,6 +34,8 @@ from localmodels.registry.distribution import Distribution
 from localmodels.registry.hub import Hub, HubTokens
 from localmodels.registry.outbound import Outbound
 from localmodels.server.listings import Listings
+from localmodels.server.metrics.meter import Meter
+from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.parts import Parts
 from localmodels.server.routes import OLLAMA_PREFIX, Row
 from localmodels.server.rows import table
@@ -49,7 +52,14 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "ollama": ollama.Chat.__struct_fields__,
     "openai": openai.Chat.__struct_fields__,
 }
-API_NAMES: Mapping[str, str] = {"ollama": "Ollama", "openai": "OpenAI", "plain": "any other path"}
+API_NAMES: Mapping[str, str] = {
+    "ollama": "Ollama's API",
+    "openai": "OpenAI's API",
+    "responses": "OpenAI's Responses API",
+    "anthropic": "Anthropic's API",
+    "management": "Keys and usage",
+    "plain": "any other path",
+}
 PLAIN_DOC = "Neither Ollama's nor OpenAI's: a small JSON object of their own, and errors as `{\"detail\": …}`."
 
 
@@ -79,7 +89,7 @@ see [the scheduler](../scheduler.md).
 
 
 def _options(rows: Sequence[Option]) -> str:
-    head = ("option", "takes", "what it does", *(f"{API_NAMES[name]}'s API" for name in DIALECTS))
+    head = ("option", "takes", "what it does", *(API_NAMES[name] for name in DIALECTS))
     return _table(
         head,
         (
@@ -184,11 +194,13 @@ def rows() -> tuple[Row, ...]:
     keeper = Keeper(store, Library(()), nobody)
     parts = Parts(
         answers=answers,
+        ranker=Ranker(nobody, nobody.models),
         listings=Listings(nobody, answers),
         status=Status(nobody.inspect, list),
         tokens=Tokens(answers, nobody.default),
         keeper=keeper,
         moves=transfers,
+        scrape=Scrape(Meter(), []),
     )
     return table(parts)
 
@@ -211,7 +223,7 @@ The routes under `/api/` answer under the prefix `{OLLAMA_PREFIX}` as well, {len
 
 
 def _routes(dialect: str, some: Sequence[Row]) -> str:
-    title = "Other" if dialect == "plain" else f"{API_NAMES[dialect]}'s API"
+    title = "Other" if dialect == "plain" else API_NAMES[dialect]
     lines = ((", ".join(row.methods), f"`{shown(row.path)}`", row.doc) for row in some)
     note = f"{PLAIN_DOC}\n\n" if dialect == "plain" else ""
     return f"## {title}\n\n{note}{_table(('method', 'path', 'what it does'), lines)}\n"
@@ -285,7 +297,7 @@ def _error(kind: type[LocalModelsError]) -> tuple[str, ...]:
 
 
 def _bodies() -> Iterator[tuple[str, ...]]:
-    writers: Mapping[str, ErrorWriter] = {**DIALECTS, "plain": Plain()}
+    writers: Mapping[str, ErrorWriter] = {**CHATS, "plain": Plain()}
     for name, writer in writers.items():
         yield API_NAMES[name], f"`{writer.write_error(example(ModelNotFound)).decode()}`"
 
@@ -305,9 +317,9 @@ def example(kind: type[LocalModelsError]) -> LocalModelsError:
 def _in_stream() -> str:
     request, stamp = ChatRequest("mistral", ()), Stamp(id="1", model="mistral", created=0)
     return "\n".join(
-        f"{API_NAMES[name]}'s API:\n\n```text\n"
+        f"{API_NAMES[name]}:\n\n```text\n"
         f"{dialect.chat_writer(stamp, request).fail(example(RunnerDied)).decode().strip()}\n```\n"
-        for name, dialect in DIALECTS.items()
+        for name, dialect in CHATS.items()
     )
 
 

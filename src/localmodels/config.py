@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
 from msgspec import Struct
 
 from localmodels.core.address import Address, Site
@@ -24,6 +25,7 @@ from localmodels.core.errors import InvalidValue
 from localmodels.core.options import OPTIONS
 from localmodels.core.quantity import parse_duration, parse_size, write_duration, write_size
 from localmodels.core.secrets import Secret
+from localmodels.core.servers import Around, ServerSpec, read_server
 
 PREFIX = "LOCALMODELS_"
 FILE_NAME = "localmodels.toml"
@@ -104,7 +106,11 @@ class Config(Struct, frozen=True, kw_only=True):
     verify: Policy
     load_timeout: float
     queue_timeout: float
+    max_wait: float
+    chat_timeout: float
     drain_timeout: float
+    max_connections: int
+    max_connections_per_address: int
     allowed_hosts: tuple[str, ...]
     origins: tuple[str, ...]
     request_templates: bool
@@ -114,9 +120,15 @@ class Config(Struct, frozen=True, kw_only=True):
     insecure_registries: tuple[str, ...]
     trusted_origins: tuple[ForHost, ...]
     ca_file: Path | None
+    servers: tuple[ServerSpec, ...]
+    require_key: bool
+    response_retention: float
+    response_quota: int
     insecure_no_auth: bool
     log_level: str
     log_format: str
+    access_log: bool
+    traces: str
 
 
 class Place(Struct, frozen=True):
@@ -125,10 +137,14 @@ class Place(Struct, frozen=True):
     Attributes:
         directory: what a relative path starts from.
         home: the user's own directory, for ``~``; None where there is none.
+        environ: the environment, for texts that name a variable.
+        read_file: gives the bytes of a file that a text names.
     """
 
     directory: Path
     home: Path | None = None
+    environ: Mapping[str, str] = {}
+    read_file: Callable[[Path], bytes] = Path.read_bytes
 
 
 class Machine(Struct, frozen=True):
@@ -160,6 +176,7 @@ class Setting(Struct, frozen=True):
         choices: the words of a choice.
         sources: where it may be set.
         default_doc: what the reference says of a default that depends on the machine.
+        hot: does a running server change it when it is told to read its configuration again?
     """
 
     name: str
@@ -176,6 +193,7 @@ class Setting(Struct, frozen=True):
     choices: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ("flag", "environment", "file")
     default_doc: str = ""
+    hot: bool = False
 
     @property
     def environment(self) -> tuple[str, ...]:
@@ -258,8 +276,9 @@ SETTINGS: Mapping[str, Setting] = {
             "Model that answers where none is named; empty: the newest one, else the built-in one.",
             "--default-model",
             "NAME",
+            hot=True,
         ),
-        Setting("alias", "alias", "", "Another name for a model.", "--alias", "NAME=MODEL", many=True),
+        Setting("alias", "alias", "", "Another name for a model.", "--alias", "NAME=MODEL", many=True, hot=True),
         Setting(
             "llama_server",
             "path",
@@ -278,6 +297,7 @@ SETTINGS: Mapping[str, Setting] = {
             environ=("OLLAMA_KEEP_ALIVE",),
             low=-1,
             high=3650 * DAY,
+            hot=True,
         ),
         Setting(
             "num_parallel",
@@ -298,6 +318,7 @@ SETTINGS: Mapping[str, Setting] = {
             "N",
             environ=("OLLAMA_MAX_LOADED_MODELS",),
             high=1024,
+            hot=True,
         ),
         Setting(
             "max_queue",
@@ -307,7 +328,9 @@ SETTINGS: Mapping[str, Setting] = {
             "--max-queue",
             "N",
             environ=("OLLAMA_MAX_QUEUE",),
+            low=1,
             high=100_000,
+            hot=True,
         ),
         Setting(
             "context_length",
@@ -375,6 +398,7 @@ SETTINGS: Mapping[str, Setting] = {
             environ=("OLLAMA_LOAD_TIMEOUT",),
             low=1,
             high=DAY,
+            hot=True,
         ),
         Setting(
             "queue_timeout",
@@ -382,6 +406,28 @@ SETTINGS: Mapping[str, Setting] = {
             "10m",
             "Longest time that a request waits for its turn.",
             "--queue-timeout",
+            "DURATION",
+            low=1,
+            high=DAY,
+            hot=True,
+        ),
+        Setting(
+            "max_wait",
+            "duration",
+            "0",
+            "Longest wait for a loaded model that is promised: a request that would wait longer is answered 503 at "
+            "once; 0 promises nothing.",
+            "--max-wait",
+            "DURATION",
+            high=DAY,
+            hot=True,
+        ),
+        Setting(
+            "chat_timeout",
+            "duration",
+            "30m",
+            "Longest time for a whole answer of `/chat`; streams may take as long as they like.",
+            "--chat-timeout",
             "DURATION",
             low=1,
             high=DAY,
@@ -396,6 +442,26 @@ SETTINGS: Mapping[str, Setting] = {
             high=DAY,
         ),
         Setting(
+            "max_connections",
+            "number",
+            "2048",
+            "Connections at a time; the next is answered 503.",
+            "--max-connections",
+            "N",
+            low=1,
+            high=1_000_000,
+        ),
+        Setting(
+            "max_connections_per_address",
+            "number",
+            "64",
+            "Of them from one address that is not this machine; a reverse proxy on another host needs more.",
+            "--max-connections-per-address",
+            "N",
+            low=1,
+            high=1_000_000,
+        ),
+        Setting(
             "allowed_hosts",
             "host",
             "",
@@ -403,6 +469,7 @@ SETTINGS: Mapping[str, Setting] = {
             "--allowed-host",
             "NAME",
             many=True,
+            hot=True,
         ),
         Setting(
             "origins",
@@ -413,6 +480,7 @@ SETTINGS: Mapping[str, Setting] = {
             "URL",
             environ=("OLLAMA_ORIGINS",),
             many=True,
+            hot=True,
         ),
         Setting(
             "request_templates",
@@ -420,6 +488,7 @@ SETTINGS: Mapping[str, Setting] = {
             "false",
             "Take a prompt template from a request (`template` of `/api/generate`).",
             "--request-templates",
+            hot=True,
         ),
         Setting(
             "hf_endpoint",
@@ -478,6 +547,43 @@ SETTINGS: Mapping[str, Setting] = {
             "FILE",
         ),
         Setting(
+            "servers",
+            "server",
+            "",
+            "Another server whose models are asked through this one, a table `[[servers]]` each.",
+            "",
+            "TABLE",
+            many=True,
+            sources=("file",),
+            hot=True,
+        ),
+        Setting(
+            "require_key",
+            "switch",
+            "false",
+            "Ask programs of this machine for a key, too.",
+            "--require-key",
+        ),
+        Setting(
+            "response_retention",
+            "duration",
+            "720h",
+            "How long answers of the Responses API are kept for their callers; 0 keeps none.",
+            "--response-retention",
+            "DURATION",
+            high=3650 * DAY,
+        ),
+        Setting(
+            "response_quota",
+            "size",
+            "1GiB",
+            "Room on the disk that all kept answers together may take; the oldest go first.",
+            "--response-quota",
+            "SIZE",
+            low=2**20,
+            high=2**50,
+        ),
+        Setting(
             "insecure_no_auth",
             "switch",
             "false",
@@ -493,6 +599,7 @@ SETTINGS: Mapping[str, Setting] = {
             "--log-level",
             "LEVEL",
             choices=("debug", "info", "warning", "error"),
+            hot=True,
         ),
         Setting(
             "log_format",
@@ -502,17 +609,39 @@ SETTINGS: Mapping[str, Setting] = {
             "--log-format",
             "FORMAT",
             choices=("text", "json"),
+            hot=True,
+        ),
+        Setting(
+            "access_log",
+            "switch",
+            "true",
+            "A line in the log for each request: what was asked of whom, how it went; never what was said.",
+            "--access-log",
+            hot=True,
+        ),
+        Setting(
+            "traces",
+            "url",
+            "",
+            "Where traces are sent, by OTLP over HTTP; empty: nowhere. Needs the extra `otel`.",
+            "--traces",
+            "URL",
+            environ=("OTEL_EXPORTER_OTLP_ENDPOINT",),
         ),
     )
 }
 
 
 class Kind(Struct, frozen=True):
-    """How a text becomes a value and a value a text; ``right`` says to people what is expected."""
+    """How a text becomes a value and a value a text; ``right`` says to people what is expected.
+
+    A ``table`` stands in the file alone; its text is JSON, and none of it is repeated to anybody.
+    """
 
     read: Callable[[str, Setting, Place], Any]
     write: Callable[[Any], str] = str
     right: str = ""
+    table: bool = False
 
 
 def _read_path(text: str, setting: Setting, place: Place) -> Path | None:
@@ -590,6 +719,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]{0,4096}")
 
 
 def _read_url(text: str, setting: Setting, place: Place) -> str:
+    if not (text or setting.default or setting.many):
+        return ""  # none
     if not _URL.fullmatch(text):
         raise InvalidValue("it is not a URL of a host")
     return text.rstrip("/")
@@ -622,6 +753,11 @@ def _read_secret(text: str, setting: Setting, place: Place) -> Secret:
     return Secret(text)
 
 
+def _read_server(text: str, setting: Setting, place: Place) -> ServerSpec:
+    around = Around(lambda path: _read_path(path, setting, place), place.environ, place.read_file)
+    return read_server(text, around)
+
+
 def _read_origin(text: str, setting: Setting, place: Place) -> str:
     origin = text.lower().rstrip("/")
     if not _ORIGIN.fullmatch(origin):
@@ -646,6 +782,7 @@ KINDS: Mapping[str, Kind] = {
     "registry": Kind(_read_registry, right="a host, such as registry.example or 10.0.0.5:5000"),
     "trust": Kind(_read_trust, right="HOST=URL, or HOST=URL,URL, such as registry.example=https://auth.example"),
     "secret": Kind(_read_secret, lambda secret: str(secret) if secret else "", right="a token without spaces"),
+    "server": Kind(_read_server, right="a table with name, url and kind", table=True),
     "origin": Kind(_read_origin, right="one origin, such as https://example.org or http://localhost:5173; no *"),
 }
 
@@ -703,29 +840,55 @@ def load(
     above = {**_from_environment(machine), **_from_flags(flags, machine)}
     home = _value(SETTINGS["home"], above.get("home") or _default(SETTINGS["home"], machine))
     content, path = _file(flags, machine, home, read_file)
-    set_somewhere = {**_from_file(content, path, machine), **above}
+    set_somewhere = {**_from_file(content, path, machine, read_file), **above}
     found = {name: set_somewhere.get(name) or _default(row, machine) for name, row in SETTINGS.items()}
     values = {name: _value(SETTINGS[name], one) for name, one in found.items()}
-    return Settings(Config(**values), {name: one.origin for name, one in found.items()}, _notes(environ))
+    config = Config(**values)
+    _check_servers(config)
+    return Settings(config, {name: one.origin for name, one in found.items()}, _notes(environ))
 
 
-def check_binds(config: Config) -> None:
-    """Refuses to serve the network without a key.
+def check_binds(config: Config, *, has_keys: bool) -> None:
+    """Refuses to serve the network where nobody could have a key.
+
+    Args:
+        config: says where to listen.
+        has_keys: is there a key that opens anything?
 
     Raises:
-        ConfigError: an address is not loopback and ``insecure_no_auth`` is off; the message says the ways out.
+        ConfigError: an address is not loopback, there is no key and ``insecure_no_auth`` is off; the message says the
+            ways out.
     """
     exposed = [str(address) for address in config.listen if not address.is_loopback]
-    if not exposed or config.insecure_no_auth:
+    if not exposed or has_keys or config.insecure_no_auth:
         return
     port = config.listen[0].port
     raise ConfigError(
-        f"{', '.join(exposed)} can be reached from other machines, and nothing here asks for a key. Either\n"
+        f"{', '.join(exposed)} can be reached from other machines, and there is no key yet. Either\n"
+        "  - make one, and give it to who may ask: localmodels keys add NAME --admin\n"
         f"  - listen on this machine only: --listen 127.0.0.1:{port}\n"
         f"  - come in through a tunnel: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE\n"
         "  - put a reverse proxy that authenticates in front of a loopback address\n"
         "  - or let anybody in who reaches it: --insecure-no-auth"
     )
+
+
+def _check_servers(config: Config) -> None:
+    """Looks at the servers beside each other and beside ourselves.
+
+    Raises:
+        ConfigError: a name or a bare model twice, or a server that is this one.
+    """
+    seen: dict[str, str] = {}
+    for server in config.servers:
+        for what in (f"the server '{server.name}'", *(f"the model '{model}'" for model in server.models)):
+            if what in seen:
+                raise ConfigError(f"servers: {what} is there twice, of {seen[what]} and of {server.name}")
+            seen[what] = server.name
+        address = Site.parse(server.url).address
+        if any(ours == address or (ours.port == address.port and ours.is_loopback and address.is_loopback)
+               for ours in config.listen):  # fmt: skip
+            raise ConfigError(f"servers: the server '{server.name}' is this one: {address} is where we listen")
 
 
 def _default(setting: Setting, machine: Machine) -> Found:
@@ -772,8 +935,10 @@ def _file(
         raise ConfigError(f"config: {path} is not TOML: {error}") from error
 
 
-def _from_file(content: Mapping[str, object], path: Path, machine: Machine) -> dict[str, Found]:
-    place = Place(path.parent, machine.home)
+def _from_file(
+    content: Mapping[str, object], path: Path, machine: Machine, read_file: Callable[[Path], bytes]
+) -> dict[str, Found]:
+    place = Place(path.parent, machine.home, machine.environ, read_file)
     found = {}
     for name, value in content.items():
         setting = SETTINGS.get(name)
@@ -804,8 +969,10 @@ def _split(setting: Setting, text: str) -> tuple[str, ...]:
 
 def _texts(setting: Setting, value: object, origin: str) -> tuple[str, ...]:
     """A value from the flags or the file, as texts; a TOML table is a list of ``key=value``."""
-    if isinstance(value, Mapping) and setting.many:
+    if isinstance(value, Mapping) and setting.many and not KINDS[setting.kind].table:
         value = [f"{key}={item}" for key, item in value.items()]
+    if KINDS[setting.kind].table:
+        return _tables(setting, value, origin)
     items: Iterable[object] = value if isinstance(value, (list, tuple)) and setting.many else [value]
     texts = []
     for item in items:
@@ -815,20 +982,32 @@ def _texts(setting: Setting, value: object, origin: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def _tables(setting: Setting, value: object, origin: str) -> tuple[str, ...]:
+    """An array of tables, as texts."""
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise _wrong(setting, value, origin)
+    return tuple(msgspec.json.encode(item).decode() for item in value)
+
+
 def _value(setting: Setting, found: Found) -> Any:
     """The checked value of a setting."""
-    read = KINDS[setting.kind].read
+    kind = KINDS[setting.kind]
     values = []
     for text in found.texts:
         try:
-            values.append(read(text, setting, found.place))
-        except (InvalidValue, ValueError, KeyError) as error:
+            values.append(kind.read(text, setting, found.place))
+        except InvalidValue as error:
+            if kind.table:
+                raise ConfigError(f"{setting.name} ({found.origin}): {error.message}") from None
+            raise _wrong(setting, text, found.origin) from error
+        except (ValueError, KeyError) as error:
             raise _wrong(setting, text, found.origin) from error
     return tuple(values) if setting.many else values[0]
 
 
 def _wrong(setting: Setting, value: object, origin: str) -> ConfigError:
-    shown = "***" if setting.kind == "secret" else str(value)[:200]
+    hidden = setting.kind == "secret" or KINDS[setting.kind].table
+    shown = "***" if hidden else str(value)[:200]
     return ConfigError(f"{setting.name}: '{shown}' ({origin}) cannot be used; it must be {expected(setting)}")
 
 

@@ -20,6 +20,7 @@ MODELS = {
     "narrow": {"seed": 2, "end_bias": NEVER, "shape": replace(TINY, context=256)},
     "brief": {"seed": 4, "end_bias": 6.0},
     "embedder": {"seed": 3, "embedding": True},
+    "reranker": {"seed": 5, "rerank": True},
 }
 
 

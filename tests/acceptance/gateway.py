@@ -14,10 +14,11 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
+from localmodels.backends.exchange import Patience
 from localmodels.backends.fake import FakeServer, Script
 from localmodels.backends.fake.script import Choose, Request, Sleep
 from localmodels.backends.http import Http
-from localmodels.backends.internet import Internet, Patience
+from localmodels.backends.internet import Internet
 from localmodels.backends.remote import Remote
 from localmodels.core.address import Address
 from localmodels.core.catalog import Description, Model, Running
@@ -27,6 +28,7 @@ from localmodels.dialects.table import DIALECTS
 from localmodels.flows.chat import Answerer, Answers, Defaults
 from localmodels.flows.inspection import State
 from localmodels.flows.keeper import Keeper
+from localmodels.flows.ranking import Ranker
 from localmodels.flows.transfers import Transfers
 from localmodels.flows.visit import Visit
 from localmodels.registry import auth
@@ -36,10 +38,12 @@ from localmodels.registry.distribution import Distribution
 from localmodels.registry.hub import Hub, HubTokens
 from localmodels.registry.outbound import Outbound
 from localmodels.server import listeners
-from localmodels.server.app import Application
+from localmodels.server.app import Access, Application
 from localmodels.server.gate import Gate
 from localmodels.server.http import run
 from localmodels.server.listings import Listings
+from localmodels.server.metrics.meter import Meter
+from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.parts import Parts
 from localmodels.server.rows import table
 from localmodels.server.status import Status
@@ -144,8 +148,8 @@ async def world(script: Script | Choose, *, sleep: Sleep = asyncio.sleep) -> Asy
         yield World(port, server, client)
 
 
-def application(registry: Registry) -> Application:
-    """Our server."""
+def application(registry: Registry, access: Access | None = None) -> Application:
+    """Our server; without ``access`` everybody may do everything."""
     answers = Answers(registry)
     store, outbound = ModelStore(Path("nowhere")), Outbound()
     tokens = auth.RegistryTokens(outbound, MemoryCredentials())
@@ -154,13 +158,15 @@ def application(registry: Registry) -> Application:
     keeper = Keeper(store, Library(()), registry)
     parts = Parts(
         answers=answers,
+        ranker=Ranker(registry, registry.models),
         listings=Listings(registry, answers),
         status=Status(registry.inspect, list),
         tokens=Tokens(answers, registry.default_name),
         keeper=keeper,
         moves=transfers,
+        scrape=Scrape(Meter(), []),
     )
-    return Application(table(parts), Gate())
+    return Application(table(parts), Gate(), access)
 
 
 @asynccontextmanager

@@ -11,8 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -38,11 +38,12 @@ os.execv(sys.executable, [sys.executable, "-m", "localmodels", *sys.argv[1:]])
 
 @dataclass(frozen=True)
 class Served:
-    """A server that answers."""
+    """A server that answers; ``admin_key`` is the one that a new home tells once."""
 
     url: str
     pid: int
     process: subprocess.Popen[str]
+    admin_key: str = ""
 
     def get(self, path: str, **arguments: Any) -> httpx2.Response:
         return httpx2.get(self.url + path, timeout=PATIENCE, **arguments)
@@ -69,16 +70,33 @@ class Served:
 
 
 @contextmanager
-def serve(*flags: str, home: Path, listen: str | None = "127.0.0.1:0") -> Iterator[Served]:
-    """A server with these flags; asserts at the end that it leaves in order and leaves nobody behind."""
+def serve(
+    *flags: str,
+    home: Path,
+    listen: str | None = "127.0.0.1:0",
+    log: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[Served]:
+    """A server with these flags; asserts at the end that it leaves in order and leaves nobody behind.
+
+    Its log goes to the file ``log``, or to where the test's goes; ``environ`` is added to its environment.
+    """
     listening = ["--listen", listen] if listen else []
     command = [sys.executable, "-c", _LEASHED, "serve", "--json", *listening, "--home", str(home), *flags]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    with log.open("w") if log else nullcontext() as errors:
+        process = subprocess.Popen(
+            command,
+            env={**environment(), **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     try:
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         assert ready["pid"] == process.pid
-        served = Served(ready["url"], process.pid, process)
+        served = Served(ready["url"], process.pid, process, ready.get("admin_key", ""))
         yield served
         if process.poll() is None:
             end(served)

@@ -97,7 +97,7 @@ def test_an_answer_is_the_same_by_words_and_by_pipe(served: Place) -> None:
 
 
 def test_what_goes_wrong_is_one_line(served: Place) -> None:
-    done = served("run", "nobody", "Hi")
+    done = served("run", "--no-pull", "nobody", "Hi")
     assert (done.returncode, done.stdout.strip()) == (1, "")
     assert done.stderr.count("\n") == 1
     assert "nobody" in done.stderr
@@ -136,8 +136,8 @@ def test_a_full_disk_is_said_in_one_line(served: Place) -> None:
     assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
 
 
-def test_the_network_is_not_served_without_a_key(place: Place) -> None:
-    done = place("serve", "--listen", "0.0.0.0:0")
+def test_the_network_is_not_served_without_a_key(place: Place, tmp_path: Path) -> None:
+    done = place("serve", "--home", str(tmp_path), "--listen", "0.0.0.0:0")
     assert done.returncode == 1
     assert "--insecure-no-auth" in done.stderr
 

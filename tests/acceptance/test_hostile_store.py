@@ -64,6 +64,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         with place.client:
             place.client.post(f"/api/blobs/{place.weights}", content=file.read_bytes()).raise_for_status()
             place.make("mine", files={"a.gguf": place.weights}, system="Hi.").raise_for_status()
+            # Its files stay when it is replaced and deleted, so that its manifest can be put back.
+            place.send("/api/copy", {"source": "mine", "destination": "kept"}).raise_for_status()
             with ThreadPoolExecutor(len(GARBAGE)) as pool:
                 for number, (case, text) in enumerate(GARBAGE.items()):
                     place.garbage[case] = pool.submit(pulled, place, text, f"library/garbage-{number}")

@@ -15,7 +15,13 @@ NAMES = [
     for provider, checks in {
         "ollama": "whole stream schema embed unknown",
         "ollama_chat": "whole end stream tools schema unknown",
-        "openai": "whole end stream tools schema embed unknown out_of_range",
+        "openai": "whole several end stream tools schema embed unknown out_of_range "
+        "response response_goes_on response_calls unknown_response",
+        "anthropic": "whole end stream tools schema unknown out_of_range message",
+        "cohere": "rank",
+        "jina_ai": "rank",
+        "hosted_vllm": "rank",
+        "huggingface": "rank",
     }.items()
     for check in checks.split()
 ]

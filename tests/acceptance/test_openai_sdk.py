@@ -10,7 +10,12 @@ from typing import Any, Literal
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionMessageFunctionToolCall
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessageCustomToolCall,
+    ChatCompletionMessageFunctionToolCall,
+)
 from pydantic import BaseModel, Field
 from tests.acceptance.judges import Awaiting, Blocking, Judge
 from tests.acceptance.serving import Served
@@ -316,11 +321,17 @@ def test_an_unknown_model_is_not_found(judge: Judge) -> None:
     [
         {"messages": []},
         {"top_logprobs": 3},
-        {"n": 2},
+        {"tools": [{"type": "web_search"}]},
         {"messages": picture(f"data:image/png;base64,{PIXEL}")},
         {"messages": picture("http://127.0.0.1/x.png")},
     ],
-    ids=["no messages", "top_logprobs alone", "two answers", "a picture for a blind model", "a picture elsewhere"],
+    ids=[
+        "no messages",
+        "top_logprobs alone",
+        "a tool of somebody else's",
+        "a picture for a blind model",
+        "a picture elsewhere",
+    ],
 )
 def test_what_cannot_be_done_is_a_bad_request(judge: Judge, wrong: dict[str, Any]) -> None:
     assert error(judge, openai.BadRequestError, **wrong)["type"] == "invalid_request_error"
@@ -358,3 +369,95 @@ def test_a_conversation_that_is_too_long_loses_its_oldest_turns_and_says_so(judg
 def test_a_message_that_is_too_long_by_itself_is_refused(judge: Judge) -> None:
     body = error(judge, openai.BadRequestError, model="narrow", messages=[{"role": "user", "content": "x " * 900}])
     assert body["code"] == "context_length_exceeded"
+
+
+DRAWN = {"temperature": 1.0, "max_tokens": 12}
+
+
+def test_several_answers_are_those_of_single_requests_with_the_next_seeds(judge: Judge) -> None:
+    answer = chat(judge, n=3, seed=41, **DRAWN)
+    singles = [chat(judge, seed=seed, **DRAWN) for seed in (41, 42, 43)]
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    assert [choice.message.content for choice in answer.choices] == [text(single) for single in singles]
+    assert len({choice.message.content for choice in answer.choices}) == 3
+    assert {choice.finish_reason for choice in answer.choices} == {"length"}
+    assert answer.usage is not None
+    assert singles[0].usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (singles[0].usage.prompt_tokens, 36)
+
+
+def test_several_answers_stream_together(judge: Judge) -> None:
+    chunks = streamed(judge, n=3, seed=41, stream_options={"include_usage": True}, **DRAWN)
+    whole = chat(judge, n=3, seed=41, **DRAWN)
+    texts, ends = ["", "", ""], list[int]()
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        texts[choice.index] += choice.delta.content or ""
+        ends += [choice.index] if choice.finish_reason else []
+    assert texts == [choice.message.content for choice in whole.choices]
+    assert sorted(ends) == [0, 1, 2]
+    assert whole.usage is not None
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.total_tokens == whole.usage.total_tokens
+    assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+
+
+def test_several_prompts_are_answered_in_their_order(judge: Judge) -> None:
+    asked = {"model": "endless", "seed": 5, **DRAWN}
+
+    def completed(prompt: Any, **arguments: Any) -> Any:
+        return judge.ask(lambda client: client.completions.create(prompt=prompt, **asked, **arguments))
+
+    answer = completed(["Once", "Twice"], n=2, echo=True)
+    singles = [completed(prompt, n=2).choices for prompt in ("Once", "Twice")]
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert [choice.text for choice in answer.choices] == [
+        prompt + choice.text for prompt, choices in zip(("Once", "Twice"), singles, strict=True) for choice in choices
+    ]
+    chunks = judge.pieces(lambda client: client.completions.create(prompt=["Once", "Twice"], stream=True, **asked))
+    texts = ["", ""]
+    for choice in (choice for chunk in chunks for choice in chunk.choices):
+        texts[choice.index] += choice.text
+    assert texts == [choices[0].text for choices in singles]
+
+
+@pytest.mark.parametrize("wrong", [{"n": 9}, {"n": 0}])
+def test_more_answers_than_are_made_are_refused(judge: Judge, wrong: dict[str, Any]) -> None:
+    assert error(judge, openai.UnprocessableEntityError, **wrong)["param"] == "n"
+
+
+PATCH = {"type": "custom", "custom": {"name": "apply_patch", "description": "Changes a file by a patch."}}
+CHOSEN = {"type": "custom", "custom": {"name": "apply_patch"}}
+
+
+def test_a_custom_tool_is_called_with_a_text(judge: Judge) -> None:
+    asked = {"model": "localmodels", "tools": [PATCH], "tool_choice": CHOSEN, "max_tokens": 200, "temperature": 0}
+    answer = chat(judge, **asked)
+    assert answer.choices[0].message.tool_calls is not None
+    (call,) = answer.choices[0].message.tool_calls
+    assert isinstance(call, ChatCompletionMessageCustomToolCall)
+    assert call.custom.name == "apply_patch"
+    assert answer.choices[0].finish_reason == "tool_calls"
+    deltas = [
+        delta
+        for chunk in streamed(judge, **asked)
+        for choice in chunk.choices
+        for delta in choice.delta.tool_calls or ()
+    ]
+    told = [delta.model_dump() for delta in deltas]
+    assert {one["type"] for one in told if one["id"]} == {"custom"}
+    assert "".join(one["custom"].get("input") or "" for one in told) == call.custom.input
+    turns = [
+        *HELLO,
+        {"role": "assistant", "tool_calls": [call.model_dump()]},
+        {"role": "tool", "tool_call_id": call.id, "content": "done"},
+    ]
+    assert chat(judge, model="localmodels", messages=turns, tools=[PATCH]).choices
+
+
+def test_one_call_at_a_time_where_no_others_are_wanted(judge: Judge) -> None:
+    for parallel in (False, True):
+        answer = chat(
+            judge, model="localmodels", messages=ASKED, tools=[WEATHER], tool_choice="required", temperature=0,
+            parallel_tool_calls=parallel, max_tokens=300,
+        )  # fmt: skip
+        assert len(answer.choices[0].message.tool_calls or ()) == 1

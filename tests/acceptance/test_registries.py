@@ -108,7 +108,8 @@ def test_a_certificate_of_ones_own_is_believed_once_it_is_named(model: Model, tm
         name = f"127.0.0.1:{registry.port}/library/tiny"
         with serve(home=tmp_path / "one") as served:
             status, words = refusal(served, name)
-            assert (status, words.startswith("127.0.0.1 has no certificate that we believe")) == (502, True)
+            says = f"127.0.0.1:{registry.port} has no certificate that we believe"
+            assert (status, words.startswith(says)) == (502, True)
         with serve("--ca-file", str(certificate), home=tmp_path / "two") as served:
             pulls(served, name)
 

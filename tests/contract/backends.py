@@ -1,18 +1,20 @@
 """The back ends that the contract suite puts to the test, each opened and closed the same way."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from msgspec import Struct
 
+from localmodels.backends.exchange import Patience
 from localmodels.backends.fake import Book, Fake, FakeServer, Script
 from localmodels.backends.fake.script import Choose, Sleep
-from localmodels.backends.http import Http
-from localmodels.backends.internet import Internet, Patience
+from localmodels.backends.http import Carrier, Http
+from localmodels.backends.internet import Internet
 from localmodels.backends.protocol import Backend
 from localmodels.backends.remote import Remote
+from localmodels.backends.tcp import Tcp
 from localmodels.backends.unix import UnixSocket
 from localmodels.core.chat import ChatRequest, GenerateRequest, Message, Text
 from localmodels.dialects.table import DIALECTS
@@ -52,7 +54,7 @@ async def fake(
     await backend.close()
 
 
-def remote(dialect_name: str) -> Opens:
+def remote(dialect_name: str, carrier: Callable[..., Carrier] = Internet) -> Opens:
     """A remote server of this dialect."""
     dialect = DIALECTS[dialect_name]
 
@@ -61,7 +63,7 @@ def remote(dialect_name: str) -> Opens:
         script: Script | Choose = GREETING, *, sleep: Sleep = at_once, patience: Patience = SHORT
     ) -> AsyncIterator[Opened]:
         async with FakeServer(script, sleep=sleep) as server:
-            backend = Remote(Http(Internet(server.url, patience=patience), dialect.read_error), dialect)
+            backend = Remote(Http(carrier(server.url, patience=patience), dialect.read_error), dialect)
             yield Opened(backend, server.book)
             await backend.close()
 
@@ -81,7 +83,11 @@ async def over_unix(
             await backend.close()
 
 
-SCRIPTED: dict[str, Opens] = {"fake": fake, **{f"remote-{name}": remote(name) for name in DIALECTS}}
+SCRIPTED: dict[str, Opens] = {
+    "fake": fake,
+    **{f"remote-{name}": remote(name) for name in DIALECTS},
+    **{f"tcp-{name}": remote(name, Tcp) for name in DIALECTS},
+}
 
 
 def chat(text: str = "Hello?", model: str = "fake:latest") -> ChatRequest:

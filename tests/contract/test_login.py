@@ -68,6 +68,15 @@ def test_a_password_from_a_pipe(shell: Shell, registry: str) -> None:
     assert json.loads(done.out) == {"registry": registry, "username": USER, "status": "logged in", "proved": True}
 
 
+def test_a_logout_means_the_login_by_plain_http_too(shell: Shell) -> None:
+    with running("basic") as registry:
+        shell("login", registry, typed=[USER], secrets=[PASSWORD])
+        host = registry.removeprefix("http://")
+        assert shell("logout", host).err == f"logged out of {registry}\n"
+        assert shell("logout", host).err == f"there was no login of https://{host}\n"
+        assert FileCredentials(shell.home).get(Origin.parse(registry)) is None
+
+
 def test_a_wrong_password_is_not_kept_and_not_told(shell: Shell, registry: str) -> None:
     shell("login", registry, typed=[USER], secrets=[PASSWORD])
     done = shell("login", registry, typed=[USER], secrets=["swordfish"])

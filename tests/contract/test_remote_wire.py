@@ -9,11 +9,13 @@ import pytest
 from tests.awaited import awaited
 from tests.contract.backends import PATIENT, SHORT, chat
 
+from localmodels.backends.exchange import Patience
 from localmodels.backends.fake import FakeServer, Script, Wire
 from localmodels.backends.fake.server import body_of
 from localmodels.backends.http import Carrier, Http
-from localmodels.backends.internet import Internet, Patience
+from localmodels.backends.internet import Internet
 from localmodels.backends.remote import Remote
+from localmodels.backends.tcp import Tcp
 from localmodels.backends.unix import UnixSocket
 from localmodels.core.chat import Chunk, Done, EmbedRequest, Event, fold
 from localmodels.core.errors import BackendError, BackendTimeout, Garbled, LocalModelsError, StreamCut, Unreachable
@@ -25,23 +27,30 @@ SAID = (Chunk("na"), Chunk("ïve 日本"), Chunk(" \U0001f600 end"))
 TEXT = "".join(chunk.text for chunk in SAID)
 
 
-UNIX = "-over-unix"
+UNIX, TCP = "-over-unix", "-over-tcp"
+OVER_TCP = tuple(f"{name}{TCP}" for name in DIALECTS)
 
 
-@pytest.fixture(params=(*DIALECTS, f"openai{UNIX}"))
+@pytest.fixture(params=(*DIALECTS, *OVER_TCP, f"openai{UNIX}"))
 def dialect(request: pytest.FixtureRequest) -> str:
-    """A dialect; with ``UNIX`` behind it, spoken over a unix socket."""
+    """A dialect; with ``UNIX`` behind it, spoken over a unix socket, with ``TCP`` over our own connections."""
     return request.param  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=DIALECTS)
+@pytest.fixture(params=(*DIALECTS, *OVER_TCP))
 def internet(request: pytest.FixtureRequest) -> str:
     """A dialect, for what is of other servers only: their silence has an end, and their connections serve again."""
     return request.param  # type: ignore[no-any-return]
 
 
 def codec_of(dialect: str) -> Dialect:
-    return DIALECTS[dialect.removesuffix(UNIX)]
+    return DIALECTS[dialect.removesuffix(UNIX).removesuffix(TCP)]
+
+
+def carrier_of(dialect: str, server: FakeServer, socket: str, patience: Patience) -> Carrier:
+    if socket:
+        return UnixSocket(socket)
+    return (Tcp if dialect.endswith(TCP) else Internet)(server.url, patience=patience)
 
 
 @asynccontextmanager
@@ -50,8 +59,7 @@ async def served(dialect: str, wire: Wire, patience: Patience = PATIENT) -> Asyn
     with TemporaryDirectory() as directory:
         socket = f"{directory}/fake.sock" if dialect.endswith(UNIX) else ""
         async with FakeServer(Script(SAID, wire=wire), socket=socket) as server:
-            carrier: Carrier = UnixSocket(socket) if socket else Internet(server.url, patience=patience)
-            backend = Remote(Http(carrier, codec.read_error), codec)
+            backend = Remote(Http(carrier_of(dialect, server, socket, patience), codec.read_error), codec)
             yield backend, server
             await backend.close()
 
@@ -225,7 +233,7 @@ async def test_many_that_break_do_not_disturb_one_that_does_not(dialect: str) ->
     async with FakeServer(
         lambda request: Script(SAID, wire=Wire(at=None if request.model == "good" else 200, then="rst"))
     ) as server:
-        backend = Remote(Http(Internet(server.url, patience=PATIENT), codec.read_error), codec)
+        backend = Remote(Http(carrier_of(dialect, server, "", PATIENT), codec.read_error), codec)
         names = [name for _ in range(10) for name in ("bad", "good")]
         ends = await asyncio.gather(*(fold(backend.chat(chat(model=name))) for name in names), return_exceptions=True)
         await backend.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.docs.pages import Example
 from tests.unit.store.ollama_store import OllamaStore
+from tools.random_model import write_random_model
 
 from localmodels.store.shelves import builtin_path
 
@@ -63,10 +64,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     environ = {**clean_environment(), "LOCALMODELS_HOME": str(directory / "home"), "PATH": path_with(directory / "bin")}
     mine = directory / "mine.gguf"
     mine.write_bytes(builtin_path().read_bytes())  # a file of its own: equal files share a runner
+    ranks = write_random_model(directory / "reranker.gguf", rerank=True)
     store = OllamaStore(directory / "ollama")
     store.add("smollm2:latest", builtin_path().read_bytes())
     command = [*PROGRAM, "serve", "--json", "--listen", "127.0.0.1:0"]
     command += ["--models", str(store.root), "--model", f"mine={mine}", "--default-model", "localmodels"]
+    command += ["--model", f"reranker={ranks}"]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         url = json.loads(server.stdout.readline())["url"]

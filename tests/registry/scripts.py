@@ -132,6 +132,9 @@ def stored(scene: Scene) -> str:
     return scene.storage.url + "{path}"
 
 
+# Deeper than a parser goes, and shorter than a token's answer may be.
+DEEP = b'{"x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+
 MANIFESTS: Mapping[str, Script] = {
     "no such model": Script(always("manifest", lambda _a, _r: failure(404, "MANIFEST_UNKNOWN")), ModelNotFound),
     "500 and then fine": Script(once("manifest", lies.status(500))),
@@ -165,6 +168,7 @@ MANIFESTS: Mapping[str, Script] = {
     "a key twice": Script(manifest(lambda wire: b'{"schemaVersion":1,' + json.dumps(wire).encode()[1:]), ModelDamaged),
     "not UTF-8": Script(manifest(lambda _wire: b'{"schemaVersion": "\xff"}'), LocalModelsError),
     "a million brackets": Script(manifest(lambda _wire: b"[" * MIB), LocalModelsError),
+    "deep where nobody looks": Script(manifest(lambda _wire: DEEP), Garbled, "JSON"),
     "a layer of negative size": Script(layer("size", -1), ModelDamaged, "the size -1"),
     "a layer of 2^70 bytes": Script(layer("size", 2**70), ModelDamaged, "the size"),
     "a digest with dots": Script(layer("digest", "sha256:../../../../etc/passwd"), ModelDamaged, "digest"),
@@ -306,7 +310,7 @@ BLOBS: Mapping[str, Script] = {
     "408 once": Script(once("blob", lies.status(408)), says="408"),
     "500 always": Script(always("blob", lies.status(500)), Unavailable, "500"),
     "429 always": Script(always("blob", lies.status(429, Retry_After="3600")), Unavailable, "429"),
-    "404": Script(always("blob", lies.status(404)), NotFound, "no such blob"),
+    "404": Script(always("blob", lies.status(404)), NotFound, "no blob of this model"),
     "403": Script(always("blob", lies.status(403)), Forbidden, "log in"),
     "451": Script(always("blob", lies.status(451)), BackendError, "451"),
     "204": Script(always("blob", lies.status(204)), BackendError, "204"),
@@ -369,6 +373,7 @@ LOGINS: Mapping[str, Script] = {
     "no token": Script(token(lies.body(b"{}")), Garbled, "header", "bearer"),
     "a token that is a number": Script(token(lies.body(b'{"token": 5}')), Garbled, "token", "bearer"),
     "a token that is no JSON": Script(token(lies.body(b"token")), Garbled, "token", "bearer"),
+    "a token that nests deep": Script(token(lies.body(DEEP)), Garbled, "token", "bearer"),
     "a token without end": Script(token(lies.endless), Garbled, "longer", "bearer"),
     "a token by gzip": Script(token(lies.gzipped), Garbled, "gzip", "bearer"),
     "a token service that is down": Script(token(lies.status(400)), Garbled, "400", "bearer"),

@@ -73,7 +73,7 @@ def test_defaults() -> None:
     assert (config.num_parallel, config.max_queue, config.gpu_layers) == (0, 512, -1)
     assert (config.model, config.alias, config.origins, config.llama_server) == ((), (), (), None)
     assert set(settings.origins.values()) == {"default"}
-    check_binds(config)
+    check_binds(config, has_keys=False)
 
 
 def test_flag_over_environment_over_file_over_default() -> None:
@@ -245,6 +245,9 @@ def test_what_cannot_be_used_is_named_with_its_origin_and_what_would_be_right(na
         ("max_queue = true", "max_queue: 'true' (file"),
         ("max_queue = 2020-01-01", "max_queue: '2020-01-01' (file"),
         ("max_queue = ", "is not TOML"),
+        ('servers = "gpu"', "servers: '***' (file"),
+        ("[servers]\na = 1", "it must be a table with name, url and kind"),
+        ('[[servers]]\nname = "gpu"', "missing required field `url`; a server has name, url, kind, key_env"),
     ],
 )
 def test_what_the_file_may_not_say(file: str, part: str) -> None:
@@ -276,21 +279,30 @@ def test_what_has_no_effect_is_noted() -> None:
     )
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:1", "[::]:1", "192.168.1.2:1", "box:1"])
+# Threat V-24: ways to say "the network".
+NETWORK = (
+    "0.0.0.0:1", "[::]:1", "192.168.1.2:1", "10.0.0.5:1", "172.17.0.1:1", "100.64.0.1:1", "169.254.1.1:1", "8.8.8.8:1",
+    "[2001:db8::1]:1", "[fe80::1]:1", "[::ffff:10.0.0.5]:1", "box:1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("listen", NETWORK)
 def test_the_network_needs_a_key_or_a_plain_word(listen: str) -> None:
     config = loaded({"listen": ["127.0.0.1:8000", listen]}).config
     with pytest.raises(ConfigError) as caught:
-        check_binds(config)
+        check_binds(config, has_keys=False)
     ways = str(caught.value).splitlines()
     assert ways[0].startswith(f"{listen} can be reached")
-    assert len(ways) == 5
+    assert len(ways) == 6
+    assert ways[1].endswith("localmodels keys add NAME --admin")
     assert ways[-1].endswith("--insecure-no-auth")
-    check_binds(loaded({"listen": [listen], "insecure_no_auth": True}).config)
+    check_binds(config, has_keys=True)
+    check_binds(loaded({"listen": [listen], "insecure_no_auth": True}).config, has_keys=False)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:1", "127.8.0.1:1", "localhost:1", "[::1]:1"])
 def test_loopback_needs_none(listen: str) -> None:
-    check_binds(loaded({"listen": [listen]}).config)
+    check_binds(loaded({"listen": [listen]}).config, has_keys=False)
 
 
 def test_registries() -> None:
@@ -325,6 +337,62 @@ def test_a_secret_is_neither_shown_nor_taken_from_where_others_can_read_it() -> 
     with pytest.raises(ConfigError) as caught:
         loaded(environ={"HF_TOKEN": "hf sesame"})
     assert "sesame" not in str(caught.value)
+
+
+GPU = """
+[[servers]]
+name = "gpu"
+url = "http://10.0.0.5:8000/v1"
+kind = "openai"
+key_env = "GPU_KEY"
+models = ["big"]
+first_byte = "5m"
+
+[[servers]]
+name = "lab"
+url = "http://lab:11434"
+kind = "ollama"
+key_file = "lab.key"
+"""
+
+
+def with_keys(path: Path) -> bytes:
+    return GPU.encode() if path.name == "localmodels.toml" else b"sk-lab\n"
+
+
+def test_servers_and_their_keys() -> None:
+    environ = {**HOME, "GPU_KEY": "sk-gpu"}
+    settings = load({}, environ, read_file=with_keys, platform="linux", directory=Path("/srv"))
+    gpu, lab = settings.config.servers
+    assert (gpu.name, gpu.url, gpu.kind, gpu.models) == ("gpu", "http://10.0.0.5:8000", "openai", ("big",))
+    assert (gpu.first_byte, gpu.key.reveal(), lab.key.reveal()) == (300, "sk-gpu", "sk-lab")
+    assert settings.text("servers") == ["gpu=http://10.0.0.5:8000 (openai)", "lab=http://lab:11434 (ollama)"]
+    assert settings.origins["servers"] == f"file {DATA}/localmodels.toml"
+    assert "sk-" not in repr(settings)
+
+
+def test_a_key_that_is_not_there_ends_the_start() -> None:
+    with pytest.raises(
+        ConfigError, match=r"servers \(file .*\): the server 'gpu': key_env: GPU_KEY in the environment"
+    ):
+        load({}, HOME, read_file=with_keys, platform="linux", directory=Path("/srv"))
+
+
+@pytest.mark.parametrize(
+    ("second", "part"),
+    [
+        ('name = "gpu"\nurl = "http://b:1"\nkind = "ollama"', "the server 'gpu' is there twice"),
+        ('name = "b"\nurl = "http://b:1"\nkind = "ollama"\nmodels = ["m"]', "the model 'm' is there twice, of gpu and"),
+        ('name = "b"\nurl = "http://localhost:11434"\nkind = "ollama"', "'b' is this one: localhost:11434"),
+        ('name = "b"\nurl = "http://127.0.0.1:8000/v1"\nkind = "openai"', "'b' is this one"),
+        ('name = "b"\nurl = "http://b:1"\nkind = "ollama"\nkey = "sk-inline"', "unknown field `key`"),
+    ],
+)
+def test_servers_beside_each_other_and_beside_ourselves(second: str, part: str) -> None:
+    first = 'name = "gpu"\nurl = "http://a:1"\nkind = "openai"\nmodels = ["m"]'
+    message = refused(file=f"[[servers]]\n{first}\n[[servers]]\n{second}")
+    assert part in message
+    assert "sk-" not in message
 
 
 def test_texts_read_back_to_the_same_values() -> None:

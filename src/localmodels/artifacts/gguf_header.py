@@ -121,6 +121,10 @@ EMBEDDING_ARCHITECTURES = frozenset(
     }
 )
 
+# LLAMA_POOLING_TYPE_RANK in llama.h, and what the layer is called that makes one number of a text.
+RANKING = 4
+_HEADS = frozenset(("cls.output.weight", "cls.weight"))
+
 # No attention at all: llama_arch_is_recurrent in llama.cpp. Their files give 0 heads.
 RECURRENT_ARCHITECTURES = frozenset({"arwkv7", "mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7"})
 
@@ -307,23 +311,37 @@ class Header(Struct, frozen=True):
         return self.text("tokenizer.chat_template")
 
     @property
+    def is_reranker(self) -> bool:
+        """Made to score how well texts answer a question, and for nothing else."""
+        if self.metadata.get(self.key("pooling_type")) == RANKING:
+            return True
+        # Encoders such as BGE's do not say so; theirs is a head with one output. One with several sorts into classes.
+        return self.architecture in EMBEDDING_ARCHITECTURES and any(
+            tensor.name in _HEADS and tensor.count == self.number("embedding_length") for tensor in self.tensors
+        )
+
+    @property
     def is_embedding(self) -> bool:
         """Made for embeddings and nothing else."""
+        if self.is_reranker:
+            return False
         return self.architecture in EMBEDDING_ARCHITECTURES or self.key("pooling_type") in self.metadata
 
     def capabilities(self, *, projector: Header | None = None) -> tuple[Capability, ...]:
         """In Ollama's words and by its rules; ``projector`` is the file that comes with the model, if one does."""
         if self.is_adapter or self.is_projector:
             return ()
-        talks = not self.is_embedding
+        ranks, embeds = self.is_reranker, self.is_embedding
+        talks = not (ranks or embeds)
         templates = [v for k, v in self.metadata.items() if k.startswith("tokenizer.chat_template") and _is_text(v)]
         found: dict[Capability, bool] = {
             "completion": talks,
             "tools": talks and _holds_any(templates, _TOOL_MARKS),
             "thinking": talks and _holds_any(templates, _THINKING_MARKS),
             "vision": bool(self.number("vision.block_count")) or (projector is not None and projector.has_vision),
-            "embedding": not talks,
-            "insert": bool(self.known_tokens) or "tokenizer.ggml.fim_pre_token_id" in self.metadata,
+            "embedding": embeds,
+            "insert": not ranks and (bool(self.known_tokens) or "tokenizer.ggml.fim_pre_token_id" in self.metadata),
+            "rerank": ranks,
         }
         return tuple(capability for capability, there in found.items() if there)
 

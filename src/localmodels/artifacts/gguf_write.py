@@ -12,8 +12,12 @@ VERSION = 3  # version 2 is the same, but for files of big-endian machines, whic
 # What marks a file as part of a model; a file that is whole must not have them.
 SPLIT_KEYS = frozenset({"split.no", "split.count", "split.tensors.count"})
 
+Plain = bool | int | float | str | bytes | Sequence[int] | Sequence[float] | Sequence[str]
+"""A value of metadata as :func:`pair` takes it."""
+
 _NUMBERS = {form: number for number, form in WEIGHT_TYPES.items()}
-_U32 = 4  # the number of that type in metadata
+# The numbers of types in metadata.
+_U8, _U32, _I32, _F32, _BOOL, _STRING, _ARRAY = 0, 4, 5, 6, 7, 8, 9
 
 
 def beginning(tensors: int, pairs: int) -> bytes:
@@ -24,6 +28,19 @@ def beginning(tensors: int, pairs: int) -> bytes:
 def number_pair(key: str, value: int) -> bytes:
     """A pair of metadata whose value is an unsigned number of 32 bits."""
     return _string(key) + struct.pack("<II", _U32, value)
+
+
+def pair(key: str, value: Plain) -> bytes:
+    """A pair of metadata, of the type that llama.cpp expects of such a value.
+
+    A truth value is one, a whole number is a u32, another number an f32, a text a string. A sequence becomes an array
+    of strings, of f32, or (of whole numbers) of i32; bytes become an array of u8.
+
+    Raises:
+        ValueError: a number does not fit, or a sequence is empty or mixed.
+    """
+    kind, raw = _value(value)
+    return _string(key) + struct.pack("<I", kind) + raw
 
 
 def tensor_info(name: str, shape: Sequence[int], form: WeightType, offset: int) -> bytes:
@@ -37,6 +54,36 @@ def tensor_info(name: str, shape: Sequence[int], form: WeightType, offset: int) 
     """
     sizes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
     return _string(name) + sizes + struct.pack("<IQ", _NUMBERS[form], offset)
+
+
+def _value(value: Plain) -> tuple[int, bytes]:
+    """The number of its type, and its bytes."""
+    try:
+        if isinstance(value, bool):
+            return _BOOL, struct.pack("<?", value)
+        if isinstance(value, int):
+            return _U32, struct.pack("<I", value)
+        if isinstance(value, float):
+            return _F32, struct.pack("<f", value)
+        if isinstance(value, str):
+            return _STRING, _string(value)
+        if isinstance(value, bytes):
+            return _ARRAY, struct.pack("<IQ", _U8, len(value)) + value
+        kind, raw = _items(value)
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"{value!r:.80} does not fit: {error}") from error
+    return _ARRAY, struct.pack("<IQ", kind, len(value)) + raw
+
+
+def _items(values: Sequence[int] | Sequence[float] | Sequence[str]) -> tuple[int, bytes]:
+    kinds = set(map(type, values))
+    if kinds == {str}:
+        return _STRING, b"".join(map(_string, values))  # type: ignore[arg-type]
+    if kinds == {int}:
+        return _I32, struct.pack(f"<{len(values)}i", *values)
+    if kinds == {float}:
+        return _F32, struct.pack(f"<{len(values)}f", *values)
+    raise ValueError(f"an array must hold texts, whole numbers or floats, and {values!r:.80} does not")
 
 
 def _string(text: str) -> bytes:

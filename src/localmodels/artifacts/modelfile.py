@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from localmodels.core.errors import InvalidRequest, InvalidValue, TooLarge
 from localmodels.core.options import OPTIONS, Option, check
+from localmodels.dialects.strict_json import parsed
 
 MOST_BYTES = 2**20
 ROLES = ("system", "user", "assistant")
@@ -164,11 +165,11 @@ class Command(Struct, frozen=True):
 def read_modelfile(source: bytes | str) -> Modelfile:
     """The model that a Modelfile describes; what stands twice counts as Ollama counts it.
 
-    Bytes may begin with the mark of UTF-8 or UTF-16; what is no UTF-8 becomes the replacement character.
+    Bytes are UTF-8, or UTF-16 with or without its mark.
 
     Raises:
         TooLarge: more than 1 MiB.
-        InvalidRequest: not a Modelfile; names the line.
+        InvalidRequest: not a Modelfile, or in another encoding; names the line.
         InvalidValue: a parameter's value has the wrong type or lies outside its range; names the line.
     """
     return assembled(read_commands(source))
@@ -217,10 +218,16 @@ def assembled(commands: tuple[Command, ...]) -> Modelfile:
 def _decoded(source: bytes | str) -> str:
     if isinstance(source, str):
         return source.removeprefix("\ufeff")
-    for mark, encoding in _MARKS:
-        if source.startswith(mark):
-            return source[len(mark) :].decode(encoding, errors="replace")
-    return source.decode(errors="replace")
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if source.startswith(mark)), (b"", "utf-8"))
+    if not mark and source[:2].count(0) == 1:  # it begins with a letter of ASCII, which has one byte of zeros there
+        encoding = "utf-16-be" if source[0] == 0 else "utf-16-le"
+    try:
+        return source[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        line = source[len(mark) :][: error.start].decode(encoding, errors="replace").count("\n") + 1
+        what = f"byte {error.object[error.start]:#04x} is no {encoding.upper()[:6].rstrip('-')}"
+        hint = "save the file as UTF-8"
+        raise InvalidRequest(f"Modelfile, line {line}: {what}; {hint}", param="modelfile") from error
 
 
 class _Reader:
@@ -348,8 +355,8 @@ def _typed(option: Option, text: str) -> Any:
             return _TRUTHS.get(text, text)
         case "bias":
             try:
-                return msgspec.json.decode(text)
-            except msgspec.DecodeError:
+                return parsed(text)
+            except ValueError:
                 return text
         case _:
             return text

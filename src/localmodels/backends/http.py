@@ -2,7 +2,7 @@
 
 The one rule: what goes wrong comes out as an error of ``core.errors``, and dropping a stream closes its connection at
 once, because that is the only sign by which the other side learns that nobody listens any more. How the bytes travel is
-the business of a :class:`Carrier`: ``internet`` for other servers, ``unix`` for our own runners.
+the business of a :class:`Carrier`: ``tcp`` and ``internet`` for other servers, ``unix`` for our own runners.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
+from localmodels.backends.exchange import Exchange
 from localmodels.core.chat import Done, Event
 from localmodels.core.errors import Garbled, LocalModelsError
+from localmodels.dialects.passage import Passage
 from localmodels.dialects.protocol import EventReader
 
 ReadError = Callable[[int, bytes, float | None], LocalModelsError]
@@ -70,6 +72,21 @@ class Carrier(Protocol):
         ...
 
 
+class Outlet(Protocol):
+    """Takes frames in the moment they come; a client's connection.
+
+    Attributes:
+        paused: it has so much left to take that it should get no more for now; ``on_resume`` is called later.
+    """
+
+    on_resume: Callable[[], None] | None
+
+    @property
+    def paused(self) -> bool: ...
+
+    def write(self, data: bytes, /) -> None: ...
+
+
 class Http:
     """Questions to one server.
 
@@ -117,6 +134,41 @@ class Http:
                 reader.feed(b"")  # an error in the same bytes comes out now, not when the server says more
             reader.close()
 
+    async def relay(
+        self, path: str, body: bytes, passage: Passage, outlet: Outlet | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Whole frames as they arrive, byte for byte; what one read brought goes out in one piece.
+
+        Args:
+            path: of the request.
+            body: of the request.
+            passage: of the answer.
+            outlet: gets all frames after the first ones in the moment they come, where the connection is one of ours;
+                None yields them.
+
+        Raises:
+            LocalModelsError: as :meth:`stream`.
+        """
+        async with self._open("POST", path, body) as reply:
+            if reply.content_type == "application/json":
+                raise self._read_error(reply.status, await whole(reply), None)
+            while data := await reply.piece():
+                if frames := passage.feed(data):
+                    yield frames
+                if passage.judge.done:
+                    await tail(reply)
+                    return
+                passage.feed(b"")  # an error in the same bytes comes out now
+                if (
+                    frames
+                    and outlet is not None
+                    and isinstance(reply, Exchange)
+                    and await poured(reply, passage, outlet)
+                ):
+                    await tail(reply)
+                    return
+            passage.close()
+
     async def close(self) -> None:
         """Closes every connection; open streams raise."""
         await self._carrier.close()
@@ -125,11 +177,36 @@ class Http:
     async def _open(self, method: str, path: str, body: bytes | None) -> AsyncIterator[Reply]:
         reply = await self._carrier.open(method, path, body)
         try:
+            if reply.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+                raise Garbled("the server's answer is compressed, though it was asked for as it is")
             if reply.status != 200:
                 raise self._read_error(reply.status, await whole(reply), retry_after(reply.headers))
             yield reply
         finally:
             reply.close()
+
+
+async def poured(exchange: Exchange, passage: Passage, outlet: Outlet) -> bool:
+    """Passes frames on in the moment they come; whoever takes slowly slows the sender. Was the end said?"""
+
+    def take(data: bytes) -> bool:
+        if frames := passage.feed(data):
+            outlet.write(frames)
+        if passage.judge.done:
+            return False
+        passage.feed(b"")  # an error in the same bytes comes out now
+        if outlet.paused:
+            exchange.hold()
+        return True
+
+    outlet.on_resume = exchange.go_on
+    try:
+        if outlet.paused:
+            exchange.hold()
+        await exchange.pour(take)
+    finally:
+        outlet.on_resume = None
+    return passage.judge.done
 
 
 async def whole(reply: Reply) -> bytes:

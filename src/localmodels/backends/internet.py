@@ -1,28 +1,18 @@
-"""The way to other servers: aiohttp, with its pool of connections, TLS and deadlines."""
+"""The way to other servers by https: aiohttp, with its pool of connections, TLS and deadlines."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 
 import aiohttp
-from msgspec import Struct
 
+from localmodels.backends.exchange import KEEPALIVE, Patience
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
 
 JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 READ_SIZE = 2**18
-
-
-class Patience(Struct, frozen=True):
-    """How long to wait, in seconds; None is as long as it takes.
-
-    Defaults are those for other servers (``reliability.md`` part D). ``first_byte`` counts anew for the head of an
-    answer and for the first byte of its body: some servers send the head at once, others with the first token.
-    """
-
-    connect: float | None = 3.0
-    first_byte: float | None = 60.0
-    idle: float | None = 120.0
 
 
 class Internet:
@@ -31,8 +21,8 @@ class Internet:
     Args:
         base: ``http://host:port`` without a trailing slash.
         headers: sent with every request, for instance an authorization.
-        keepalive: seconds that an idle connection is kept. llama.cpp closes its own after about 5 s; 3 s failed 0 of
-            120 requests where aiohttp's default failed 2 (measured).
+        keepalive: seconds that an idle connection is kept, see ``tcp``.
+        ca_file: further authorities (PEM) that the server may have its certificate from.
     """
 
     def __init__(
@@ -41,12 +31,13 @@ class Internet:
         *,
         headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
-        keepalive: float = 3.0,
+        keepalive: float = KEEPALIVE,
+        ca_file: Path | None = None,
     ) -> None:
         self._base = base
         self._patience = patience or Patience()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive, ssl=_trusting(ca_file)),
             headers={**JSON, **(headers or {})},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -68,6 +59,10 @@ class Internet:
             )
         except aiohttp.SocketTimeoutError as error:
             raise BackendTimeout("the server did not answer in time") from error
+        except aiohttp.ClientSSLError as error:
+            raise Unreachable(
+                "the server has no certificate that can be believed (ca_file names authorities)"
+            ) from error
         except aiohttp.ServerDisconnectedError as error:
             raise Unreachable("the server closed the connection without an answer") from error
         except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError) as error:
@@ -80,6 +75,15 @@ class Internet:
     async def close(self) -> None:
         """Closes every connection; open answers raise."""
         await self._session.close()
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """Which certificates are believed; True is those that the machine believes."""
+    if ca_file is None:
+        return True
+    context = ssl.create_default_context()
+    context.load_verify_locations(ca_file)
+    return context
 
 
 class InternetReply:

@@ -45,6 +45,7 @@ VERBS: Mapping[str, Verb] = {
         Verb("rm", "Takes names of models away, and with the last one the model.", "rm"),
         Verb("login", "Keeps a login of a registry, once the registry has taken it.", "login"),
         Verb("logout", "Forgets the login of a registry.", "logout"),
+        Verb("keys", "Makes keys for those who may ask, lists them and takes them away.", "keys"),
         Verb("store", "Checks, repairs or tidies up the directory of models.", "store"),
         Verb("stop", "Takes a model out of memory.", "stop"),
         Verb("config", "Prints every setting, its value and where it came from.", "config"),

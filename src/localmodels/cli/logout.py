@@ -21,8 +21,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Forgets it; none that was kept is no failure."""
     config = home_config(args, world)
-    origin = place_of(args.registry, config, insecure=args.insecure).origin
-    there = FileCredentials(config.home).remove(origin)
+    kept = FileCredentials(config.home)
+    # One that was logged in to by plain HTTP is meant too where that is not said.
+    both = [place_of(args.registry, config, insecure=plain).origin for plain in (args.insecure, True)]
+    there = next((origin for origin in both if kept.remove(origin)), None)
+    origin = there or both[0]
     if args.json:
         write_json({"registry": str(origin), "status": "logged out" if there else "was not logged in"}, world.out)
     else:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from localmodels.artifacts.gguf import parts
+from localmodels.artifacts.gguf import parts, read_part
 from localmodels.artifacts.modelfile import Command
 from localmodels.artifacts.recipe import Material, looks_like_path, named, said, uploaded
 from localmodels.core.errors import InvalidRequest, ModelDamaged, Unsupported
 
 GGUF, SAFETENSORS = ".gguf", ".safetensors"
 MAGIC = b"GGUF"
+SOME = 3  # files that are named of many
 Found = Sequence[Path] | Material
 
 
@@ -70,7 +71,28 @@ def _in_folder(line: Command, folder: Path) -> Sequence[Path]:
         _convertible(line, line.value, inside)
         hint = "" if looks_like_path(line.value) else f"; if a model is meant, write {line.value}:latest"
         raise InvalidRequest(said(line, f"the folder {line.value!r} has no GGUF files{hint}"))
+    if line.command == "from":
+        _require_one(line, found)
     return found
+
+
+def _require_one(line: Command, files: Sequence[Path]) -> None:
+    """Looks whether a folder has one model, which may be in parts; projectors and adapters go with it."""
+    models: list[str] = []
+    in_parts = False
+    for file in files:
+        try:
+            header = read_part(file)
+        except ModelDamaged:
+            continue  # the server says what is wrong with it
+        if header.is_adapter or header.is_projector or (header.split is not None and in_parts):
+            continue
+        in_parts = in_parts or header.split is not None
+        models.append(file.name)
+    if len(models) > 1:
+        some = ", ".join(models[:SOME]) + (" …" if len(models) > SOME else "")
+        what = f"the folder {line.value!r} has {len(models)} models: {some}; name one of them"
+        raise InvalidRequest(said(line, what))
 
 
 def _convertible(line: Command, where: str, files: Iterable[Path]) -> None:

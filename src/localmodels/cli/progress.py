@@ -32,8 +32,11 @@ SHOWERS: Mapping[bool, str] = {True: "bars", False: "lines"}
 
 def shower(args: argparse.Namespace, world: World) -> AbstractContextManager[Watcher]:
     """Gives a function that shows steps, in the form that was asked for."""
-    if args.json:
-        return _json(world.out)
+    return _json(world.out) if args.json else people(world)
+
+
+def people(world: World) -> AbstractContextManager[Watcher]:
+    """Gives a function that shows steps to people, whatever a verb prints."""
     return cast("Showing", lazy.module(SHOWERS[world.err.isatty()])).shower(world.err)
 
 

@@ -27,10 +27,14 @@ def settings() -> str:
     """The table of settings."""
     head = ("| setting | flag | default | what it is |", "|---|---|---|---|")
     rows = (
-        f"| `{row.name}` | {_flag(row)} | {_default(row)} | {row.doc} Takes {expected(row)}. |"
+        f"| `{row.name}` | {_flag(row)} | {_default(row)} | {row.doc} Takes {expected(row)}.{_hot(row)} |"
         for row in SETTINGS.values()
     )
     return "".join(f"{line}\n" for line in (*head, *rows))
+
+
+def _hot(row: Setting) -> str:
+    return " **Read again.**" if row.hot else ""
 
 
 def environment() -> str:

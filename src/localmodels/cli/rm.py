@@ -9,7 +9,10 @@ from localmodels.cli.flags import host_argument, json_argument
 from localmodels.cli.tables import write_json
 from localmodels.cli.words import complaint
 from localmodels.cli.world import World
-from localmodels.core.errors import LocalModelsError
+from localmodels.core.errors import LocalModelsError, ModelNotFound
+
+# A pull that was broken off has no name yet, and keeps what came for the next one.
+UNFINISHED = "; what an unfinished pull has brought is removed by `localmodels store gc --partial`"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,7 @@ def run(args: argparse.Namespace, world: World) -> int:
                 client.delete(model)
             except LocalModelsError as error:
                 failed = True
-                world.err.write(complaint(error))
+                world.err.write(complaint(f"{error}{UNFINISHED}" if isinstance(error, ModelNotFound) else error))
                 continue
             if args.json:
                 write_json({"model": model, "status": "deleted"}, world.out)

@@ -1,7 +1,8 @@
 """``localmodels run MODEL [PROMPT]``: one answer, or a conversation.
 
 A prompt, from the arguments or a pipe (both: the pipe's text first), is answered once. Without one the terminal chats.
-Where no server runs, one is started; it goes on afterwards, so that the model stays loaded for the next command.
+Where no server runs, one is started; it goes on afterwards, so that the model stays loaded for the next command. A
+model that is not here is pulled, as Ollama's command does; only here, never by a request.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from localmodels.cli import session as sessions
 from localmodels.cli import terminal
 from localmodels.cli.connect import client_of, find
 from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.progress import people
 from localmodels.cli.session import Session
 from localmodels.cli.starting import start_server
 from localmodels.cli.tables import write_json
+from localmodels.cli.words import printable
 from localmodels.cli.world import World
 from localmodels.client._sync_calls import Calls
 from localmodels.config import load
+from localmodels.core.errors import ModelNotFound
 from localmodels.core.quantity import parse_duration
 
 MISUSED = 2
@@ -33,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--keepalive", "--keep-alive", metavar="DURATION", help="how long the model stays loaded, such as 10m or -1"
     )
     parser.add_argument("--verbose", action="store_true", help="print timings after the answer")
+    parser.add_argument("--no-pull", action="store_true", help="do not fetch a model that is not here")
     host_argument(parser)
     json_argument(parser)
 
@@ -45,13 +50,37 @@ def run(args: argparse.Namespace, world: World) -> int:
         world.err.write("Error: there is no prompt; give one as an argument or through a pipe\n")
         return MISUSED
     with reached(args.host, world) as client:
-        if args.json:
-            write_json(client.chat(sessions.request(session, prompt)), world.out)
-        elif prompt:
-            once(session, prompt, client, world)
-        else:
-            converse(session, client, world)
+        try:
+            asked(session, prompt, client, args, world)
+        except ModelNotFound as missing:
+            if not fetched(missing, client, args, world):
+                raise
+            asked(session, prompt, client, args, world)
     return 0
+
+
+def asked(session: Session, prompt: str, client: Calls, args: argparse.Namespace, world: World) -> None:
+    """One answer, or a conversation."""
+    if args.json:
+        write_json(client.chat(sessions.request(session, prompt)), world.out)
+    elif prompt:
+        once(session, prompt, client, world)
+    else:
+        converse(session, client, world)
+
+
+def fetched(missing: ModelNotFound, client: Calls, args: argparse.Namespace, world: World) -> bool:
+    """Pulls the model that there is not, as Ollama's command does; was it that model, and is it to be pulled?"""
+    if args.no_pull or missing.name != args.model:
+        return False
+    world.err.write(f"There is no model '{printable(args.model)}' here; pulling it\n")
+    try:
+        # What is shown goes to the error stream also where the answer is JSON, which alone is to be printed.
+        with people(world) as show:
+            client.finish(client.pull(args.model), show)
+    except ModelNotFound:
+        return False
+    return True
 
 
 def read_session(args: argparse.Namespace) -> Session:
@@ -84,6 +113,8 @@ def reached(host: str | None, world: World) -> Calls:
     world.err.write("No server runs here; starting one ...\n")
     started = (world.start or start_server)(log)
     world.err.write(f"It answers at {started.url}, logs to {log} and goes on; to stop it: kill {started.pid}\n")
+    if started.admin_key:
+        world.err.write(f"The key of this home's administrator, shown this once: {started.admin_key}\n")
     return client_of(started.url, world)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from localmodels.cli.flags import add_flags, given, json_argument
 from localmodels.cli.world import World
@@ -18,4 +19,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Serves; the exit code is the server's."""
-    return serve(load(given(args), world.environ), out=world.out, as_json=args.json)
+    settings = partial(load, given(args), world.environ)
+    return serve(settings, out=world.out, as_json=args.json, terminal=world.stdin.isatty())

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -18,6 +17,7 @@ from localmodels.core.chat import ChatRequest, Format, Message, ThinkLevel
 from localmodels.core.errors import InvalidValue
 from localmodels.core.options import NO_OPTIONS, OPTIONS, Option, Options, check
 from localmodels.core.quantity import parse_duration
+from localmodels.dialects.strict_json import parsed
 
 Think = bool | ThinkLevel | None
 THINK: Mapping[str, Think] = {
@@ -93,8 +93,8 @@ def read_format(text: str) -> Format:
     if text == "json":
         return Format()
     try:
-        schema = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+        schema = parsed(text)
+    except ValueError as error:
         raise InvalidValue(f"a format is the word json or a JSON schema: {error}") from error
     if not isinstance(schema, dict):
         raise InvalidValue("a format is the word json or a JSON schema, which is an object")
@@ -165,8 +165,8 @@ def raw(option: Option, words: list[str]) -> object:
     if option.kind == "choice":
         return text
     try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+        return parsed(text)
+    except ValueError:
         return text
 
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from localmodels.cli import words
 from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument
@@ -46,7 +48,7 @@ def as_json(shown: Shown) -> dict[str, Any]:
     """Everything, for programs."""
     description, _ = shown
     return {
-        "model": description.model,
+        "model": replace(description.model, **lengths(description)),
         **{part: text(shown) for part, text in PARTS.items() if part != "info"},
         "adapters": description.adapters,
         "messages": [{"role": role, "content": content} for role, content in description.messages],
@@ -73,10 +75,9 @@ def overview(shown: Shown) -> str:
 
 def facts(description: Description) -> list[tuple[str, str]]:
     """What the model is, as far as it is known."""
-    model, info = description.model, description.info
-    family = str(info.get("general.architecture") or model.details.family)
-    context = info.get(f"{family}.context_length") or model.context_length
-    embedding = info.get(f"{family}.embedding_length") or model.embedding_length
+    model = description.model
+    family, known = architecture(description), lengths(description)
+    context, embedding = known["context_length"], known["embedding_length"]
     rows = (
         ("architecture", family),
         ("parameters", model.details.parameter_size),
@@ -87,6 +88,19 @@ def facts(description: Description) -> list[tuple[str, str]]:
         ("digest", model.digest[:12]),
     )
     return [(name, value) for name, value in rows if value]
+
+
+def architecture(description: Description) -> str:
+    """What the file says, else what a list does."""
+    return str(description.info.get("general.architecture") or description.model.details.family)
+
+
+def lengths(description: Description) -> dict[str, int]:
+    """Of context and embedding: what the file says, else what a list does."""
+    model, info, family = description.model, description.info, architecture(description)
+    listed = {"context_length": model.context_length, "embedding_length": model.embedding_length}
+    said = {name: info.get(f"{family}.{name}") for name in listed}
+    return {name: value if isinstance(value := said[name], int) and value else listed[name] for name in listed}
 
 
 def pairs(rows: list[tuple[str, str]]) -> list[str]:

@@ -21,6 +21,7 @@ from localmodels.store.blobs import Progress as Count
 from localmodels.store.blobs import no_progress
 from localmodels.store.check import Finding
 from localmodels.store.collect import Verdict
+from localmodels.store.layout import PARTIALS, blob_name
 from localmodels.store.model_store import STORE, ModelStore
 from localmodels.store.repair import Repaired
 from localmodels.store.stocktaking import items
@@ -33,6 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ACTION",
         choices=tuple(ACTIONS),
         help="check: tell what is wrong; repair: put right what can be; gc: remove files that no model needs",
+    )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="gc: also downloads that were not finished, and files that no model has yet, if no program works on them",
     )
     parser.add_argument("--read-data", action="store_true", help="check, repair: read every file, too")
     home_argument(parser)
@@ -75,28 +81,34 @@ def repair(store: ModelStore, args: argparse.Namespace, world: World) -> int:
 
 def collect(store: ModelStore, args: argparse.Namespace, world: World) -> int:
     """Removes what no model needs."""
-    verdict = store.collect()
-    fates = [(fate, blob) for fate in FATES for blob in getattr(verdict, fate)]
+    given_up = store.discard_partials() if args.partial else ()
+    # What a broken pull or an upload has brought whole is no model's either, and would be kept for an hour.
+    verdict = store.collect(grace=0.0) if args.partial else store.collect()
+    fates = [(fate, blob) for fate in VERDICTS for blob in getattr(verdict, fate)]
+    fates += [("partial", blob) for blob in given_up]
     tell(
         fates,
-        lambda one: f"{FATES[one[0]]}: blobs/sha256-{one[1].digest.hex} {words.size(one[1].size)}",
+        lambda one: f"{FATES[one[0]]}: {PLACES[one[0]]}/{blob_name(one[1].digest)} {words.size(one[1].size)}",
         lambda one: {"blob": str(one[1].digest), "size": one[1].size, "fate": FATES[one[0]]},
         args,
         world,
     )
-    world.err.write(f"{words.size(verdict.freed)} freed{held(verdict)}\n")
+    freed = verdict.freed + sum(blob.size for blob in given_up)
+    world.err.write(f"{words.size(freed)} freed{held(verdict)}\n")
     return 0
 
 
 Action = Callable[[ModelStore, argparse.Namespace, World], int]
 ACTIONS: Mapping[str, Action] = {"check": check, "repair": repair, "gc": collect}
 # What becomes of a blob that no model names; see store.collect.
-FATES: Mapping[str, str] = {
+VERDICTS: Mapping[str, str] = {
     "doomed": "removed",
     "leased": "kept, a program needs it now",
     "young": "kept, it may be part of a model that is just being made",
     "held": "kept, a damaged manifest may name it",
 }
+FATES: Mapping[str, str] = {**VERDICTS, "partial": "removed, a download that was not finished"}
+PLACES: Mapping[str, str] = {**dict.fromkeys(VERDICTS, "blobs"), "partial": "/".join(PARTIALS)}
 
 
 def tell(

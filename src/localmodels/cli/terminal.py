@@ -103,6 +103,7 @@ class Printer:
         self._terminal = terminal
         self._thinking = False
         self._pieces: list[str] = []
+        self._said = False
 
     @property
     def answer(self) -> str:
@@ -124,13 +125,16 @@ class Printer:
             self._write("", f"{call.name}{call.arguments}")
 
     def end(self) -> None:
-        """Ends the line, and for people leaves an empty one."""
+        """Ends the line, and for people leaves an empty one; nothing where nothing was said."""
+        if not self._said:
+            return
         self._write(PLAIN if self._thinking else "", "" if self.answer.endswith("\n") else "\n")
         self._thinking = False
         if self._terminal:
             self._write("", "\n")
 
     def _write(self, before: str, text: str) -> None:
+        self._said = True
         self._out.write(before + (printable(text) if self._terminal else text))
         self._out.flush()
 

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 
 class Started(Struct, frozen=True):
-    """A server in the background: where it answers, and its process."""
+    """A server in the background: where it answers, its process, and the first key of a new home, told this once."""
 
     url: str
     pid: int
+    admin_key: str = ""
 
 
 class World(Struct, frozen=True, kw_only=True):

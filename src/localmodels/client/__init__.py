@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from localmodels.client._sync import Client
     from localmodels.client.messages import assistant, system, user
     from localmodels.client.wire import Health
+    from localmodels.core.access import Allowance, Use, Wish
     from localmodels.core.chat import (
         Answer,
         ChatRequest,
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
         Message,
     )
     from localmodels.core.library import CreateRequest, Progress
+    from localmodels.core.rerank import RerankRequest
+    from localmodels.dialects.management import ShownKey
 
 __all__ = [
+    "Allowance",
     "Answer",
     "AsyncClient",
     "ChatRequest",
@@ -50,6 +54,10 @@ __all__ = [
     "Lora",
     "Message",
     "Progress",
+    "RerankRequest",
+    "ShownKey",
+    "Use",
+    "Wish",
     "assistant",
     "system",
     "user",
@@ -60,7 +68,10 @@ _HOMES = {
     "Client": "localmodels.client._sync",
     "Health": "localmodels.client.wire",
     **dict.fromkeys(("assistant", "system", "user"), "localmodels.client.messages"),
+    "ShownKey": "localmodels.dialects.management",
+    **dict.fromkeys(("Allowance", "Use", "Wish"), "localmodels.core.access"),
     **dict.fromkeys(("CreateRequest", "Progress"), "localmodels.core.library"),
+    "RerankRequest": "localmodels.core.rerank",
 }
 
 

@@ -13,10 +13,12 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
+from urllib.parse import quote
 
 from msgspec.structs import replace
 
 from localmodels.client import blobs, wire
+from localmodels.core.access import Use, Wish
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import Garbled
@@ -30,7 +32,10 @@ from localmodels.core.library import (
     Watcher,
     unwatched,
 )
-from localmodels.dialects import listing
+from localmodels.core.rerank import Ranking, RerankRequest
+from localmodels.core.secrets import Secret
+from localmodels.dialects import listing, management, rerank
+from localmodels.dialects.management import ShownKey
 from localmodels.dialects.ollama import Ollama, library
 from localmodels.dialects.protocol import EventReader
 
@@ -113,6 +118,10 @@ class AsyncCalls:
         """Turns texts into vectors."""
         return DIALECT.read_embeddings(await self._post(DIALECT.paths["embed"], DIALECT.write_embed(request)))
 
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """Puts texts in the order in which they answer a question; without a model the newest reranker does."""
+        return rerank.read_answer(await self._post("/api/rerank", rerank.write(rerank.Asked(request))))
+
     async def load(self, model: str, keep_alive: float | None = None) -> None:
         """Loads a model and returns when it is ready; ``keep_alive`` is seconds, negative for ever."""
         await self.generate(GenerateRequest(model, keep_alive=keep_alive))
@@ -168,7 +177,7 @@ class AsyncCalls:
         async with self._carrier.open("DELETE", "/api/delete", library.write_delete(DeleteRequest(model))) as reply:
             await self._good(reply)
 
-    async def upload(self, file: Path, progress: Watcher = unwatched) -> str:
+    async def upload(self, file: Path | str, progress: Watcher = unwatched) -> str:
         """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`.
 
         ``progress`` is told how far the file is read, then how far it is sent.
@@ -221,6 +230,23 @@ class AsyncCalls:
         """The text of token ids."""
         body = wire.encode({"model": model, "tokens": tuple(tokens)})
         return wire.decode(await self._post("/detokenize", body), wire.Content).content
+
+    async def keys(self) -> tuple[ShownKey, ...]:
+        """All keys of the server, without their texts; for administrators."""
+        return management.read_keys(await self._get("/api/keys"))
+
+    async def add_key(self, wish: Wish) -> tuple[ShownKey, Secret]:
+        """Makes a key, and gives its text for the only time. It never may more than the key that asks for it."""
+        return management.read_made(await self._post("/api/keys", management.write_wish(wish)))
+
+    async def revoke_key(self, id: str) -> ShownKey:  # noqa: A002
+        """Has a key open nothing any more."""
+        async with self._carrier.open("DELETE", f"/api/keys/{quote(id, safe='')}", None) as reply:
+            return management.read_key(await self._good(reply))
+
+    async def usage(self, key: str | None = None) -> tuple[Use, ...]:
+        """What keys used in the last 30 days, by model and hour: one's own, or for those who may observe, of all."""
+        return management.read_usage(await self._get(f"/api/usage?key={quote(key)}" if key else "/api/usage"))
 
     async def aclose(self) -> None:
         """Gives back every connection."""

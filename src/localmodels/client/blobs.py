@@ -23,7 +23,8 @@ class Source:
         done: bytes that were read since it was begun anew.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | str) -> None:
+        file = Path(file)
         self._file = FileIO(file)
         self.name = file.name
         self.size = os.fstat(self._file.fileno()).st_size

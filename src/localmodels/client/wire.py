@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from localmodels.core.errors import Garbled
+from localmodels.dialects.strict_json import parsed
 
 T = TypeVar("T")
 _ENCODER = msgspec.json.Encoder()
@@ -62,8 +63,9 @@ def decode(body: bytes, shape: type[T]) -> T:
         Garbled: it has another shape.
     """
     try:
-        return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        answer: T = parsed(body, shape)
+        return answer
+    except ValueError as error:
         raise Garbled(f"the server's answer is not what it should be: {error}") from error
 
 

@@ -12,12 +12,15 @@ from typing import Literal
 
 from msgspec import Struct
 
-# What a route asks for. `open` needs nobody, `infer` everything that computes or counts tokens, `list` what can be seen
-# of models, `manage` what changes them, `observe` metrics and details of health, `admin` keys and everything else.
-Scope = Literal["open", "infer", "list", "manage", "observe", "admin"]
+# What a route asks for. `open` needs nobody, `known` anybody who has a key or needs none, `infer` everything that
+# computes or counts tokens, `list` what can be seen of models, `manage` what changes them, `observe` metrics and the
+# details of health, `admin` keys and everything else.
+Scope = Literal["open", "known", "infer", "list", "manage", "observe", "admin"]
 GRANTS: tuple[Scope, ...] = ("infer", "list", "manage", "observe", "admin")
 USUAL: frozenset[Scope] = frozenset({"infer", "list"})
 Period = Literal["ever", "day", "month"]
+EVERY_MODEL = ("*",)
+LATEST = ":latest"  # the tag of a name that has none
 
 
 class Allowance(Struct, frozen=True):
@@ -58,7 +61,7 @@ class Key(Struct, frozen=True):
     hash: bytes
     shown: str
     scopes: frozenset[Scope] = USUAL
-    models: tuple[str, ...] = ("*",)
+    models: tuple[str, ...] = EVERY_MODEL
     allowance: Allowance = UNLIMITED
     weight: int = 1
     created_at: int = 0
@@ -71,27 +74,45 @@ class Key(Struct, frozen=True):
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
+class Wish(Struct, frozen=True):
+    """A key as somebody wants it; see :class:`Key`. Without ``models``: its maker's."""
+
+    name: str
+    scopes: frozenset[str] = USUAL
+    models: tuple[str, ...] = ()
+    allowance: Allowance = UNLIMITED
+    weight: int = 1
+    expires_at: int | None = None
+
+
 class Caller(Struct, frozen=True):
     """Who asks. ``id`` is the key's, or the word for those who need none."""
 
     id: str
     name: str
     scopes: frozenset[Scope] = frozenset()
-    models: tuple[str, ...] = ("*",)
+    models: tuple[str, ...] = EVERY_MODEL
     allowance: Allowance = UNLIMITED
     weight: int = 1
 
     def may(self, scope: Scope) -> bool:
         """May he use routes that ask for this?"""
+        if scope == "known":
+            return bool(self.scopes)
         return scope == "open" or scope in self.scopes or "admin" in self.scopes
 
     def may_ask(self, model: str) -> bool:
-        """May he use this model, by the name under which it is listed?"""
-        return self.models == ("*",) or any(_pattern(text).fullmatch(model) for text in self.models)
+        """May he use this model, by the name under which it is listed? A pattern may leave out ``:latest``."""
+        if self.models == EVERY_MODEL:
+            return True
+        names = {model, model.removesuffix(LATEST)}
+        return any(_pattern(text).fullmatch(name) for text in self.models for name in names)
 
 
-# Programs of this machine that need no key, and those who have shown nothing.
+# Programs of this machine that need no key; everybody, where the owner said so: they may not make keys that would
+# still be good when he says so no more; and those who have shown nothing.
 LOCAL = Caller("local", "local", frozenset(GRANTS))
+ANYBODY = Caller("anybody", "anybody", frozenset(GRANTS) - {"admin"})
 STRANGER = Caller("", "")
 
 
@@ -115,6 +136,26 @@ class Use(Struct, frozen=True):
     cached_tokens: int = 0
     completion_tokens: int = 0
     estimated: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and answers."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def plus(self, more: Use) -> Use:
+        """Both together; of the same key, model, server and hour."""
+        return Use(
+            self.key,
+            self.model,
+            self.server,
+            self.hour,
+            self.requests + more.requests,
+            self.failed + more.failed,
+            self.prompt_tokens + more.prompt_tokens,
+            self.cached_tokens + more.cached_tokens,
+            self.completion_tokens + more.completion_tokens,
+            self.estimated + more.estimated,
+        )
 
 
 @lru_cache(maxsize=1024)

@@ -25,7 +25,7 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
-Capability = Literal["completion", "tools", "thinking", "vision", "embedding", "insert"]
+Capability = Literal["completion", "tools", "thinking", "vision", "embedding", "insert", "rerank"]
 
 
 class ModelName(Struct, frozen=True, order=True):
@@ -120,6 +120,7 @@ class Model(Struct, frozen=True):
         size: bytes on disk, all its files.
         digest: SHA-256 of its manifest (of its file, where there is no manifest), 64 hexadecimal digits.
         modified_at: RFC 3339 with offset.
+        server: the other server that has it; empty for this one.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Model(Struct, frozen=True):
     capabilities: tuple[Capability, ...] = ()
     context_length: int = 0
     embedding_length: int = 0
+    server: str = ""
 
 
 class TensorInfo(Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 One request value per kind of question, and one stream of events for every answer: any number of :class:`Chunk`, then
 exactly one :class:`Done`. A stream that ends without ``Done`` was cut; nobody may pretend otherwise. The answer in one
-piece is a fold of the same stream (:func:`fold`), so there is a single path.
+piece is a fold of the same stream (:func:`fold`), so there is a single path. Several answers to one question (``n``)
+are one stream as well: each chunk says of which it is, each of them ends with a chunk that says so, and only the end of
+the last is ``Done``.
 
 Streams are passed along as lists of the events that arrived together: written out in one go they cost a relay a tenth
 of what they cost one by one.
@@ -14,6 +16,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from localmodels.core.errors import StreamCut
 from localmodels.core.options import NO_OPTIONS, Options
@@ -116,6 +119,9 @@ class ChatRequest(Struct, frozen=True):
             ask for it.
         think_budget: most tokens of thinking; None leaves it to the model.
         early_prompt: the asking dialect tells the prompt's tokens before the first piece of the answer.
+        n: how many answers, each of its own; only :mod:`localmodels.flows.choices` sees more than one.
+        include_thinking: the asking dialect wants to see the thoughts.
+        ignored_tools: names of tools that were offered and that nobody here can run; the answer says so in a header.
     """
 
     model: str
@@ -137,6 +143,9 @@ class ChatRequest(Struct, frozen=True):
     think_wish: bool = False
     think_budget: int | None = None
     early_prompt: bool = False
+    n: int = 1
+    include_thinking: bool = True
+    ignored_tools: tuple[str, ...] = ()
 
 
 class GenerateRequest(Struct, frozen=True):
@@ -145,7 +154,8 @@ class GenerateRequest(Struct, frozen=True):
     ``raw`` sends ``prompt`` to the model as it stands; otherwise it is one user message under the model's template,
     with ``system`` before it. ``prompt`` as token ids is always raw. ``suffix`` asks to fill the middle. ``template``
     takes the place of the model's own (Ollama's kind). In a raw prompt ``[img-0]`` and so on stand for ``images``.
-    ``visible`` are control tokens that the answer shows as text. ``lora`` is as in :class:`ChatRequest`.
+    ``visible`` are control tokens that the answer shows as text. ``lora`` and ``n`` are as in :class:`ChatRequest`;
+    ``prompts`` are to be gone on with as well, each ``n`` times, after ``prompt``.
     """
 
     model: str
@@ -169,6 +179,13 @@ class GenerateRequest(Struct, frozen=True):
     top_logprobs: int = 0
     include_usage: bool = True
     lora: tuple[Lora, ...] | None = None
+    n: int = 1
+    prompts: tuple[str | tuple[int, ...], ...] = ()
+
+    @property
+    def every_prompt(self) -> tuple[str | tuple[int, ...], ...]:
+        """All of them."""
+        return (self.prompt, *self.prompts)
 
 
 class EmbedRequest(Struct, frozen=True):
@@ -224,13 +241,19 @@ class Usage(Struct, frozen=True):
 
 
 class Chunk(Struct, frozen=True):
-    """What arrived since the last chunk. ``prompt`` is what is known of the prompt before the first token."""
+    """What arrived since the last chunk. ``prompt`` is what is known of the prompt before the first token.
+
+    Of several answers it is the one of number ``choice``, from 0; ``ended`` says why that one is over, while others go
+    on.
+    """
 
     text: str = ""
     thinking: str = ""
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt: Usage | None = None
+    choice: int = 0
+    ended: FinishReason | None = None
 
 
 class Timings(Struct, frozen=True):
@@ -245,7 +268,8 @@ class Timings(Struct, frozen=True):
 class Done(Struct, frozen=True):
     """The model ended its answer. ``truncated_messages`` old messages were left out to make it fit.
 
-    ``stop`` is the one of the request's stop texts that ended it, where that is known.
+    ``stop`` is the one of the request's stop texts that ended it, where that is known. Of several answers it is the end
+    of number ``choice``, and the figures are those of all.
     """
 
     reason: FinishReason = "stop"
@@ -254,19 +278,26 @@ class Done(Struct, frozen=True):
     truncated_messages: int = 0
     context: tuple[int, ...] = ()
     stop: str = ""
+    choice: int = 0
 
 
 Event = Chunk | Done
 
 
+def is_early(event: Event) -> bool:
+    """Does it tell of the prompt alone? Then nothing of the answer has come, and the prompt need not have been read."""
+    return isinstance(event, Chunk) and event.prompt is not None and event == Chunk(prompt=event.prompt)
+
+
 class Answer(Struct, frozen=True):
-    """A whole answer in one piece."""
+    """A whole answer in one piece. ``others`` are the further ones, where several were asked for."""
 
     done: Done
     text: str = ""
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    others: tuple[Answer, ...] = ()
 
 
 class Embeddings(Struct, frozen=True):
@@ -281,17 +312,42 @@ class Fold:
     """Gathers events into an :class:`Answer`."""
 
     def __init__(self) -> None:
-        self._text: list[str] = []
-        self._thinking: list[str] = []
-        self._calls: dict[int, ToolCall] = {}
-        self._logprobs: list[TokenLogprob] = []
+        self._choices = {0: _Gathered()}
         self._done: Done | None = None
 
     def add(self, event: Event) -> None:
         """Takes the next event."""
+        gathered = self._choices.get(event.choice) or self._choices.setdefault(event.choice, _Gathered())
         if isinstance(event, Done):
             self._done = event
-            return
+            gathered.reason = event.reason
+        else:
+            gathered.add(event)
+
+    def answer(self) -> Answer:
+        """The whole.
+
+        Raises:
+            StreamCut: no ``Done`` came, or one of several answers was not ended.
+        """
+        if self._done is None:
+            raise StreamCut("the answer ended before its end was said")
+        first, *others = (gathered for _, gathered in sorted(self._choices.items()))
+        return replace(first.answer(self._done), others=tuple(other.answer(Done()) for other in others))
+
+
+class _Gathered:
+    """One of several answers, or the only one."""
+
+    def __init__(self) -> None:
+        self.reason: FinishReason | None = None
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._calls: dict[int, ToolCall] = {}
+        self._logprobs: list[TokenLogprob] = []
+
+    def add(self, event: Chunk) -> None:
+        self.reason = event.ended or self.reason
         self._text.append(event.text)
         self._thinking.append(event.thinking)
         self._logprobs.extend(event.logprobs)
@@ -304,16 +360,11 @@ class Fold:
                 custom=delta.custom or bool(known and known.custom),
             )
 
-    def answer(self) -> Answer:
-        """The whole.
-
-        Raises:
-            StreamCut: no ``Done`` came.
-        """
-        if self._done is None:
-            raise StreamCut("the answer ended before its end was said")
+    def answer(self, done: Done) -> Answer:
+        if self.reason is None:
+            raise StreamCut("one of the answers ended before its end was said")
         return Answer(
-            done=self._done,
+            done=done if done.reason == self.reason else replace(done, reason=self.reason),
             text="".join(self._text),
             thinking="".join(self._thinking),
             tool_calls=tuple(call for _, call in sorted(self._calls.items())),
@@ -331,10 +382,19 @@ async def fold(stream: AsyncIterator[list[Event]]) -> Answer:
 
 
 def unfold(answer: Answer) -> Iterable[Event]:
-    """The answer as the shortest stream that folds back to it."""
+    """The answer as the shortest stream that folds back to it; of several answers, the first ends last."""
+    for choice, other in enumerate(answer.others, 1):
+        yield replace(_chunk(other), choice=choice, ended=other.done.reason)
+    if (chunk := _chunk(answer)) != _NOTHING:
+        yield chunk
+    yield answer.done
+
+
+def _chunk(answer: Answer) -> Chunk:
     calls = tuple(
         ToolCallDelta(i, call.id, call.name, call.arguments, call.custom) for i, call in enumerate(answer.tool_calls)
     )
-    if answer.text or answer.thinking or calls or answer.logprobs:
-        yield Chunk(answer.text, answer.thinking, calls, answer.logprobs)
-    yield answer.done
+    return Chunk(answer.text, answer.thinking, calls, answer.logprobs)
+
+
+_NOTHING = Chunk()

@@ -49,6 +49,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+MOST_NAME = 400  # characters of a model's name that is repeated; the longest that can be one has fewer
+
 
 class LocalModelsError(Exception):
     """Root of the tree.
@@ -150,7 +152,7 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"model '{name}' not found", param="model")
+        super().__init__(f"model '{name[:MOST_NAME]}' not found", param="model")
         self.name = name
 
 
@@ -354,3 +356,8 @@ class Garbled(BackendError):
     """The answer is not in the dialect it should be in."""
 
     code = "backend_garbled"
+
+
+def unforeseen() -> LocalModelsError:
+    """What a caller is told of a defect of ours; the trace is for the log."""
+    return LocalModelsError("internal error; the server's log has the details")

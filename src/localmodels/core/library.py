@@ -42,19 +42,24 @@ def unwatched(step: Progress) -> None:
 
 
 class PullRequest(Struct, frozen=True):
-    """Fetch a model from its registry. ``insecure`` allows plain HTTP to that registry."""
+    """Fetch a model from its registry. ``insecure`` allows plain HTTP to that registry.
+
+    ``operator``: is it the owner of this machine who asks? Who is not may name no host of the local network.
+    """
 
     model: str
     insecure: bool = False
     stream: bool = True
+    operator: bool = True
 
 
 class PushRequest(Struct, frozen=True):
-    """Send a model to its registry. ``insecure`` allows plain HTTP to that registry."""
+    """Send a model to its registry; ``insecure`` and ``operator`` as in :class:`PullRequest`."""
 
     model: str
     insecure: bool = False
     stream: bool = True
+    operator: bool = True
 
 
 class CopyRequest(Struct, frozen=True):

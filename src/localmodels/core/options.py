@@ -76,7 +76,14 @@ OPTIONS: Mapping[str, Option] = {
         Option("num_batch", "int", "Prompt tokens computed at once.", 1, 16_384, load=True),
         Option("num_gpu", "int", "Layers on the GPU; -1 is as many as fit.", -1, 1_000_000, load=True),
         Option("main_gpu", "int", "The GPU for small tensors.", 0, 255, load=True),
-        Option("num_thread", "int", "CPU threads; 0 lets the engine choose.", 0, 1_024, load=True),
+        Option(
+            "num_thread",
+            "int",
+            "CPU threads, as many as there are processors at most; 0 lets the engine choose.",
+            0,
+            1_024,
+            load=True,
+        ),
         Option("use_mmap", "bool", "Map the file instead of reading it.", load=True),
         Option("num_parallel", "int", "Requests answered at once by one runner.", 1, 64, load=True),
         Option(
@@ -193,7 +200,7 @@ def check(option: Option, value: Any, *, param: str) -> Any:
 def _within(option: Option, value: float, param: str) -> float:
     if not option.low <= value <= option.high:
         raise InvalidValue(
-            f"{param} must be between {option.low:g} and {option.high:g}, not {_shown(value)}", param=param
+            f"{param} must be between {option.low:.12g} and {option.high:.12g}, not {_shown(value)}", param=param
         )
     return value
 
@@ -210,7 +217,7 @@ def _strings(option: Option, value: Any, param: str) -> tuple[str, ...]:
     if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
         raise InvalidValue(f"{param} must be a text or a list of texts", param=param)
     if len(items) > option.high or not all(_is_short(item) for item in items):
-        raise InvalidValue(f"{param} takes at most {option.high:g} texts of at most 256 bytes", param=param)
+        raise InvalidValue(f"{param} takes at most {option.high:.12g} texts of at most 256 bytes", param=param)
     return tuple(item for item in items if item)
 
 
@@ -223,7 +230,7 @@ def _is_short(text: str) -> bool:
 
 def _bias(option: Option, value: Any, param: str) -> tuple[tuple[int, float], ...]:
     if not isinstance(value, Mapping) or len(value) > option.high:
-        raise InvalidValue(f"{param} must be an object of at most {option.high:g} token ids", param=param)
+        raise InvalidValue(f"{param} must be an object of at most {option.high:.12g} token ids", param=param)
     pairs = []
     for key, bias in value.items():
         if not (str(key).isdecimal() and len(str(key)) < 10):

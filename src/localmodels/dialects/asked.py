@@ -41,6 +41,9 @@ MAX_COUNT, MAX_PATTERN = 1_000_000, 1024
 # Of one object. The engine's grammar grows with their square: 400 take half a second to compile, 1,500 six, and who has
 # left meanwhile does not stop it.
 MAX_OPTIONAL = 256
+# In one place. Their square, too: 2,000 take a third of a second, 6,000 more than four.
+MAX_CHOICES = 2_000
+_CHOICES = ("enum", "anyOf", "oneOf")
 _COUNTS = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
 _REPEATED = re.compile(r"\{([0-9]{1,9})?,([0-9]{1,9})?\}")
 MAX_SCHEMA_DEPTH = 32
@@ -91,7 +94,7 @@ def read_options(options: Mapping[str, Any] | None, top: Mapping[str, Any]) -> O
     return inner.over(Options(**outer)) if outer else inner
 
 
-_OPTION_OF = {"max_tokens": "num_predict", "max_completion_tokens": "num_predict"}
+_OPTION_OF = dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), "num_predict")
 
 
 def read_lora(sent: Sequence[Adapter] | None) -> tuple[Lora, ...] | None:
@@ -109,7 +112,7 @@ def read_lora(sent: Sequence[Adapter] | None) -> tuple[Lora, ...] | None:
         if (one.name is None) == (one.id is None):
             raise InvalidRequest(f"{where} needs the name or the id of an adapter, one of the two", param=where)
         if not -MAX_SCALE <= one.scale <= MAX_SCALE:
-            most = f"{MAX_SCALE:g}"
+            most = f"{MAX_SCALE:.12g}"
             raise InvalidValue(f"{where}.scale must be between -{most} and {most}", param=f"{where}.scale")
         adapter: str | int = one.id if one.name is None else one.name  # type: ignore[assignment]
         if adapter in read:
@@ -200,7 +203,7 @@ def _check_counts(value: Any, name: str) -> None:
                 if isinstance(limit, (int, float)) and not 0 <= limit <= MAX_COUNT:
                     raise InvalidValue(f"{name}: {least} and {most} lie between 0 and {MAX_COUNT:,}", param=name)
             if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
-                raise InvalidValue(f"{name}: {least} {low:g} is more than {most} {high:g}", param=name)
+                raise InvalidValue(f"{name}: {least} {low:.12g} is more than {most} {high:.12g}", param=name)
         properties, needed = value.get("properties"), value.get("required")
         if isinstance(properties, dict):
             free = len(properties) - len(needed if isinstance(needed, list) else ())
@@ -208,11 +211,19 @@ def _check_counts(value: Any, name: str) -> None:
                 raise InvalidValue(
                     f"{name}: an object has {free} optional properties; at most {MAX_OPTIONAL}", param=name
                 )
+        _check_choices(value, name)
         pattern = value.get("pattern")
         if isinstance(pattern, str):
             _check_pattern(pattern, name)
     for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_counts(child, name)
+
+
+def _check_choices(value: dict[str, Any], name: str) -> None:
+    for word in _CHOICES:
+        choices = value.get(word)
+        if isinstance(choices, list) and len(choices) > MAX_CHOICES:
+            raise InvalidValue(f"{name}: {word} has {len(choices):,} choices; at most {MAX_CHOICES:,}", param=name)
 
 
 def _check_pattern(pattern: str, name: str) -> None:

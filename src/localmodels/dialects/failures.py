@@ -176,7 +176,8 @@ def _told(error: object) -> Complaint:
         return Complaint(message=_short(error))
     if not isinstance(error, dict):
         return Complaint(message="the server failed without saying why" if error is not None else "")
-    code, kind, param = error.get("code"), error.get("type"), error.get("param")
+    kind, param, details = error.get("type"), error.get("param"), error.get("details")
+    code = error.get("code") or (details.get("error_code") if isinstance(details, dict) else None)  # Anthropic's place
     status = _whole(code) or (_TYPES.get(kind, 0) if isinstance(kind, str) else 0)
     word = code if isinstance(code, str) else kind if isinstance(kind, str) else ""
     return Complaint(

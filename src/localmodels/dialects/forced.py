@@ -119,7 +119,7 @@ class ForcedCall:
         if isinstance(event, Done):
             return self._end(event)
         self._text.append(event.text)
-        return [Chunk(thinking=event.thinking)] if event.thinking else []
+        return [Chunk(thinking=event.thinking, prompt=event.prompt)] if event.thinking or event.prompt else []
 
     def _end(self, done: Done) -> list[Event]:
         text = "".join(self._text)

@@ -31,7 +31,9 @@ class _Tag(Struct, frozen=True):
     embedding_length: int = 0
 
 
-class _Tags(Struct, frozen=True):
+class Tags(Struct, frozen=True):
+    """``GET /api/tags``."""
+
     models: tuple[_Tag, ...] = ()
 
 
@@ -59,7 +61,9 @@ class _Short(Struct, frozen=True):
     pid: int
 
 
-class _Processes(Struct, frozen=True):
+class Processes(Struct, frozen=True):
+    """``GET /api/ps``: in Ollama's words, and in those of seed 004."""
+
     models: tuple[_Process, ...] = ()
     running: tuple[_Short, ...] = ()
 
@@ -74,7 +78,7 @@ class _Adapter(Struct, frozen=True):
     name: str
 
 
-class _Show(Struct, frozen=True):
+class Show(Struct, frozen=True):
     """Ollama's answer, then the flat fields of seed 004, then ours."""
 
     license: str = ""
@@ -99,7 +103,9 @@ class _Show(Struct, frozen=True):
     adapters: tuple[_Adapter, ...] = ()
 
 
-class _OpenAIModel(Struct, frozen=True):
+class OpenAIModel(Struct, frozen=True):
+    """One model, as OpenAI lists it."""
+
     id: str
     created: int
     object: str = "model"
@@ -108,25 +114,27 @@ class _OpenAIModel(Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
 
 
-class _OpenAIModels(Struct, frozen=True):
-    data: tuple[_OpenAIModel, ...]
+class OpenAIModels(Struct, frozen=True):
+    """``GET /v1/models``."""
+
+    data: tuple[OpenAIModel, ...]
     object: str = "list"
 
 
 def write_tags(models: Iterable[Model]) -> bytes:
     """``/api/tags`` and ``/models``."""
-    return _ENCODER.encode(_Tags(tuple(_tag(model) for model in models)))
+    return _ENCODER.encode(Tags(tuple(_tag(model) for model in models)))
 
 
 def read_tags(body: bytes) -> tuple[Model, ...]:
     """The models of a ``tags`` answer."""
-    return tuple(_model(tag) for tag in _decode(body, _Tags).models)
+    return tuple(_model(tag) for tag in _decode(body, Tags).models)
 
 
 def write_ps(running: Iterable[Running]) -> bytes:
     """``/api/ps``."""
     rows = tuple(_process(row) for row in running)
-    return _ENCODER.encode(_Processes(rows, tuple(_Short(row.name, row.status, row.pid) for row in rows)))
+    return _ENCODER.encode(Processes(rows, tuple(_Short(row.name, row.status, row.pid) for row in rows)))
 
 
 def read_ps(body: bytes) -> tuple[Running, ...]:
@@ -144,7 +152,7 @@ def read_ps(body: bytes) -> tuple[Running, ...]:
             busy=row.busy,
             queued=row.queued,
         )
-        for row in _decode(body, _Processes).models
+        for row in _decode(body, Processes).models
     )
 
 
@@ -152,7 +160,7 @@ def write_show(description: Description) -> bytes:
     """``/api/show``."""
     model = description.model
     return _ENCODER.encode(
-        _Show(
+        Show(
             license=description.license,
             modelfile=description.modelfile,
             parameters=write_parameters(description.options),
@@ -179,7 +187,7 @@ def write_show(description: Description) -> bytes:
 
 def read_show(body: bytes) -> tuple[Description, str]:
     """The description, and its parameters as text (which a foreign server may have beyond our table)."""
-    shown = _decode(body, _Show)
+    shown = _decode(body, Show)
     model = Model(
         shown.name,
         shown.size,
@@ -227,7 +235,7 @@ def write_parameters(options: Options) -> str:
 
 def write_openai_models(models: Iterable[Model], created: Mapping[str, int]) -> bytes:
     """``/v1/models``; ``created`` are seconds since 1970 by name."""
-    return _ENCODER.encode(_OpenAIModels(tuple(_openai(model, created) for model in models)))
+    return _ENCODER.encode(OpenAIModels(tuple(_openai(model, created) for model in models)))
 
 
 def write_openai_model(model: Model, created: Mapping[str, int]) -> bytes:
@@ -235,10 +243,11 @@ def write_openai_model(model: Model, created: Mapping[str, int]) -> bytes:
     return _ENCODER.encode(_openai(model, created))
 
 
-def _openai(model: Model, created: Mapping[str, int]) -> _OpenAIModel:
-    return _OpenAIModel(
+def _openai(model: Model, created: Mapping[str, int]) -> OpenAIModel:
+    return OpenAIModel(
         id=model.name,
         created=created.get(model.name, 0),
+        owned_by=model.server or "library",
         context_length=model.context_length,
         capabilities=model.capabilities,
     )

@@ -31,12 +31,14 @@ from localmodels.core.chat import (
 )
 from localmodels.core.errors import Garbled, InvalidValue, Unsupported
 from localmodels.core.options import OPTIONS, Options
-from localmodels.dialects import failures
+from localmodels.core.rerank import RerankRequest
+from localmodels.dialects import failures, rerank
 from localmodels.dialects.forced import CallReader, forced
 from localmodels.dialects.forced import shape as forced_shape
 from localmodels.dialects.framing import SSE, ServerSentEvents, StreamReader
 from localmodels.dialects.openai import answers, embeddings, wire
-from localmodels.dialects.openai.requests import write_format, write_message, write_tools
+from localmodels.dialects.openai.requests import write_format, write_message
+from localmodels.dialects.openai.tools import write_tools
 from localmodels.dialects.protocol import Call, EventReader
 from localmodels.dialects.strict_json import encode
 
@@ -67,17 +69,22 @@ class LlamaCpp:
         "generate": "/completion",
         "embed": "/v1/embeddings",
         "models": "/v1/models",
+        "rerank": "/v1/rerank",
     }
 
     read_chat_answer = staticmethod(answers.read_answer)
     read_embeddings = staticmethod(embeddings.read_embeddings)
     read_error = staticmethod(failures.read_error)
     read_models = staticmethod(embeddings.read_models)
+    read_ranking = staticmethod(rerank.read_answer)
 
     @staticmethod
     def chat_reader(request: ChatRequest | None = None) -> EventReader:
         """Reads the answer to this conversation; a call that it must make comes as JSON (:mod:`.forced`)."""
-        return CallReader(answers.reader()) if request and forced(request) else answers.reader()
+        if request is None:
+            return answers.reader()
+        reader = answers.reader(early=request.early_prompt, stops=request.options.stop or ())
+        return CallReader(reader) if forced(request) else reader
 
     @staticmethod
     def write_chat(
@@ -114,6 +121,9 @@ class LlamaCpp:
             fields |= {"tools": write_tools(must_call or request.tools), "tool_choice": choice}
             if request.parallel_tool_calls is not None:
                 fields["parallel_tool_calls"] = request.parallel_tool_calls
+        if request.options.stop:
+            # The server tells which of them it was only among its secrets, the whole prompt for one: one is enough.
+            fields |= {"verbose": True, "response_fields": ["stopping_word"]}
         if shape is not None:
             fields["response_format"] = write_format(tight(shape))
         if request.logprobs:
@@ -173,6 +183,11 @@ class LlamaCpp:
         """Texts and token ids to turn into vectors; base64 is read five times faster than decimals."""
         inputs = [text if isinstance(text, str) else list(text) for text in request.inputs]
         return encode({"input": inputs, "encoding_format": "base64"})
+
+    @staticmethod
+    def write_rerank(request: RerankRequest) -> bytes:
+        """A question and the documents that are to be scored; the best are chosen by who asks."""
+        return encode({"query": request.query, "documents": request.documents})
 
     @staticmethod
     def write_tokenize(text: str, *, special: bool = True) -> bytes:
@@ -267,6 +282,7 @@ class _Text(Struct):
     content: str = ""
     stop: bool = False
     stop_type: str = ""
+    stopping_word: str = ""
     tokens_predicted: int = 0
     tokens_evaluated: int = 0
     timings: wire.Timings | None = None
@@ -301,6 +317,7 @@ def _read_text(data: bytes) -> Iterator[Event]:
             _STOPS.get(said.stop_type, "stop"),
             Usage(said.tokens_evaluated, said.tokens_predicted, cached),
             answers.read_timings(said.timings),
+            stop=said.stopping_word,
         )
 
 
@@ -352,6 +369,8 @@ def _thinking(request: ChatRequest) -> dict[str, Any]:
     fields: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": request.think is not False}}
     if isinstance(request.think, str):
         fields["reasoning_effort"] = "high" if request.think == "max" else request.think
+    if request.think_budget is not None:
+        fields["thinking_budget_tokens"] = request.think_budget
     return fields
 
 

@@ -6,11 +6,14 @@ import msgspec
 from msgspec import Struct
 
 from localmodels.core.errors import LocalModelsError
+from localmodels.dialects.failures import sayable
 
 _ENCODER = msgspec.json.Encoder()
 
 
-class _Detail(Struct, frozen=True):
+class Detail(Struct, frozen=True):
+    """An error."""
+
     detail: str
 
 
@@ -21,7 +24,7 @@ class Plain:
 
     def write_error(self, error: LocalModelsError) -> bytes:
         """``{"detail": "…"}``."""
-        return _ENCODER.encode(_Detail(error.message))
+        return _ENCODER.encode(Detail(sayable(error.message)))
 
     @staticmethod
     def status(error: LocalModelsError) -> int:

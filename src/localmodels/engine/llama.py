@@ -14,10 +14,12 @@ from math import hypot
 from msgspec.structs import replace
 
 from localmodels.backends.protocol import Health
-from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
+from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, is_early
 from localmodels.core.errors import BackendError, ContextLengthExceeded, InvalidValue, StreamCut, Unreachable
+from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects.llamacpp import MEDIA_MARKER
 from localmodels.dialects.protocol import EventReader
+from localmodels.engine import scores
 from localmodels.engine.live import LiveRunner
 from localmodels.engine.seats import prompt_of
 
@@ -43,8 +45,8 @@ class LlamaBackend:
     def chat(self, request: ChatRequest) -> Stream:
         """Goes on with a conversation."""
         dialect = self._runner.dialect
-        write = partial(dialect.write_chat, request)
-        return self._answer(dialect.paths["chat"], write, prompt_of(request), partial(dialect.chat_reader, request))
+        write, read = partial(dialect.write_chat, request), partial(dialect.chat_reader, request)
+        return self._answer(dialect.paths["chat"], write, prompt_of(request), read, early=request.early_prompt)
 
     def generate(self, request: GenerateRequest) -> Stream:
         """Goes on with a text, as it stands."""
@@ -62,10 +64,16 @@ class LlamaBackend:
                 yield events
 
     async def _answer(
-        self, path: str, write: Callable[..., bytes], prompt: bytes, reader: Callable[[], EventReader]
+        self,
+        path: str,
+        write: Callable[..., bytes],
+        prompt: bytes,
+        reader: Callable[[], EventReader],
+        *,
+        early: bool = False,
     ) -> Stream:
         http = self._runner.http
-        write = partial(write, progress=len(prompt) > LONG_PROMPT)
+        write = partial(write, progress=early or len(prompt) > LONG_PROMPT)
 
         async def prefill(slot: int) -> None:
             async with aclosing(http.stream(path, write(id_slot=slot, n_predict=0), reader())) as stream:
@@ -78,7 +86,7 @@ class LlamaBackend:
             aclosing(http.stream(path, write(id_slot=seat.slot), reader())) as stream,
         ):
             async for events in stream:
-                seat.computed = True
+                seat.computed = seat.computed or not all(map(is_early, events))
                 yield events
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
@@ -108,6 +116,14 @@ class LlamaBackend:
         # A model made for embeddings expects the token that ends a text; others have none.
         end = () if config.pooling else tokens[-1:]
         return (*tokens[: room - len(end)], *end)
+
+    async def rank(self, request: RerankRequest) -> Ranking:
+        """Puts texts in order; one that is too long is cut where the request allows it."""
+        http, dialect, header = self._runner.http, self._runner.dialect, self._runner.loadable.header
+        async with self._explained():
+            whole = await scores.fitted(request, header, self._runner.config, self)
+            answer = await http.post(dialect.paths["rerank"], dialect.write_rerank(whole))
+        return scores.ranking(request, header, dialect.read_ranking(answer))
 
     async def count(self, request: ChatRequest) -> int:
         """Tokens of the prompt that this conversation makes."""

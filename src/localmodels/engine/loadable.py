@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,9 @@ from localmodels.engine.hardware import Hardware
 from localmodels.engine.memory import DEFAULT_CONTEXT, Plan, plan
 from localmodels.engine.scheduler import Need, Ticket
 
-Purpose = Literal["generate", "embed"]
+Purpose = Literal["generate", "embed", "rank"]
+# How a runner makes one thing of a text's tokens, where the file does not say.
+_POOLINGS: Mapping[Purpose, str] = {"generate": "", "embed": "mean", "rank": "rank"}
 
 # Options that shape the runner. The context is not among them: a larger one serves whoever asks for less.
 LOADING = tuple(name for name, option in OPTIONS.items() if option.load)
@@ -48,7 +51,7 @@ class Loadable(Struct, frozen=True):
     template: str = ""
 
     def key(self, purpose: Purpose) -> str:
-        """By which the scheduler knows it. llama.cpp gives texts or vectors, not both from one context."""
+        """By which the scheduler knows it. llama.cpp gives texts, vectors or scores, one of them from one context."""
         return f"{self.identity}/{purpose}"
 
 
@@ -66,15 +69,18 @@ class Load(Struct, frozen=True):
     shape: str | None = None
     exact_context: bool = False
 
-    def ticket(self, request_id: str, keep_alive: float | None, deadline: float) -> Ticket:
+    def ticket(
+        self, request_id: str, keep_alive: float | None, deadline: float, caller: str = "", weight: int = 1
+    ) -> Ticket:
         """What the scheduler must know of it."""
         need = Need(self.plan.memory.total, self.plan.context if self.exact_context else None, self.shape)
-        return Ticket(request_id, self.loadable.key(self.purpose), need, deadline, keep_alive)
+        return Ticket(request_id, self.loadable.key(self.purpose), need, deadline, keep_alive, caller, weight)
 
     def config(self, room: Path, *, binary: str, cache_ram: int) -> RunnerConfig:
         """What the runner is told. ``room`` is its own directory; ``cache_ram`` bytes of prompts are kept besides."""
         loadable, chosen = self.loadable, self.plan
-        pooled = self.purpose == "embed" and not loadable.header.is_embedding
+        # A model made for text does not say; the mean is what others take. One made for vectors does.
+        pooling = "" if loadable.header.is_embedding else _POOLINGS[self.purpose]
         return RunnerConfig(
             model=loadable.path,
             socket=str(room / "runner.sock"),
@@ -89,8 +95,8 @@ class Load(Struct, frozen=True):
             gpu_layers=chosen.gpu_layers,
             main_gpu=chosen.main_gpu,
             mmap=chosen.mmap,
-            embedding=self.purpose == "embed",
-            pooling="mean" if pooled else "",  # a model made for text does not say; the mean is what others take
+            embedding=self.purpose != "generate",
+            pooling=pooling,
             projector=loadable.projector,
             adapters=tuple(map(Adapter, loadable.adapters)),
             template=loadable.template,
@@ -135,6 +141,6 @@ class Loader:
             options.over(self._defaults),
             self._hardware,
             default_context=self._default_context,
-            embedding=purpose == "embed",
+            embedding=purpose != "generate",
             extra=loadable.extra,
         )

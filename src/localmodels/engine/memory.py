@@ -294,7 +294,7 @@ def plan(
         parallel=1,
         cache_k=cache,
         cache_v=cache,
-        threads=options.num_thread or hardware.cores,
+        threads=min(options.num_thread or hardware.cores, hardware.cpus),
         batch=batch,
         ubatch=batch if embedding else min(UBATCH, batch),
         main_gpu=options.main_gpu or 0,

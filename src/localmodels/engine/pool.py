@@ -33,6 +33,8 @@ from localmodels.engine.scheduler import (
     Drain,
     Event,
     Finished,
+    Limits,
+    LimitsChanged,
     Refuse,
     RunnerExited,
     RunnerFailed,
@@ -119,13 +121,17 @@ class Pool:
         self._probe: asyncio.Task[tuple[Layer, ...]] | None = None
 
     @asynccontextmanager
-    async def lease(self, load: Load, *, keep_alive: float | None, patience: float) -> AsyncIterator[LlamaBackend]:
+    async def lease(
+        self, load: Load, *, keep_alive: float | None, patience: float, caller: str = "", weight: int = 1
+    ) -> AsyncIterator[LlamaBackend]:
         """A place at a runner of this model, for one request; loads it if need be.
 
         Args:
             load: the model, and how to load it.
             keep_alive: seconds that the model stays after it; None is the default.
             patience: most seconds to wait for the place.
+            caller: whose request it is; callers take turns.
+            weight: his share beside others'.
 
         Raises:
             Unavailable: there will be no place in time, or never enough memory.
@@ -136,7 +142,7 @@ class Pool:
         self._asked[request_id] = (load, future)
         try:
             now = monotonic()
-            self._tell(Submit(load.ticket(request_id, keep_alive, now + patience)), now)
+            self._tell(Submit(load.ticket(request_id, keep_alive, now + patience, caller, weight)), now)
             runner = await future
         except BaseException:  # also when the caller leaves: whatever phase he was in, his place is free now
             self._tell(Cancel(request_id))
@@ -177,6 +183,10 @@ class Pool:
         now = monotonic()
         views = self._scheduler.snapshot().runners
         return tuple(shown(self._runners[view.runner_id], view, now) for view in views)
+
+    def adopt(self, limits: Limits) -> None:
+        """Shares out by these from now on."""
+        self._tell(LimitsChanged(limits))
 
     def drain(self) -> None:
         """Admits nothing any more; what is admitted goes on."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import re
 import signal
 import sys
 from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,6 +30,11 @@ INHERITED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "HIP_VI
 WHEEL, BINARY = "localmodels.engine.runner", "localmodels.engine.binary"
 STDERR_LINES = 80
 LINE_LIMIT = 64 * 1024
+MOST_TOLD, MOST_CHARS = 3, 300  # of a runner's last words, lines and characters of one
+# `0.00.005.207 E cmn  common_init_: words`: minutes to microseconds, level, perhaps a part of it, function.
+_LINE = re.compile(r"(?:[0-9.]+ [A-Z] )?(?:(?:[a-z]+ +)?[A-Za-z]\w*_\w*: +)*(?P<words>.*)")
+
+log = logging.getLogger(__name__)
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -108,7 +116,9 @@ class Process:
         self.layers = report.layers
         if not report.ready:
             await self.exited.wait()
-            raise LoadFailed(self._why(report.reason))
+            # The wheel says nothing but that it failed; what llama.cpp said before is the reason.
+            cause = self._cause()
+            raise LoadFailed(f"the engine cannot load it: {cause}" if cause else report.reason)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Asks the child to leave, kills its process group after ``grace`` seconds, and waits for its end."""
@@ -147,8 +157,15 @@ class Process:
             self._said.append(line.decode(errors="replace").rstrip())
 
     def _why(self, reason: str) -> str:
-        """The reason and, where the engine gave one, its own words without the paths of this machine."""
-        return "; ".join([reason, *engine_words(self._said, hide=Path(self.config.model).parent)])
+        """The reason and, where the engine gave one, its own."""
+        return "; ".join(filter(None, (reason, self._cause())))
+
+    def _cause(self) -> str:
+        """What the engine gave as a cause, without the paths of this machine; its own lines go to the log."""
+        told = telling(self._said)
+        for line in told[:MOST_TOLD]:
+            log.warning("runner %d said: %s", self.pid, line[:MOST_CHARS])
+        return cause(told, hide=Path(self.config.model).parent)
 
 
 def pipes(
@@ -172,11 +189,18 @@ def describe_exit(returncode: int | None) -> str:
         return f"signal {-returncode}"
 
 
-def engine_words(lines: deque[str], *, hide: Path, most: int = 3) -> list[str]:
-    """The last lines in which llama.cpp names a cause, shortened, with directories taken out.
+def telling(lines: Iterable[str]) -> list[str]:
+    """The lines in which llama.cpp names a cause."""
+    return [line for line in lines if any(word in line.lower() for word in ("error", "assert", "failed", "abort"))]
 
-    llama.cpp says why a load failed in lines such as ``E llama_model_load: error loading model: …``; the lines after it
-    only repeat that it failed.
+
+def cause(told: Sequence[str], *, hide: Path) -> str:
+    """What the first of llama.cpp's telling lines says, without time, place in its code and directories.
+
+    The others repeat it: ``0.00.005.325 E llama_model_load: error loading model: …``.
     """
-    telling = [line for line in lines if any(word in line.lower() for word in ("error", "assert", "failed", "abort"))]
-    return [line.replace(f"{hide}/", "").strip()[:300] for line in telling[:most]]
+    if not told:
+        return ""
+    said = _LINE.match(told[0])
+    words = said["words"] if said else told[0]
+    return words.replace(f"{hide}/", "").strip()[:MOST_CHARS]

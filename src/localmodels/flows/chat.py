@@ -28,20 +28,29 @@ from localmodels.core.chat import (
     Message,
     Text,
     Usage,
+    is_early,
 )
 from localmodels.core.errors import ContextLengthExceeded, Forbidden, LocalModelsError, Unsupported
 from localmodels.core.options import NO_OPTIONS, Options
+from localmodels.core.rerank import Ranking, RerankRequest
+from localmodels.dialects import customs, lone
 from localmodels.flows.adapters import with_adapters
+from localmodels.flows.estimates import answer_tokens, prompt_tokens
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
 from localmodels.flows.shapes import kept
+from localmodels.flows.thinking import thoughts_counted
 from localmodels.flows.visit import Visit
 
 Stream = AsyncGenerator[list[Event], None]
-Request = ChatRequest | GenerateRequest | EmbedRequest
+Request = ChatRequest | GenerateRequest | EmbedRequest | RerankRequest
 
 
 class Answerer(Backend, Protocol):
     """A backend with the model's own template and tokenizer at hand."""
+
+    async def rank(self, request: RerankRequest) -> Ranking:
+        """Puts texts in the order in which they answer a question."""
+        ...
 
     async def count(self, request: ChatRequest) -> int:
         """Tokens of the prompt that this conversation makes."""
@@ -112,11 +121,32 @@ class Finder(Protocol):
         ...
 
 
-class Answers:
-    """The flows of one system; stateless but for where models are found."""
+class Budget(Protocol):
+    """Knows how many tokens a caller may use."""
 
-    def __init__(self, finder: Finder) -> None:
+    def reserve(self, visit: Visit, prompt: int, answer: int) -> None:
+        """Sets tokens aside for a request that is about to ask a model.
+
+        Raises:
+            RateLimited: there are not as many.
+        """
+        ...
+
+
+class Boundless:
+    """The budget of a server without limits."""
+
+    def reserve(self, visit: Visit, prompt: int, answer: int) -> None:
+        """Notes what may be charged if nobody counts."""
+        visit.asked = prompt
+
+
+class Answers:
+    """The flows of one system; stateless but for where models are found and what callers may use."""
+
+    def __init__(self, finder: Finder, budget: Budget | None = None) -> None:
         self._finder = finder
+        self._budget = budget or Boundless()
 
     async def chat(self, request: ChatRequest, visit: Visit) -> Stream:
         """Goes on with a conversation, shortened where it must and may be.
@@ -130,13 +160,19 @@ class Answers:
         if not request.messages:
             yield [await self._move(model, request, visit, started)]
             return
+        self._budget.reserve(visit, prompt_tokens(request), answer_tokens(request))
+        one_call, turned_back = lone.one_call(request), customs.turned_back(request)
+        request = customs.as_functions(request)
         request = with_adapters(with_defaults(request, model), model.name, model.adapters)
         request = within_abilities(request, model, visit)
         async with model.ready(request, visit) as backend:
             visit.admitted = loaded = monotonic_ns()
-            async with aclosing(fitting(backend, request, visit)) as stream:
+            answer = fitting(backend, request, visit)
+            # Dialects in which thinking is a wish tell how much was thought.
+            async with aclosing(thoughts_counted(answer, backend) if request.think_wish else answer) as stream:
                 async for events in stream:
-                    yield seen(events, visit, started, loaded)
+                    if told := turned_back(one_call(events)):
+                        yield seen(told, visit, started, loaded)
 
     async def generate(self, request: GenerateRequest, visit: Visit) -> Stream:
         """Goes on with a text; under the model's template unless the request is raw. Raises as :meth:`chat` does."""
@@ -145,6 +181,7 @@ class Answers:
         if not (request.prompt or request.suffix or request.images or request.context):
             yield [await self._move(model, request, visit, started)]
             return
+        self._budget.reserve(visit, prompt_tokens(request), answer_tokens(request))
         request = with_adapters(request, model.name, model.adapters)
         raw = request.raw or bool(request.suffix) or not isinstance(request.prompt, str)
         conversation = with_defaults(as_conversation(request), model)
@@ -174,6 +211,9 @@ class Answers:
         """Turns texts into vectors. Raises as :meth:`chat` does."""
         started = monotonic_ns()
         model = await self._found(request.model, visit)
+        if not {"completion", "embedding"}.intersection(model.capabilities):
+            raise Unsupported(f"{model.name} does not make embeddings", param="model")
+        self._budget.reserve(visit, prompt_tokens(request), 0)
         async with model.ready(request, visit) as backend:
             visit.admitted = loaded = monotonic_ns()
             # No inputs only load the model, as in Ollama.
@@ -197,22 +237,12 @@ class Answers:
     async def count(self, request: ChatRequest, visit: Visit) -> int:
         """Tokens of the prompt that this conversation makes under the model's template. Raises as :meth:`chat`."""
         model = await self._found(request.model, visit)
-        request = within_abilities(with_defaults(request, model), model, visit)
+        request = within_abilities(with_defaults(customs.as_functions(request), model), model, visit)
         async with model.ready(request, visit) as backend:
             return await backend.count(request)
 
     async def _found(self, name: str, visit: Visit) -> Found:
-        """The model, if this caller may ask it.
-
-        Raises:
-            ModelNotFound: there is none of this name.
-            Forbidden: his key is for other models.
-        """
-        model = await self._finder.find(name)
-        visit.model = model.name
-        if not visit.caller.may_ask(model.name):
-            raise Forbidden(f"this key may not use model '{model.name}'", param="model")
-        return model
+        return await permitted(self._finder, name, visit)
 
     @staticmethod
     async def _move(model: Found, request: ChatRequest | GenerateRequest, visit: Visit, started: int) -> Done:
@@ -227,6 +257,20 @@ class Answers:
         took = monotonic_ns() - started
         done = Done(reason=reason)
         return replace(done, timings=replace(done.timings, total=took, load=took if reason == "load" else 0))
+
+
+async def permitted(finder: Finder, name: str, visit: Visit) -> Found:
+    """The model of this name, if this caller may ask it.
+
+    Raises:
+        ModelNotFound: there is none of this name.
+        Forbidden: his key is for other models.
+    """
+    model = await finder.find(name)
+    visit.model = model.name
+    if not visit.caller.may_ask(model.name):
+        raise Forbidden(f"this key may not use model '{model.name}'", param="model")
+    return model
 
 
 def with_defaults(request: ChatRequest, model: Found) -> ChatRequest:
@@ -338,7 +382,10 @@ async def fitting(backend: Answerer, request: ChatRequest, visit: Visit) -> Stre
     except ContextLengthExceeded as error:
         if begun or not request.truncate:
             raise
-        request, visit.truncated_messages = await shortened(backend, request, error)
+        try:
+            request, visit.truncated_messages = await shortened(backend, request, error)
+        except Unsupported:  # who answers counts no tokens for us, but has said what is wrong
+            raise error from None
     async with aclosing(backend.chat(request)) as stream:
         async for events in stream:
             yield [
@@ -348,18 +395,20 @@ async def fitting(backend: Answerer, request: ChatRequest, visit: Visit) -> Stre
 
 
 async def shortened(backend: Answerer, request: ChatRequest, error: ContextLengthExceeded) -> tuple[ChatRequest, int]:
-    """The request with the fewest turns left out that fits, found by halving.
+    """The request with the fewest turns left out that fits, found from the newest turn backwards, then by halving.
+
+    So what is counted is never much longer than what fits: thousands of turns may come for a context of hundreds.
 
     Raises:
         ContextLengthExceeded: the newest turn does not fit even alone.
     """
     room = prompt_room(request, error.context_tokens)
     last = len(turns(request.messages)) - 1
-    low, high = 1, last
+    low, high, step = 1, last, 1
     while low < high:
-        middle = (low + high) // 2
+        middle = max(low, high - step) if step else (low + high) // 2
         fits = await backend.count(without_oldest(request, middle)[0]) <= room
-        low, high = (low, middle) if fits else (middle + 1, high)
+        low, high, step = (low, middle, 2 * step) if fits else (middle + 1, high, 0)
     if last < 1:
         raise error
     shorter, dropped = without_oldest(request, low)
@@ -371,7 +420,8 @@ async def shortened(backend: Answerer, request: ChatRequest, error: ContextLengt
 def seen(events: list[Event], visit: Visit, started: int, loaded: int) -> list[Event]:
     """The events, noted; the last one with the times that only this side knows."""
     now = monotonic_ns()
-    visit.piece(now)
+    if not is_early(events[0]) or len(events) > 1:
+        visit.piece(now)
     done = events[-1]
     if not isinstance(done, Done):
         return events

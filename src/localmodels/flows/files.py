@@ -25,6 +25,9 @@ from localmodels.store.soundness import Policy
 log = logging.getLogger(__name__)
 
 SAID_EVERY = 10.0  # seconds between two lines in the log about one blob that is being read
+# Seconds that a load waits for its lease, which takes milliseconds. So a deletion comes either before the look whether
+# the files are there, or after it and leaves them; only a disk that hangs leaves a gap.
+MOMENT = 1.0
 
 
 class StoredFiles:
@@ -44,14 +47,15 @@ class StoredFiles:
     async def held(self, loadable: Loadable) -> AsyncIterator[None]:
         """No collection of any process takes the model's blobs meanwhile; a deletion gets them when it ends.
 
-        The lease is taken beside the load, which need not wait for a disk. One that cannot be had (the disk is full or
-        read-only) keeps nobody from loading.
+        One that cannot be had (the disk is full or read-only) keeps nobody from loading, and one that cannot be had
+        within a moment is had beside the load.
         """
         if loadable.store != str(self._store.layout.root):
             yield
             return
         leasing = asyncio.create_task(asyncio.to_thread(self._lease, loadable))
         try:
+            await asyncio.wait((leasing,), timeout=MOMENT)
             yield
         finally:
             await asyncio.shield(self._released(loadable, leasing))

@@ -20,7 +20,7 @@ from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.errors import Garbled, InvalidRequest, ModelDamaged
 from localmodels.core.library import SUCCESS, Progress
 from localmodels.flows.interim import Interim
-from localmodels.flows.leases import leased
+from localmodels.flows.leases import leased, naming
 from localmodels.flows.merging import Merged, merge_parts
 from localmodels.flows.threads import in_thread, opened
 from localmodels.registry.addresses import Place
@@ -78,7 +78,7 @@ class HubPulls:
         found = await self._puller.find(name, places)
         choice = await in_thread(choose, found.repository.files, name.tag, repository_of(name))
         choice = await self._puller.completed(found, choice)
-        async with leased(self._store, f"pull {name}") as lease:
+        async with naming(self._store, name), leased(self._store, f"pull {name}") as lease:
             texts = await self._texts(lease, found, choice)
             weights: list[Weights] = []
             async with aclosing(self._weights(lease, found, choice)) as steps:

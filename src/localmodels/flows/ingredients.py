@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from localmodels.artifacts.gguf import join, read_header, read_part
 from localmodels.artifacts.gguf_header import Header
 from localmodels.artifacts.gguf_merge import Part
+from localmodels.artifacts.lora import misfit
 from localmodels.artifacts.quantize import FileType
 from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import InvalidRequest, ModelDamaged
@@ -130,11 +131,13 @@ class Ingredients:
             adapters = [self._uploaded(lease, *file, reading) for file in request.adapters]
             for (file, _), one in zip(request.adapters, adapters, strict=True):
                 if one.kind != "adapter":
-                    raise InvalidRequest(f"{file}: a GGUF file, but of a {one.kind}, not an adapter", param="adapters")
+                    what = f"{file[:80]}: a GGUF file, but of a {one.kind}, not an adapter"
+                    raise InvalidRequest(what, param="adapters")
             found += adapters
         models = [one for one in found if one.kind == "model"]
         if len(models) != 1:
             raise InvalidRequest(f"one model file is needed, not {len(models)}", param="files")
+        require_fit(found, models[0], str(base.name) if base else "")
         return sorted(found, key=lambda one: _ORDER.index(one.kind))
 
     async def _made(
@@ -249,11 +252,33 @@ class Ingredients:
         lease.protect(wanted)
         blob = self._store.whole(wanted, progress=reading.more)
         if blob is None:
-            raise InvalidRequest(f"{name}: blob {digest} is not here, or is damaged; upload it first", param="files")
+            what = f"{name[:80]}: blob {digest} is not here, or is damaged; upload it first"
+            raise InvalidRequest(what, param="files")
         try:
             return blob, read_part(self._store.layout.blob(wanted))
         except ModelDamaged as error:
-            raise InvalidRequest(f"{name}: not a sound GGUF file: {error.message}", param="files") from error
+            raise InvalidRequest(f"{name[:80]}: not a sound GGUF file: {error.message}", param="files") from error
+
+
+def require_fit(found: Sequence[Ingredient], model: Ingredient, name: str) -> None:
+    """Looks whether the adapters can be used with the model, before anything is made of them.
+
+    Args:
+        found: among them the adapters.
+        model: the weights.
+        name: of the model that is the base; empty where it is a file.
+
+    Raises:
+        InvalidRequest: one cannot; names it, the tensor and the model.
+    """
+    heads = [part.header for part in model.parts] if isinstance(model, Split) else [model.header]
+    tensors = [tensor for head in heads for tensor in head.tensors]
+    for one in found:
+        if isinstance(one, Weights) and one.kind == "adapter":
+            wrong = misfit(one.header, heads[0].architecture, tensors)
+            if wrong:
+                to = f"model '{name}'" if name else "the model file"
+                raise InvalidRequest(f"{one.title[:80] or 'the adapter'}: does not fit {to}: {wrong}", param="adapters")
 
 
 def checked(name: str, blob: Blob, header: Header) -> Weights:
@@ -265,6 +290,6 @@ def checked(name: str, blob: Blob, header: Header) -> Weights:
     try:
         header = join([header])
     except ModelDamaged as error:
-        raise InvalidRequest(f"{name}: not a sound GGUF file: {error.message}", param="files") from error
+        raise InvalidRequest(f"{name[:80]}: not a sound GGUF file: {error.message}", param="files") from error
     kind: Kind = "adapter" if header.is_adapter else "projector" if header.is_projector else "model"
     return Weights(kind, blob, header, name if kind == "adapter" else "")

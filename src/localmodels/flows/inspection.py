@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from localmodels.core.catalog import Model
 from localmodels.engine.hardware import Hardware
 from localmodels.engine.pool import Pool
 from localmodels.flows.local import loadable
+from localmodels.flows.remotes import Remotes, Server
 from localmodels.store.entries import Entry, to_model
 from localmodels.store.library import Library, Survey
 
@@ -34,13 +36,36 @@ class State(Struct, frozen=True):
     details: dict[str, Any] = {}
 
 
+_MEMORY = "Memory of all models together, and what they may take."
+_RUNNERS = "Runners of a model, by the state they are in."
+_PLACES = "Requests that a model can answer at once."
+_BUSY = "Requests that a model answers."
+_TAKEN = "Memory that a model takes."
+_UP = "Did another server answer when it was asked last?"
+
+
+class Reading(Struct, frozen=True):
+    """One figure of how things stand, for the metrics.
+
+    Attributes:
+        doc: what it says, in one sentence; the same for all of one name.
+        labels: names and texts, the same names in the same order for all of one name.
+    """
+
+    name: str
+    doc: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
 class Inspector:
     """Derives the state from the parts that do the work."""
 
-    def __init__(self, library: Library, pool: Pool, hardware: Hardware) -> None:
+    def __init__(self, library: Library, pool: Pool, hardware: Hardware, remotes: Remotes | None = None) -> None:
         self._library = library
         self._pool = pool
         self._hardware = hardware
+        self._remotes = remotes or Remotes()
 
     async def default_name(self) -> str:
         """The name of the model that answers where none is named."""
@@ -51,7 +76,8 @@ class Inspector:
         survey, default, name = await asyncio.to_thread(self._look)
         notes = [f"model '{damaged.name}' cannot be used: {damaged.why}" for damaged in survey.damaged]
         failure = self._pool.last_failure(loadable(default).key("generate")) if default else ""
-        if not default:
+        elsewhere = default is None and self._remotes.find(name) is not None
+        if not default and not elsewhere:
             notes.append(f"the default model '{name}' is not here" if name else "there is no model")
         if failure:
             notes.append(f"the default model did not load: {failure}")
@@ -59,18 +85,42 @@ class Inspector:
         if draining:
             notes.append("the server is shutting down")
         return State(
-            status=verdict(draining=draining, usable=bool(survey.entries), notes=notes),
-            model_ready=default is not None and not failure and not draining,
+            status=verdict(draining=draining, usable=bool(survey.entries) or elsewhere, notes=notes),
+            model_ready=(default is not None or elsewhere) and not failure and not draining,
             default_model=to_model(default).name if default else name,
             models=tuple(map(to_model, survey.entries)),
             notes=tuple(notes),
             details=await self._details() if verbose else {},
         )
 
+    def readings(self) -> list[Reading]:
+        """Queue, memory and runners, as the scheduler sees them now."""
+        snapshot = self._pool.snapshot()
+        read = [
+            Reading("localmodels_queue_waiting", "Requests that wait for a place.", snapshot.waiting),
+            Reading("localmodels_memory_bytes", _MEMORY, snapshot.memory, (("what", "models"),)),
+            Reading("localmodels_memory_bytes", _MEMORY, snapshot.memory_limit, (("what", "limit"),)),
+        ]
+        names = {runner.id: runner.name for runner in self._pool.runners()}
+        sums: Counter[tuple[str, str, tuple[tuple[str, str], ...]]] = Counter()
+        for runner in snapshot.runners:
+            # By model and not by runner: runners come and go, and each would be a series for ever.
+            one = (("model", names.get(runner.runner_id, "")),)
+            sums["localmodels_runners", _RUNNERS, (*one, ("state", runner.state.value))] += 1
+            sums["localmodels_places", _PLACES, one] += runner.parallel
+            sums["localmodels_places_busy", _BUSY, one] += runner.busy
+            sums["localmodels_model_memory_bytes", _TAKEN, one] += runner.memory
+        up = (Reading("localmodels_server_up", _UP, one.answers, (("server", one.name),)) for one in self._servers())
+        return [*read, *up] + [Reading(name, doc, value, labels) for (name, doc, labels), value in sums.items()]
+
+    def _servers(self) -> tuple[Server, ...]:
+        return self._remotes.servers()
+
     def _look(self) -> tuple[Survey, Entry | None, str]:
         return self._library.survey(), self._library.default(), self._library.default_name()
 
     async def _details(self) -> dict[str, Any]:
+        await asyncio.gather(*(server.listed.models() for server in self._servers()))  # whoever has not been asked yet
         snapshot = self._pool.snapshot()
         return {
             "queue": {"waiting": snapshot.waiting},
@@ -81,6 +131,7 @@ class Inspector:
                 {"id": runner.id, "model": runner.name, "pid": runner.pid, "context": runner.config.context}
                 for runner in self._pool.runners()
             ],
+            "servers": [server.state() for server in self._servers()],
         }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Protocol
 
 from msgspec import structs
@@ -20,13 +20,13 @@ from localmodels.core.catalog import Digest, ModelName
 from localmodels.core.errors import Conflict, ModelDamaged, ModelNotFound, NotFound
 from localmodels.core.library import SUCCESS, CopyRequest, CreateRequest, DeleteRequest, Progress
 from localmodels.flows.ingredients import Ingredients, Weights
-from localmodels.flows.leases import leased
+from localmodels.flows.leases import blobs_of, leased, naming
 from localmodels.flows.texts import kept_of, texts_of
 from localmodels.flows.threads import in_thread, opened
 from localmodels.store.blobs import BlobWriter
 from localmodels.store.entries import Entry, details_of
 from localmodels.store.library import Library
-from localmodels.store.manifests import Layer, parse_manifest, write_config, write_manifest
+from localmodels.store.manifests import Layer, write_config, write_manifest
 from localmodels.store.model_store import ModelStore
 
 Steps = AsyncGenerator[Progress, None]
@@ -67,16 +67,18 @@ class Keeper:
         Raises:
             InvalidRequest: a file that is not here or is none; a template or a Modelfile that cannot be used.
             ModelNotFound: there is no such base.
+            Conflict: it would be hidden by a file that was named with ``--model``.
             DiskFull: there is no room.
         """
         name = ModelName.parse(request.model)
+        await in_thread(self._library.require_seen, name)
         request = expanded(request)
         target = read_file_type(request.quantize) if request.quantize else None
         if request.template:
             read_chat_template(request.template)
         base = await in_thread(self._library.find, request.base) if request.base else None
         texts = texts_of(request, base)
-        async with leased(self._store, f"create {name}") as lease:
+        async with naming(self._store, name), leased(self._store, f"create {name}") as lease:
             yield Progress("reading model metadata")
             weights: list[Weights] = []
             async with aclosing(self._ingredients.brought(lease, request, base, target)) as steps:
@@ -108,12 +110,14 @@ class Keeper:
 
         Raises:
             ModelNotFound: there is none of the first name.
-            Conflict: the second name differs from another model's in case alone.
+            Conflict: the second name differs from another model's in case alone, or would be hidden.
         """
         target = ModelName.parse(request.destination)
+        await in_thread(self._library.require_seen, target)
         entry = await in_thread(self._library.find, request.source)
         if entry.source == "home":
-            await in_thread(self._store.copy, entry.name, target)
+            async with naming(self._store, target):
+                await in_thread(self._store.copy, entry.name, target)
             return
         async for _ in self.create(CreateRequest(model=str(target), base=str(entry.name))):
             pass
@@ -134,7 +138,7 @@ class Keeper:
             if entry.source != "home":
                 raise Conflict(f"{entry.name} is {_WHERE[entry.source]}, and is not ours to delete", param="model")
             name = entry.name
-        released = await in_thread(self._blobs_of, name)
+        released = await in_thread(blobs_of, self._store, name)
         if not await in_thread(self._store.delete, name):
             raise ModelNotFound(request.model)
         if entry is not None:
@@ -150,6 +154,7 @@ class Keeper:
         blob = await in_thread(self._store.whole, digest)
         if blob is None:
             raise NotFound(f"blob {str(digest)!r} not found")
+        await in_thread(self._store.ask, digest)  # who is told so does not upload it, and names it next
         return blob.size
 
     async def upload(self, digest: Digest, pieces: AsyncIterator[bytes], size: int | None) -> None:
@@ -171,10 +176,3 @@ class Keeper:
                 await in_thread(writer.commit)
             finally:
                 await in_thread(writer.cancel)
-
-    def _blobs_of(self, name: ModelName) -> tuple[Digest, ...]:
-        """What a name's manifest is made of; nothing where there is none, or none that can be read."""
-        with suppress(ModelDamaged):
-            if (data := self._store.read_manifest(name)) is not None:
-                return tuple(layer.digest for layer in parse_manifest(data).blobs)
-        return ()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import cached_property
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property, partial
+from typing import get_args
 
 from localmodels.artifacts.chat_template import ChatTemplate, read_chat_template
+from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
-from localmodels.core.errors import ModelDamaged, Unsupported
+from localmodels.core.errors import LoadFailed, ModelDamaged, Unsupported
 from localmodels.core.options import Options
+from localmodels.core.rerank import RerankRequest
 from localmodels.engine.loadable import Loadable, Loader, Purpose
 from localmodels.engine.pool import Pool
 from localmodels.flows.chat import Answerer, Defaults, Request
@@ -44,16 +47,21 @@ class Local:
         self._library = library
         self._pool = pool
         self._loader = loader
+        self.adopt(patience=patience, request_templates=request_templates)
+
+    def adopt(self, *, patience: float, request_templates: bool) -> None:
+        """Goes by these from now on."""
         self._patience = patience
         self._request_templates = request_templates
 
     async def find(self, name: str) -> Target:
-        """The model that this name stands for; looks at the disk, so in a thread.
+        """The model that this name stands for, an empty one for the default; looks at the disk, so in a thread.
 
         Raises:
             ModelNotFound, ModelDamaged.
         """
-        return Target(self, await asyncio.to_thread(self._library.find, name))
+        entry = await asyncio.to_thread(partial(self._library.find, name) if name else self._library.unnamed)
+        return Target(self, entry)
 
     async def models(self) -> tuple[Model, ...]:
         """All models, newest first."""
@@ -68,13 +76,37 @@ class Local:
         return self._pool.running()
 
     @asynccontextmanager
-    async def lease(self, entry: Entry, request: Request) -> AsyncIterator[Answerer]:
-        """A place at a runner of this model for one request."""
-        vectors = isinstance(request, EmbedRequest) or entry.header.is_embedding
-        purpose: Purpose = "embed" if vectors else "generate"
+    async def lease(self, entry: Entry, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
+        """A place at a runner of this model for one request.
+
+        Its files may have been replaced or deleted since it was found; then what now has its name is meant.
+
+        Raises:
+            ModelNotFound: nothing has its name any more.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                answerer = await stack.enter_async_context(self._place(entry, request, visit))
+            except (ModelDamaged, LoadFailed):
+                changed = await asyncio.to_thread(self._library.named, str(entry.name))
+                if loadable(changed).identity == loadable(entry).identity:
+                    raise
+                answerer = await stack.enter_async_context(self._place(changed, request, visit))
+            yield answerer
+
+    @asynccontextmanager
+    async def _place(self, entry: Entry, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
+        purpose = purpose_of(request, entry.header)
         load = self._loader.load(loadable(entry), purpose, request.options.over(entry.options))
-        template = None if vectors else await self._template(entry, request)
-        async with self._pool.lease(load, keep_alive=request.keep_alive, patience=self._patience) as backend:
+        template = await self._template(entry, request) if purpose == "generate" else None
+        place = self._pool.lease(
+            load,
+            keep_alive=request.keep_alive,
+            patience=self._patience,
+            caller=visit.caller.id,
+            weight=visit.caller.weight,
+        )
+        async with place as backend:
             yield Templated(backend, *template) if template else backend
 
     async def _template(self, entry: Entry, request: Request) -> tuple[ChatTemplate, str] | None:
@@ -95,7 +127,7 @@ class Local:
 
     async def unload(self, entry: Entry) -> None:
         """Takes the model out of memory as soon as it is idle."""
-        for purpose in ("generate", "embed"):
+        for purpose in get_args(Purpose):
             self._pool.unload(loadable(entry).key(purpose))
 
 
@@ -134,12 +166,19 @@ class Target:
     @asynccontextmanager
     async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         """A place at a runner of this model for one request."""
-        async with self._local.lease(self._entry, request) as backend:
+        async with self._local.lease(self._entry, request, visit) as backend:
             yield backend
 
     async def unload(self) -> None:
         """Takes it out of memory as soon as it is idle."""
         await self._local.unload(self._entry)
+
+
+def purpose_of(request: Request, header: Header) -> Purpose:
+    """What a model is loaded for. One that is made for a single purpose is also asked for its tokens there."""
+    if header.is_reranker or isinstance(request, RerankRequest):
+        return "rank"
+    return "embed" if header.is_embedding or isinstance(request, EmbedRequest) else "generate"
 
 
 def wants_prompt(request: Request) -> bool:

@@ -30,6 +30,7 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelDamaged
+from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects.forced import ForcedCall, forced
 from localmodels.dialects.forced import shape as forced_shape
 from localmodels.dialects.tagged import TaggedReader, Tags
@@ -126,6 +127,10 @@ class Templated:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Turns texts into vectors, which is no matter of templates."""
         return await self._engine.embed(request)
+
+    async def rank(self, request: RerankRequest) -> Ranking:
+        """Puts texts in order, likewise."""
+        return await self._engine.rank(request)
 
     async def models(self) -> tuple[str, ...]:
         """The engine's."""

@@ -11,11 +11,12 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 
 from localmodels.core.catalog import Blob, ModelName
-from localmodels.core.errors import ContentMismatch, ModelDamaged, Unsupported
+from localmodels.core.errors import ContentMismatch, Garbled, ModelDamaged, Unsupported
 from localmodels.core.library import SUCCESS, Progress, PullRequest, PushRequest
 from localmodels.core.spans import Span
+from localmodels.dialects.strict_json import parsed
 from localmodels.flows.hub import HubPulls, shown
-from localmodels.flows.leases import leased
+from localmodels.flows.leases import leased, naming
 from localmodels.flows.threads import in_thread, opened
 from localmodels.registry.addresses import Registries, read_reference, repository
 from localmodels.registry.distribution import Distribution
@@ -33,6 +34,7 @@ from localmodels.store.model_store import ModelStore
 from localmodels.store.partials import Partial
 
 Steps = AsyncGenerator[Progress, None]
+KINDS = 3  # of layers that are told of what is no model
 
 
 class Transfers:
@@ -73,11 +75,14 @@ class Transfers:
 
         Raises:
             ModelNotFound: the registry has none of this name.
+            Conflict: it would be hidden by a file that was named with ``--model``.
             DiskFull: there is no room.
             LocalModelsError: it cannot be had.
         """
         name, plain = read_reference(request.model)
-        places = self._registries.places(name, insecure=request.insecure or plain, named=self._named)
+        named = self._named and request.operator
+        places = self._registries.places(name, insecure=request.insecure or plain, named=named)
+        await in_thread(self._library.require_seen, name)
         if places[-1].speaks == "hub":
             async with aclosing(self._hub_pulls.pull(name, places)) as steps:
                 async for step in steps:
@@ -85,7 +90,8 @@ class Transfers:
             return
         yield Progress("pulling manifest")
         known = manifest, _ = await self._puller.manifest(name, places)
-        async with leased(self._store, f"pull {name}") as lease:
+        require_model(name, manifest.data)
+        async with naming(self._store, name), leased(self._store, f"pull {name}") as lease:
             await in_thread(lease.protect, *(blob.digest for blob in blobs_of(manifest.data)))
             async with aclosing(self._puller.pull(name, places, known)) as pulling:
                 async for one in pulling:
@@ -104,13 +110,15 @@ class Transfers:
             LocalModelsError: the registry does not take it.
         """
         name, plain = read_reference(request.model)
-        places = self._registries.places(name, insecure=request.insecure or plain, named=self._named)
+        named = self._named and request.operator
+        places = self._registries.places(name, insecure=request.insecure or plain, named=named)
         if places[-1].speaks == "hub":
             raise Unsupported(f"{name.host} takes no models from here; upload the file with `hf upload`", param="model")
         yield Progress("retrieving manifest")
         entry = await in_thread(self._library.named, str(name))
         if entry.source != "home":
-            raise Unsupported(f"{name} is not in our store; copy it first: localmodels cp {name} {name}", param="model")
+            to = "NAME" if entry.source == "file" else name  # under its own name it would be hidden
+            raise Unsupported(f"{name} is not in our store; copy it first: localmodels cp {name} {to}", param="model")
         async with leased(self._store, f"push {name}") as lease:
             data = await in_thread(self._store.hold_manifest, lease, entry.name)
             mount = await in_thread(relative, self._store, name, blobs_of(data))
@@ -127,6 +135,23 @@ def blobs_of(manifest: bytes) -> Sequence[Blob]:
         ModelDamaged: it is no manifest.
     """
     return [Blob(layer.digest, layer.size) for layer in parse_manifest(manifest).blobs]
+
+
+def require_model(name: ModelName, manifest: bytes) -> None:
+    """Looks whether what a registry has under a name can become a model, before any of it is fetched.
+
+    Raises:
+        Garbled: it is no manifest that anybody could read.
+        Unsupported: it is of something else.
+    """
+    try:
+        read = parse_manifest(manifest)
+    except ModelDamaged as error:
+        raise Garbled(f"the registry's manifest of {name} cannot be used: {error.message}") from error
+    if not read.of("model"):
+        kinds = dict.fromkeys(layer["mediaType"] for layer in parsed(manifest)["layers"])
+        there = f"layers of the kind {', '.join([*kinds][:KINDS])[:200]!r}" if kinds else "no layers"
+        raise Unsupported(f"{name} is no model that can be run here: it has {there} and no GGUF file", param="model")
 
 
 def relative(store: ModelStore, name: ModelName, blobs: Sequence[Blob]) -> ModelName | None:
@@ -233,13 +258,13 @@ class StoreSources:
         """Reads this blob.
 
         Raises:
-            ModelDamaged: it is not here, or has another size.
+            ModelDamaged: it is not here, or is not what its digest says.
         """
         return await opened(lambda: self._open(blob), StoreSource.shut)
 
     def _open(self, blob: Blob) -> StoreSource:
-        if self._store.find(blob.digest, blob.size) is None:
-            raise ModelDamaged(f"sha256-{blob.digest.hex}: missing, or of another size")
+        if self._store.whole(blob.digest, blob.size) is None:
+            raise ModelDamaged(f"sha256-{blob.digest.hex}: missing or damaged; pull or create the model again")
         with disk_errors(), self._store.layout.blobs() as blobs:
             descriptor = blobs.open(blob_name(blob.digest))
         if descriptor is None:

@@ -30,14 +30,18 @@ class Visit:
         admitted: when the model took it; 0 before.
         first, last: when the first and the latest piece of the answer came; 0 before.
         pieces: of the answer so far.
+        asked: tokens of the prompt, as far as one could guess before it was counted.
+        reserved: tokens of the caller's minute that are set aside for this request.
         usage: tokens, when they are known.
         estimated: was ``usage`` guessed, because the answer was cut or left?
         reason: why the answer ended; empty when it did not.
         error: what went wrong.
+        trace: the ``traceparent`` that came with it, of the trace that it is a part of; empty without.
     """
 
     __slots__ = (
         "admitted",
+        "asked",
         "caller",
         "dialect",
         "error",
@@ -50,8 +54,10 @@ class Visit:
         "operation",
         "pieces",
         "reason",
+        "reserved",
         "server",
         "started",
+        "trace",
         "truncated_messages",
         "usage",
     )
@@ -70,13 +76,29 @@ class Visit:
         self.first = 0
         self.last = 0
         self.pieces = 0
+        self.asked = 0
+        self.reserved = 0
         self.usage: Usage | None = None
         self.estimated = False
         self.reason = ""
         self.error: LocalModelsError | None = None
+        self.trace = ""
 
     def piece(self, now: int) -> None:
         """A piece of the answer came."""
         self.first = self.first or now
         self.last = now
         self.pieces += 1
+
+    @property
+    def charged(self) -> Usage:
+        """What was delivered: as counted, else as far as one can guess; nothing if no model took the request."""
+        if self.usage is not None:
+            return self.usage
+        return Usage(prompt_tokens=self.asked, completion_tokens=self.pieces) if self.admitted else Usage()
+
+    @property
+    def tokens(self) -> int:
+        """Of what was delivered, prompt and answer together."""
+        charged = self.charged
+        return charged.prompt_tokens + charged.completion_tokens

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from math import inf
 
-import msgspec
 from msgspec import Struct
 from yarl import URL
 
 from localmodels.core.errors import Forbidden, Garbled, Unauthenticated
 from localmodels.core.secrets import Secret
+from localmodels.dialects.strict_json import parsed
 from localmodels.registry.addresses import Origin, Place, parse_url
 from localmodels.registry.challenges import Challenge, read_challenges
 from localmodels.registry.credentials import Credentials, Login
@@ -109,7 +109,7 @@ class RegistryTokens:
         if "basic" not in by_scheme:
             raise Unauthenticated(f"{place.origin.host} wants a login of a kind that is neither Basic nor Bearer")
         if login is None:
-            raise Unauthenticated(f"{place.origin.host} wants a login; log in to it first")
+            raise Unauthenticated(wanted(place.origin))
         return _Held(basic(login.username, login.password), inf)
 
     async def _token(self, place: Place, scope: str, want: Challenge, login: Login | None) -> _Held:
@@ -129,7 +129,7 @@ class RegistryTokens:
                 raise Unauthenticated(
                     f"{place.origin.host} does not take the login of {login.username!r}"
                     if login
-                    else f"{place.origin.host} wants a login; log in to it first"
+                    else wanted(place.origin)
                 )
             if answer.status != 200:
                 raise Garbled(f"the token service of {place.origin.host} answered {answer.status}")
@@ -137,7 +137,7 @@ class RegistryTokens:
 
     def _read(self, place: Place, data: bytes) -> _Held:
         try:
-            wire = msgspec.json.decode(data, type=_WireToken)
+            wire: _WireToken = parsed(data, _WireToken)
         except ValueError:
             # Without its cause, which could quote the token.
             raise Garbled(f"the token service of {place.origin.host} does not answer with a token") from None
@@ -171,7 +171,7 @@ def service_of(place: Place, want: Challenge, scope: str) -> tuple[URL, tuple[st
         return url, tuple(scope.split())
     raise Forbidden(
         f"{place.origin.host} wants our login sent to {origin}, which is not trusted; "
-        f"declare it as the registry's own if that is right"
+        f"if it is the registry's own, start the server with --trusted-origin {place.origin.host}={origin}"
     )
 
 
@@ -183,3 +183,10 @@ def pull_scope(repository: str) -> str:
 def push_scope(repository: str, *mounted: str) -> str:
     """To write a repository, with blobs of others."""
     return " ".join([f"repository:{repository}:pull,push", *map(pull_scope, mounted)])
+
+
+def wanted(origin: Origin) -> str:
+    """That a registry wants a login, and how it gets one."""
+    host = origin.host if origin.is_usual else f"{origin.host}:{origin.port}"
+    plain = " --insecure" if origin.scheme == "http" else ""
+    return f"{host} wants a login; log in to it first: localmodels login {host}{plain}"

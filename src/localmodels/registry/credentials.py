@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from localmodels.core.errors import Forbidden, InvalidValue
 from localmodels.core.secrets import Secret
+from localmodels.dialects.strict_json import parsed
 from localmodels.registry.addresses import Origin
 
 FILE = "registries.json"
@@ -120,7 +121,8 @@ class FileCredentials:
                 raise Forbidden(f"{FILE} is not its owner's alone; make it a plain file of mode 600, and yours")
             data = stream.read(MAX_FILE + 1)
         try:
-            return msgspec.json.decode(data, type=dict[str, _WireLogin])
+            logins: dict[str, _WireLogin] = parsed(data, dict[str, _WireLogin])
+            return logins
         except ValueError:
             # Without its cause: a message that quotes the file must not get into a log.
             raise Forbidden(f"{FILE} is damaged; remove it and log in again") from None

@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from yarl import URL
 
 from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.errors import Forbidden, Garbled, LocalModelsError, Unauthenticated
+from localmodels.dialects.strict_json import parsed
 from localmodels.registry.addresses import Origin, Place, parse_url, repository
 from localmodels.registry.auth import RegistryTokens, pull_scope, push_scope
 from localmodels.registry.credentials import Login, MemoryCredentials
@@ -286,7 +286,7 @@ class _WireErrors(Struct):
 async def _detail(answer: Answer) -> str:
     """The registry's own words, on one line and short; what is not in the protocol's form is not repeated."""
     try:
-        wire = msgspec.json.decode(await answer.whole(MAX_ERROR), type=_WireErrors)
+        wire: _WireErrors = parsed(await answer.whole(MAX_ERROR), _WireErrors)
     except (LocalModelsError, ValueError):
         return ""
     said = "; ".join(one.message or one.code for one in wire.errors[:3])
@@ -314,7 +314,7 @@ def _media_type(data: bytes, answer: Answer) -> str:
     """
     told = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     try:
-        own = msgspec.json.decode(data, type=_WireKind).media_type
+        own = parsed(data, _WireKind).media_type
     except ValueError as error:
         raise Garbled("the registry's manifest is not JSON") from error
     named = told if told.startswith("application/vnd.") else ""
@@ -335,7 +335,10 @@ def _location(place: Place, answer: Answer) -> URL:
     url = parse_url(text, answer.url)
     origin = Origin.of(url)
     if origin != place.origin and origin not in place.trusted:
-        raise Forbidden(f"{place.origin.host} wants the upload sent to {origin}, which is not trusted")
+        raise Forbidden(
+            f"{place.origin.host} wants the upload sent to {origin}, which is not trusted; "
+            f"if it is the registry's own, start the server with --trusted-origin {place.origin.host}={origin}"
+        )
     return url
 
 

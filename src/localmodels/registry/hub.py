@@ -16,13 +16,13 @@ from contextlib import asynccontextmanager
 from typing import NoReturn
 from urllib.parse import quote
 
-import msgspec
 from msgspec import Struct
 from yarl import URL
 
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import Forbidden, Garbled, NotFound, Unauthenticated
 from localmodels.core.secrets import Secret
+from localmodels.dialects.strict_json import parsed
 from localmodels.registry.addresses import SAME, Origin, Place, repository
 from localmodels.registry.credentials import Credentials
 from localmodels.registry.distribution import OCTETS, number, retry_after
@@ -192,7 +192,7 @@ def read_repository(data: bytes) -> Repository:
         Garbled: it is none.
     """
     try:
-        wire = msgspec.json.decode(data, type=_WireRepository)
+        wire: _WireRepository = parsed(data, _WireRepository)
     except ValueError as error:
         raise Garbled("the hub's description of the repository cannot be read") from error
     if len(wire.siblings) > MAX_FILES:

@@ -17,6 +17,7 @@ the one is never found by the other.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -241,7 +242,8 @@ class Outbound:
                 max_headers=MAX_LINES,
             )
         except tuple(_FAILURES) as error:
-            raise next(kind(origin.host) for of, kind in _FAILURES.items() if isinstance(error, of)) from error
+            where = origin.host if origin.is_usual else f"{origin.host}:{origin.port}"
+            raise next(kind(where, error) for of, kind in _FAILURES.items() if isinstance(error, of)) from error
 
     def _check(self, origin: Origin, *, is_named: bool) -> None:
         if not self._pools:
@@ -277,22 +279,29 @@ class _Asked(Struct, frozen=True):
 
 
 # The first class that fits says what went wrong with a request to a host.
-_FAILURES: Mapping[type[Exception], Callable[[str], LocalModelsError]] = {
-    aiohttp.ServerTimeoutError: lambda host: BackendTimeout(f"{host} did not answer in time"),
-    TimeoutError: lambda host: BackendTimeout(f"{host} did not answer in time"),
-    aiohttp.ServerDisconnectedError: lambda host: Unreachable(f"{host} closed the connection without an answer"),
+_FAILURES: Mapping[type[Exception], Callable[[str, Exception], LocalModelsError]] = {
+    aiohttp.ServerTimeoutError: lambda host, _: BackendTimeout(f"{host} did not answer in time"),
+    TimeoutError: lambda host, _: BackendTimeout(f"{host} did not answer in time"),
+    aiohttp.ServerDisconnectedError: lambda host, _: Unreachable(f"{host} closed the connection without an answer"),
     # These two do not pass, so they are of the class that is not tried again.
-    aiohttp.ClientConnectorCertificateError: lambda host: BackendError(
+    aiohttp.ClientConnectorCertificateError: lambda host, _: BackendError(
         f"{host} has no certificate that we believe; name its authority with --ca-file"
     ),
-    aiohttp.ClientSSLError: lambda host: BackendError(
-        f"{host} does not speak https; name it with --insecure-registry if it is yours"
+    aiohttp.ClientSSLError: lambda host, _: BackendError(
+        f"{host} does not speak https; if it is yours, pull with --insecure, or name it with --insecure-registry"
     ),
-    aiohttp.ClientConnectionError: lambda host: Unreachable(f"{host} cannot be reached"),
-    ConnectionError: lambda host: Unreachable(f"{host} cannot be reached"),
-    aiohttp.ClientError: lambda host: Garbled(f"what {host} answers is not HTTP"),
-    ValueError: lambda host: Garbled(f"what {host} answers is not HTTP"),
+    aiohttp.ClientConnectorDNSError: lambda host, _: Unreachable(f"{host} cannot be reached: nobody knows its address"),
+    aiohttp.ClientConnectionError: lambda host, error: Unreachable(f"{host} cannot be reached{_because(error)}"),
+    ConnectionError: lambda host, error: Unreachable(f"{host} cannot be reached{_because(error)}"),
+    aiohttp.ClientError: lambda host, _: Garbled(f"what {host} answers is not HTTP"),
+    ValueError: lambda host, _: Garbled(f"what {host} answers is not HTTP"),
 }
+
+
+def _because(error: Exception) -> str:
+    """The system's reason, where it gives one."""
+    number = error.errno if isinstance(error, OSError) else None
+    return f": {os.strerror(number).lower()}" if number and number > 0 else ""
 
 
 class _Checked(AbstractResolver):

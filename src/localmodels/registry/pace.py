@@ -28,6 +28,8 @@ class Pace(Struct, frozen=True):
             as Ollama's.
         first_wait, longest_wait: before the second of them, doubled with each, and the most.
         longest_retry_after: what is believed of a registry that says when to come back.
+        patience: of a short request, from its first attempt to the beginning of its last. Somebody waits and sees
+            nothing meanwhile; a registry that is busy for longer is better asked again later, by him.
         stall, floor: an attempt that brings less than ``floor`` bytes in ``stall`` seconds is given up: silence, and a
             trickle of one byte a second too. Slower than 500 bytes a second no model ever arrives.
     """
@@ -38,6 +40,7 @@ class Pace(Struct, frozen=True):
     first_wait: float = 0.5
     longest_wait: float = 15.0
     longest_retry_after: float = 60.0
+    patience: float = 60.0
     stall: float = 30.0
     floor: int = 16 * 1024
 

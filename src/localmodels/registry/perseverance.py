@@ -1,7 +1,7 @@
 """Tries a short request again, as long as that may help.
 
 The rule is that of ``parts``: the same waits, the same number of tries, and the same errors that pass; and after one
-place the next.
+place the next. It has an end in time besides.
 """
 
 from __future__ import annotations
@@ -24,17 +24,21 @@ async def persevere(work: Callable[[], Awaitable[T]], pace: Pace, chance: random
     """What the work gives in the end.
 
     Raises:
-        LocalModelsError: the last error, when it does not pass or was the last that is put up with.
+        LocalModelsError: the last error, when it does not pass, was the last that is put up with, or asks for more
+            patience than there is.
     """
     tries = 0
+    clock = asyncio.get_running_loop().time
+    until = clock() + pace.patience
     while True:
         try:
             return await work()
         except LocalModelsError as error:
             tries += 1
-            if not passes(error) or tries >= pace.tries:
+            wait = pace.wait_after(error, tries, chance)
+            if not passes(error) or tries >= pace.tries or clock() + wait > until:
                 raise
-            await asyncio.sleep(pace.wait_after(error, tries, chance))
+            await asyncio.sleep(wait)
 
 
 async def first_of(

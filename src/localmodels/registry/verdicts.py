@@ -53,7 +53,7 @@ def judge(head: Head, asked: Span, size: int) -> LocalModelsError | str:
     # A signed address of a content network ends at some moment; a fresh one comes with the next attempt.
     if head.moved and head.status in {400, 401, 403, 404, 410}:
         return Unavailable(f"the registry's storage answered {head.status}", retry_after=head.retry_after)
-    return status_error(head.status, "such blob", head.retry_after)
+    return status_error(head.status, "blob of this model", head.retry_after)
 
 
 def status_error(status: int, what: str, retry_after: float | None = None) -> LocalModelsError:

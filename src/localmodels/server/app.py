@@ -8,20 +8,22 @@ shown to the watchers once.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
-from uuid import uuid4
 
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
 from localmodels.core.access import LOCAL, Caller
-from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowed, NotFound, Unauthenticated
+from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowed, NotFound, Unauthenticated, unforeseen
+from localmodels.dialects.anthropic import VERSION_HEADER
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import ErrorWriter
 from localmodels.dialects.table import CHATS
 from localmodels.flows.visit import Visit
+from localmodels.server.edge.seam import cancels
 from localmodels.server.gate import Gate
 from localmodels.server.permissions import PERMISSIONS, Grants
 from localmodels.server.routes import OLLAMA_PREFIX, Directory, Row
@@ -40,17 +42,24 @@ from localmodels.server.wire import (
 log = logging.getLogger(__name__)
 
 PLAIN = Plain()
-INTERNAL = LocalModelsError("internal error; the server's log has the details")
+INTERNAL = unforeseen()
 UNAUTHENTICATED = "this server asks for a key: send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`"
 
 # The first that fits; what fits none is nobody's dialect.
-_OWNERS: Sequence[tuple[str, str]] = (("/v1/", "openai"), ("/api/", "ollama"), (f"{OLLAMA_PREFIX}/", "ollama"))
+_OWNERS: Sequence[tuple[str, str]] = (
+    ("/v1/messages", "anthropic"),
+    ("/v1/", "openai"),
+    ("/api/", "ollama"),
+    (f"{OLLAMA_PREFIX}/", "ollama"),
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def dialect_of(path: str, scope: Scope | None = None) -> ErrorWriter:
     """In which dialect an error at this path is written, whether or not there is a route."""
     name = next((name for prefix, name in _OWNERS if path.startswith(prefix)), "")
+    if name == "openai" and scope is not None and header(scope, VERSION_HEADER):
+        name = "anthropic"
     return CHATS[name] if name else PLAIN
 
 
@@ -65,12 +74,16 @@ class Access(Protocol):
         """
         ...
 
-    def admit(self, visit: Visit) -> Headers:
-        """Counts the request; what its answer tells of the caller's limits.
+    def admit(self, visit: Visit) -> None:
+        """Counts the request.
 
         Raises:
             RateLimited: it is one too many.
         """
+        ...
+
+    def told(self, visit: Visit) -> Headers:
+        """What the head of an answer tells of the caller's limits, once he was admitted or refused."""
         ...
 
 
@@ -81,8 +94,11 @@ class Everybody:
         """Whoever the gate let through."""
         return LOCAL
 
-    def admit(self, visit: Visit) -> Headers:
+    def admit(self, visit: Visit) -> None:
         """Always."""
+
+    def told(self, visit: Visit) -> Headers:
+        """There are no limits."""
         return ()
 
 
@@ -129,7 +145,9 @@ class Application:
             return
         path: str = scope["path"]  # the HTTP parser has decoded it
         visit = scope[VISIT] = Visit(request_id(scope))
+        visit.trace = header(scope, b"traceparent")
         begun = _Begun(send, visit, self._cross_origin(scope))
+        begun.watched = cancels(receive)
         try:
             await self._answer(scope, path, receive, begun)
         except ClientGone:
@@ -159,7 +177,7 @@ class Application:
             headers(scope, b"host"),
             headers(scope, b"origin"),
             "".join(headers(scope, b"sec-fetch-site")),
-            (scope.get("server") or ("",))[0],
+            *(scope.get("server") or ("", None)),
         )
         if refusal is not None:
             raise refusal
@@ -179,7 +197,8 @@ class Application:
             if not caller.scopes:
                 raise Unauthenticated(UNAUTHENTICATED)
             raise Forbidden(f"this key may not do this: it needs the scope '{match.scope}'")
-        begun.extra += tuple(self._access.admit(visit))
+        begun.told = self._access.told
+        self._access.admit(visit)
         await row.answers(scope, receive, begun)
 
     def _cross_origin(self, scope: Scope) -> Headers:
@@ -200,7 +219,18 @@ PREFLIGHT = (
 def request_id(scope: Scope) -> str:
     """The id that the client gave its request, if it is one that logs and headers can carry; else a new one."""
     given = header(scope, b"x-request-id")
-    return given if given and _REQUEST_ID.fullmatch(given) else f"req_{uuid4().hex}"
+    return given if given and _REQUEST_ID.fullmatch(given) else new_id()
+
+
+def new_id() -> str:
+    """An id for a request that brought none."""
+    return f"req_{os.urandom(16).hex()}"
+
+
+def id_headers(request_id: str) -> Headers:
+    """Which request it was, under the names that OpenAI's and Anthropic's clients look for."""
+    yield b"x-request-id", request_id.encode()
+    yield b"request-id", request_id.encode()
 
 
 def _allow(error: LocalModelsError) -> Headers:
@@ -213,8 +243,10 @@ class _Begun:
     def __init__(self, send: Send, visit: Visit, extra: Headers) -> None:
         self.status = 0
         self.row: Row | None = None
+        self.watched = False  # does the server below give up on a client that takes nothing?
         self.visit = visit
         self.extra = tuple(extra)
+        self.told: Callable[[Visit], Headers] | None = None
         self._send = send
 
     async def __call__(self, message: Message) -> None:
@@ -226,7 +258,9 @@ class _Begun:
     def _always(self) -> Headers:
         """Which request this was, who answered it; and that no browser shall take JSON for a page (V-23)."""
         visit = self.visit
-        yield b"x-request-id", visit.id.encode()
+        yield from id_headers(visit.id)
         yield b"x-content-type-options", b"nosniff"
+        if self.told is not None:
+            yield from self.told(visit)
         if visit.model:
             yield b"x-localmodels-server", visit.server.encode("ascii", "replace")

@@ -19,30 +19,34 @@ class Gate:
     """The decision, made once for each request from three headers.
 
     Args:
-        hosts: further names by which this server may be called.
+        hosts: further names by which this server may be called, at whatever port a tunnel or a proxy gives them.
         origins: web origins (``https://example.org``) whose pages may call it; ``*`` is not one.
     """
 
     def __init__(self, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
-        self._hosts = LOOPBACK | {host.lower() for host in hosts}
+        self.adopt(hosts, origins)
+
+    def adopt(self, hosts: Iterable[str], origins: Iterable[str]) -> None:
+        """Goes by these from now on."""
+        self._hosts = frozenset(host.lower() for host in hosts)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
     def judge(
-        self, hosts: list[str], origins: list[str], site: str, reached: str = "127.0.0.1"
+        self, hosts: list[str], origins: list[str], site: str, reached: str = "127.0.0.1", port: int | None = None
     ) -> LocalModelsError | None:
         """Why this request must not be answered, or None.
 
         Args:
             hosts: every ``Host`` header.
-            reached: our own address on this connection. A ``Host`` that is this very address is no rebound name.
             origins: every ``Origin`` header.
             site: the ``Sec-Fetch-Site`` header, empty when there is none.
+            reached: our own address on this connection. A ``Host`` that is this very address is no rebound name.
+            port: our own on this connection, None where there is none.
         """
         if len(hosts) != 1:
             return InvalidRequest("a request needs exactly one Host header")
-        name = host_name(hosts[0])
-        if name not in self._hosts and name != reached:
-            return Misdirected(f"this server is not {hosts[0][:100]!r}; allow the name with --allowed-host")
+        if refusal := self._misdirected(hosts[0], reached, port):
+            return refusal
         if len(origins) > 1:
             return InvalidRequest("a request has at most one Origin header")
         if origins and not self._same_or_allowed(origins[0].lower(), hosts[0].lower()):
@@ -55,14 +59,31 @@ class Gate:
         """May pages of this origin read the answers (CORS)?"""
         return origin.lower() in self._origins
 
+    def _misdirected(self, host: str, reached: str, port: int | None) -> LocalModelsError | None:
+        """A name that nobody gave this server, or one of its own names with the port of another server."""
+        name, asked = _split(host)
+        if name in self._hosts:
+            return None
+        if name not in LOOPBACK and not (name and name == reached):
+            return Misdirected(f"this server is not {host[:100]!r}; allow the name with --allowed-host")
+        if asked is not None and port is not None and asked != port:
+            return Misdirected(f"this server is at port {port}, not {asked}; allow any with --allowed-host {name}")
+        return None
+
     def _same_or_allowed(self, origin: str, host: str) -> bool:
         return origin in self._origins or origin == f"http://{host}"
 
 
-_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]*))(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]*))(?::([0-9]{1,5}))?", re.ASCII)
 
 
 def host_name(host: str) -> str:
     """The name in a ``Host`` header, without its port, in lower case; empty when it has another form."""
+    return _split(host)[0]
+
+
+def _split(host: str) -> tuple[str, int | None]:
     found = _HOST.fullmatch(host.lower())
-    return (found[1] or found[2]).removesuffix(".") if found else ""
+    if found is None:
+        return "", None
+    return (found[1] or found[2]).removesuffix("."), int(found[3]) if found[3] else None

@@ -1,98 +1,52 @@
-"""uvicorn, told when to begin and when to end."""
+"""The server, told when to begin and when to end: the edge, with refusals in the dialect of their path, and signals."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from math import ceil
+from collections.abc import Callable
+from contextlib import suppress
 
-import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from localmodels.core.errors import LocalModelsError
+from localmodels.server.app import dialect_of, id_headers, new_id
+from localmodels.server.edge.answer import whole_answer
+from localmodels.server.edge.bounds import Bounds
+from localmodels.server.edge.server import EdgeServer
+from localmodels.server.wire import JSON_TYPE, retry_headers
 
 log = logging.getLogger(__name__)
 
-MOST_HEAD = 64 * 1024  # bytes of a request's head; browsers with their cookies send a quarter of it
-TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+# Open files for each connection, its own and one to the runner or the server that answers; and all others.
+FILES_EACH, FILES_ELSE = 2, 1024
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's, but for heads, chunk sizes and trailers that do not end: it and its parser gather them for ever."""
-
-    _fruitless = 0  # bytes that came since the last that meant something: a whole head, some of a body
-    _head = 0  # bytes of the names and values of this head
-    _refused = False
-
-    def data_received(self, data: bytes) -> None:
-        """Some bytes of a request."""
-        if self._refused:
-            return
-        self._fruitless += len(data)
-        super().data_received(data)
-        if self._fruitless > MOST_HEAD:
-            self._refuse()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One line of the head; trailers, which end up here too, are bounded by what leads to nothing."""
-        self._head += len(name) + len(value)
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The head is whole."""
-        if self._head > MOST_HEAD:
-            self._refuse()
-            return
-        self._fruitless = 0
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        """Some of the body."""
-        self._fruitless = 0
-        if not self._refused:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """The body is whole; what comes next is another head."""
-        self._fruitless = self._head = 0
-        if not self._refused:
-            super().on_message_complete()
-
-    def _refuse(self) -> None:
-        if self._refused:
-            return
-        self._refused = True
-        # Where an answer is under way, no other can be said.
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
-            self.transport.write(TOO_LARGE)
-        self.transport.close()
+def refuse(path: str, error: LocalModelsError) -> bytes:
+    """An answer of the edge's own: what is wrong, in the dialect of the path, which may not be known yet."""
+    dialect, request_id = dialect_of(path), new_id()
+    log.info("request %s was refused before it was read: %s", request_id, error)
+    headers = [
+        (b"content-type", JSON_TYPE.encode()),
+        (b"x-content-type-options", b"nosniff"),
+        *id_headers(request_id),
+        *retry_headers(error),
+    ]
+    return whole_answer(dialect.status(error), dialect.write_error(error), headers)
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn, but for signals: whoever runs it ends it, then everything that it stands on.
-
-    Args:
-        config: as uvicorn's.
-        ready: called once, when connections are accepted.
-    """
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leaves signals to :func:`run`; uvicorn would raise them again before runners have been stopped."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begins to accept, then says so."""
-        await super().startup(sockets)
-        self._ready()
+def make_room(connections: int) -> None:
+    """Lets this process open the files that so many connections need, as far as it may; most shells give it 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections * FILES_EACH + FILES_ELSE
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # the kernel may have a lower bound of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def run(
@@ -102,6 +56,9 @@ async def run(
     drain: float,
     ready: Callable[[], None],
     draining: Callable[[], None],
+    reload: Callable[[], None] | None = None,
+    bounds: Bounds | None = None,
+    opened: Callable[[EdgeServer], None] | None = None,
 ) -> None:
     """Serves until SIGINT or SIGTERM, then lets streams finish for ``drain`` seconds.
 
@@ -111,35 +68,32 @@ async def run(
         drain: seconds.
         ready: called once, when connections are accepted.
         draining: called once, when no more requests shall be admitted.
+        reload: called at each SIGHUP. Without it the signal means what it meant before.
+        bounds: what clients may take of us.
+        opened: is shown what stands at the door, whose figures are worth a look.
     """
-    server = HttpServer(
-        uvicorn.Config(
-            application,
-            loop="none",
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=ceil(drain),
-            timeout_keep_alive=75,
-        ),
-        ready,
-    )
+    leaving = asyncio.Event()
+    bounds = bounds or Bounds()
+    make_room(bounds.connections)
+    async with EdgeServer(application, sockets, refuse, bounds) as server:
 
-    def leave() -> None:
-        open_answers = len(server.server_state.tasks)
-        if server.should_exit:
-            server.force_exit = True  # asked twice: do not wait for streams
-        elif open_answers:
-            log.info("%d answers have %g s to end; asked again, the server ends at once", open_answers, drain)
-        server.should_exit = True
-        draining()
+        def leave() -> None:
+            if leaving.is_set():
+                server.abort()  # asked twice: do not wait for streams
+                return
+            if server.busy:
+                log.info("%d answers have %g s to end; asked again, the server ends at once", server.busy, drain)
+            leaving.set()
+            draining()
+            server.drain()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, leave)
-    await server.serve(sockets=sockets)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, leave)
+        if reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, reload)
+        if opened is not None:
+            opened(server)
+        ready()
+        await leaving.wait()
+        await server.ended(drain)

@@ -8,22 +8,26 @@ the dialect's own way, and no sign of success follows.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from math import inf, isinf
 from time import time_ns
 from typing import Generic, TypeVar
-from uuid import uuid4
 
 from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from localmodels.core.chat import Answer, ChatRequest, Event, GenerateRequest, fold
-from localmodels.core.errors import LocalModelsError
+from localmodels.core.errors import BackendTimeout, LocalModelsError, unforeseen
 from localmodels.dialects.protocol import ChatDialect, EventWriter, Stamp
 from localmodels.flows.visit import Visit
+from localmodels.server.pings import Pulse, awake
 from localmodels.server.wire import (
     MAX_JSON_BODY,
     MOST_BLOCKED,
+    ClientStalled,
     Headers,
     attended,
     begin,
@@ -36,8 +40,11 @@ from localmodels.server.wire import (
 Asked = TypeVar("Asked", ChatRequest, GenerateRequest)
 T = TypeVar("T")
 
-# A body of this size takes the loop some milliseconds to check and to read; a larger one is read in a thread.
-LARGE_BODY = 256 * 2**10
+# A body of this size takes the loop up to ten milliseconds to check and to read; a larger one is read in a thread. In
+# one for all: readers hold the interpreter's lock, so several at a time are no faster, and the loop waits for each
+# (four bodies of 100,000 keys at once: a quarter of a second).
+LARGE_BODY = 64 * 2**10
+_READER = ThreadPoolExecutor(1, thread_name_prefix="reader")
 
 
 class Codec(Struct, Generic[Asked], frozen=True):
@@ -57,12 +64,29 @@ class EventRoute(Generic[Asked]):
         codec: how the question is read and the answer written.
         prefix: of the answer's id, as the dialect's clients know it (``chatcmpl-``).
         most_blocked: seconds that a client may take nothing of a stream before it is given up.
+        pulse: what a stream says when it has been silent for a while.
+        addressed: what the address adds to a request.
+        listed: do answers name the model as lists do, or as the request did?
+        most: seconds after which a whole answer is given up; a stream may take as long as it likes.
     """
 
     def __init__(
-        self, dialect: ChatDialect, codec: Codec[Asked], prefix: str, *, most_blocked: float = MOST_BLOCKED
+        self,
+        dialect: ChatDialect,
+        codec: Codec[Asked],
+        prefix: str,
+        *,
+        most_blocked: float = MOST_BLOCKED,
+        pulse: Pulse | None = None,
+        addressed: Callable[[Asked, Scope], Asked] | None = None,
+        listed: bool = False,
+        most: float = inf,
     ) -> None:
+        self._addressed: Callable[[Asked, Scope], Asked] | None = addressed
+        self._listed = listed
+        self._most = most
         self._dialect = dialect
+        self._pulse = pulse
         self._most_blocked = most_blocked
         self._codec: Codec[Asked] = codec
         self._prefix = prefix
@@ -70,24 +94,46 @@ class EventRoute(Generic[Asked]):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         request = await decoded(self._codec.read, await read_body(receive))
+        if self._addressed is not None:
+            request = self._addressed(request, scope)
         await attended(receive, self._answer(request, visit_of(scope), send))
 
     async def _answer(self, request: Asked, visit: Visit, send: Send) -> None:
-        stamp = Stamp(
-            id=self._prefix + uuid4().hex,
-            model=request.model,
-            created=time_ns(),
-            clock=time_ns,
-            request_id=visit.id,
-        )
+        created = time_ns()
         async with aclosing(self._codec.flow(request, visit)) as stream:
             if not request.stream:
-                answer = await fold(stream)
-                body = self._codec.whole(stamp, request, answer)
+                answer = await self._whole(stream)
+                body = self._codec.whole(self._stamp(request, visit, created), request, answer)
                 await respond(send, 200, body, headers=told(request, visit))
                 return
             first = await anext(stream)
-            await self._stream(self._codec.writer(stamp, request), request, visit, first, stream, send)
+            writer = self._codec.writer(self._stamp(request, visit, created), request)
+            await self._stream(writer, request, visit, first, stream, send)
+
+    def _stamp(self, request: Asked, visit: Visit, created: int) -> Stamp:
+        return Stamp(
+            id=self._prefix + os.urandom(16).hex(),
+            model=visit.model if self._listed else request.model,
+            created=created,
+            clock=time_ns,
+            request_id=visit.id,
+        )
+
+    async def _whole(self, stream: AsyncGenerator[list[Event], None]) -> Answer:
+        """The answer in one piece.
+
+        Raises:
+            BackendTimeout: it did not end in time.
+        """
+        if isinf(self._most):
+            return await fold(stream)
+        try:
+            async with asyncio.timeout(self._most) as clock:
+                return await fold(stream)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            raise BackendTimeout(f"the answer did not end within {self._most:g} s (chat_timeout)") from None
 
     async def _stream(
         self,
@@ -100,14 +146,20 @@ class EventRoute(Generic[Asked]):
     ) -> None:
         send = impatient(send, self._most_blocked)
         await begin(send, 200, self._dialect.stream_type, told(request, visit))
-        await send({"type": "http.response.body", "body": written(writer, first), "more_body": True})
         last = b""
-        try:
-            async for events in stream:
-                await send({"type": "http.response.body", "body": written(writer, events), "more_body": True})
-        except LocalModelsError as error:
-            visit.error = error
-            last = writer.fail(error)
+        async with awake(send, self._pulse) as say:
+            await say({"type": "http.response.body", "body": written(writer, first), "more_body": True})
+            try:
+                async for events in stream:
+                    await say({"type": "http.response.body", "body": written(writer, events), "more_body": True})
+            except LocalModelsError as error:
+                visit.error = error
+                last = writer.fail(error)
+            except ClientStalled:
+                raise
+            except Exception:  # a defect of ours: told like any other error, before the application cuts the answer
+                await say({"type": "http.response.body", "body": writer.fail(unforeseen()), "more_body": True})
+                raise
         await send({"type": "http.response.body", "body": last})
 
 
@@ -118,7 +170,9 @@ def written(writer: EventWriter, events: list[Event]) -> bytes:
 
 async def decoded(read: Callable[[bytes], T], body: bytes) -> T:
     """The request in a body; a large one is read beside the loop, which others wait for."""
-    return read(body) if len(body) < LARGE_BODY else await asyncio.to_thread(read, body)
+    if len(body) < LARGE_BODY:
+        return read(body)
+    return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
 
 
 def told(request: ChatRequest | GenerateRequest, visit: Visit) -> Headers:
@@ -128,6 +182,8 @@ def told(request: ChatRequest | GenerateRequest, visit: Visit) -> Headers:
         headers.append((b"x-localmodels-truncated", str(visit.truncated_messages).encode()))
     if names := (*request.options.ignored, *visit.ignored):
         headers.append((b"x-localmodels-ignored-options", sayable(", ".join(names))))
+    if isinstance(request, ChatRequest) and request.ignored_tools:
+        headers.append((b"x-localmodels-ignored-tools", sayable(", ".join(request.ignored_tools))))
     return headers
 
 

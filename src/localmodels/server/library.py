@@ -7,19 +7,23 @@ from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
-from localmodels.core.catalog import Digest
-from localmodels.core.errors import InvalidRequest, LocalModelsError
+from localmodels.core.access import EVERY_MODEL, Caller
+from localmodels.core.catalog import Digest, ModelName
+from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError, unforeseen
 from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.visit import Visit
+from localmodels.server.edge.seam import edge_of
 from localmodels.server.inference import decoded
 from localmodels.server.wire import (
     MOST_BLOCKED,
     ClientGone,
+    ClientStalled,
     attended,
     begin,
     header,
@@ -33,13 +37,46 @@ from localmodels.server.wire import (
 DONE = b'{"status":"success"}'
 
 Asked = TypeVar("Asked", PullRequest, PushRequest, CreateRequest)
+Transferred = TypeVar("Transferred", PullRequest, PushRequest)
 
 
 class Operation(Struct, Generic[Asked], frozen=True):
-    """How a long operation is asked for, and who does it."""
+    """How a long operation is asked for, what of it this caller may ask, and who does it."""
 
     read: Callable[[bytes], Asked]
     flow: Callable[[Asked], AsyncGenerator[Progress, None]]
+    allowed: Callable[[Asked, Caller], Asked]
+
+
+def transfer(request: Transferred, caller: Caller) -> Transferred:
+    """A pull or a push as this caller may ask for it: who is not the owner names no host of the local network.
+
+    Raises:
+        Forbidden: his key is for other models.
+    """
+    check_models(caller, request.model)
+    return replace(request, operator=caller.may("admin"))
+
+
+def creation(request: CreateRequest, caller: Caller) -> CreateRequest:
+    """A creation as this caller may ask for it. Raises as :func:`transfer`."""
+    check_models(caller, request.model, request.base or request.model)
+    if request.modelfile and caller.models != EVERY_MODEL:
+        raise Forbidden("this key is for some models alone: say in `from` what a model is made of", param="modelfile")
+    return request
+
+
+def check_models(caller: Caller, *names: str) -> None:
+    """Looks whether a caller's key is for these models.
+
+    Raises:
+        Forbidden: it is not for one of them.
+    """
+    if caller.models == EVERY_MODEL:
+        return
+    for name in names:
+        if not caller.may_ask(str(ModelName.parse(name))):
+            raise Forbidden(f"this key may not use model '{name[:200]}'", param="model")
 
 
 class ProgressRoute(Generic[Asked]):
@@ -56,8 +93,9 @@ class ProgressRoute(Generic[Asked]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        request = await decoded(self._operation.read, await read_body(receive))
-        await attended(receive, self._answer(request, visit_of(scope), send))
+        visit = visit_of(scope)
+        request = self._operation.allowed(await decoded(self._operation.read, await read_body(receive)), visit.caller)
+        await attended(receive, self._answer(request, visit, send))
 
     async def _answer(self, request: Asked, visit: Visit, send: Send) -> None:
         async with aclosing(self._operation.flow(request)) as steps:
@@ -77,6 +115,12 @@ class ProgressRoute(Generic[Asked]):
             except LocalModelsError as error:
                 visit.error = error
                 last = self._dialect.write_error(error) + b"\n"
+            except ClientStalled:
+                raise
+            except Exception:  # a defect of ours: told like any other error, before the application cuts the answer
+                told = self._dialect.write_error(unforeseen()) + b"\n"
+                await send({"type": "http.response.body", "body": told, "more_body": True})
+                raise
             await send({"type": "http.response.body", "body": last})
 
 
@@ -92,12 +136,16 @@ class Changes:
 
     async def copy(self, scope: Scope, body: bytes) -> bytes:
         """``/api/copy``."""
-        await self._keeper.copy(library.read_copy(body))
+        request = library.read_copy(body)
+        check_models(visit_of(scope).caller, request.source, request.destination)
+        await self._keeper.copy(request)
         return DONE
 
     async def delete(self, scope: Scope, body: bytes) -> bytes:
         """``/api/delete``."""
-        await self._keeper.delete(library.read_delete(body))
+        request = library.read_delete(body)
+        check_models(visit_of(scope).caller, request.model)
+        await self._keeper.delete(request)
         return DONE
 
 
@@ -124,6 +172,8 @@ class BlobRoute:
                 await self._takes.blob_size(digest)
                 await respond(send, 200, b"")
                 return
+            if (edge := edge_of(scope)) is not None:
+                edge.stream_body()
             await self._takes.upload(digest, pieces(receive), announced(scope))
         except LocalModelsError as error:
             visit_of(scope).error = error

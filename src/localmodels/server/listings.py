@@ -13,8 +13,9 @@ from msgspec import Struct
 from starlette.types import Scope
 
 from localmodels.core.catalog import Description, Model, Running
-from localmodels.core.errors import InvalidRequest
-from localmodels.dialects import listing, ollama, strict_json
+from localmodels.core.errors import Forbidden, InvalidRequest
+from localmodels.dialects import gateway, listing, ollama, strict_json
+from localmodels.dialects.anthropic import models as anthropic
 from localmodels.dialects.protocol import Dialect, Stamp
 from localmodels.flows.chat import Answers
 from localmodels.server.inference import Reply, decoded
@@ -41,7 +42,7 @@ class Catalog(Protocol):
         ...
 
 
-class _Show(Struct, frozen=True):
+class AskedShow(Struct, frozen=True):
     """``model`` and ``name`` mean the same (contract: model management)."""
 
     model: str = ""
@@ -49,7 +50,7 @@ class _Show(Struct, frozen=True):
     verbose: bool = False
 
 
-_SHOW = msgspec.json.Decoder(_Show)
+_SHOW = msgspec.json.Decoder(AskedShow)
 
 
 class Listings:
@@ -61,13 +62,13 @@ class Listings:
 
     async def tags(self, scope: Scope, body: bytes) -> bytes:
         """``/api/tags``."""
-        return listing.write_tags(await self._catalog.models())
+        return listing.write_tags(await self._models(scope))
 
     async def show(self, scope: Scope, body: bytes) -> bytes:
         """``/api/show``, as ``GET ?name=`` and as POST."""
         if scope["method"] == "GET":
             query = parse_qs(scope["query_string"].decode("latin-1"))
-            asked = _Show(
+            asked = AskedShow(
                 model=query.get("model", [""])[-1],
                 name=query.get("name", [""])[-1],
                 verbose=query.get("verbose", ["false"])[-1] in {"1", "true"},
@@ -76,36 +77,69 @@ class Listings:
             asked = strict_json.read(body, _SHOW)
         if not (asked.model or asked.name):
             raise InvalidRequest("model is required", param="model")
-        return listing.write_show(await self._catalog.describe(asked.model or asked.name, verbose=asked.verbose))
+        return listing.write_show(await self._described(scope, asked.model or asked.name, verbose=asked.verbose))
 
     async def ps(self, scope: Scope, body: bytes) -> bytes:
         """``/api/ps``."""
-        return listing.write_ps(self._catalog.running())
+        may = visit_of(scope).caller.may_ask
+        return listing.write_ps(tuple(one for one in self._catalog.running() if may(one.model.name)))
+
+    async def gateway_models(self, scope: Scope, body: bytes) -> bytes:
+        """``/models``."""
+        return gateway.write_models(await self._models(scope))
 
     async def openai_models(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models``."""
-        models = await self._catalog.models()
+        models = await self._models(scope)
         return listing.write_openai_models(models, {model.name: seconds(model.modified_at) for model in models})
 
     async def openai_model(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models/{id}``."""
-        found = await self._catalog.describe(scope["path_params"]["id"], verbose=False)
+        found = await self._described(scope, scope["path_params"]["id"])
         return listing.write_openai_model(found.model, {found.model.name: seconds(found.model.modified_at)})
+
+    async def anthropic_models(self, scope: Scope, body: bytes) -> bytes:
+        """``/v1/models`` for Anthropic's clients, a page at a time."""
+        page = anthropic.read_page(parse_qs(scope["query_string"].decode("latin-1")))
+        return anthropic.write_models(await self._models(scope), page)
+
+    async def anthropic_model(self, scope: Scope, body: bytes) -> bytes:
+        """``/v1/models/{id}`` for them."""
+        found = await self._described(scope, scope["path_params"]["id"])
+        return anthropic.write_model(found.model)
+
+    async def _models(self, scope: Scope) -> tuple[Model, ...]:
+        """Those that this caller may ask."""
+        may = visit_of(scope).caller.may_ask
+        return tuple(model for model in await self._catalog.models() if may(model.name))
+
+    async def _described(self, scope: Scope, name: str, *, verbose: bool = False) -> Description:
+        """All about one that this caller may ask.
+
+        Raises:
+            ModelNotFound: there is none of this name.
+            Forbidden: his key is for other models.
+        """
+        found = await self._catalog.describe(name, verbose=verbose)
+        if not visit_of(scope).caller.may_ask(found.model.name):
+            raise Forbidden(f"this key may not use model '{found.model.name}'", param="model")
+        return found
 
     def embed(self, dialect: Dialect) -> Reply:
         """``/api/embed`` or ``/v1/embeddings``."""
 
         async def reply(scope: Scope, body: bytes) -> bytes:
             request = await decoded(dialect.read_embed, body)
-            embeddings = await self._answers.embed(request, visit_of(scope))
-            stamp = Stamp(id=uuid4().hex, model=request.model, created=time_ns())
+            visit = visit_of(scope)
+            embeddings = await self._answers.embed(request, visit)
+            stamp = Stamp(id=uuid4().hex, model=request.model or visit.model, created=time_ns())
             return dialect.write_embeddings(stamp, request, embeddings)
 
         return reply
 
     async def legacy_embed(self, scope: Scope, body: bytes) -> bytes:
         """``/api/embeddings``."""
-        request = ollama.read_legacy_embed(body)
+        request = await decoded(ollama.read_legacy_embed, body)
         return ollama.write_legacy_embeddings(await self._answers.embed(request, visit_of(scope)))
 
 

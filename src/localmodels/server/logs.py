@@ -16,8 +16,9 @@ class _Line(Struct, frozen=True, omit_defaults=True):
     time: str
     level: str
     logger: str
-    message: str
+    message: str = ""
     trace: str = ""
+    request: Struct | None = None
 
 
 class JsonFormatter(logging.Formatter):
@@ -25,12 +26,15 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
+        told = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
+        request = told if isinstance(told, Struct) else None  # fields of its own, where a line is about a request
         return _ENCODER.encode(
             _Line(
                 time=datetime.fromtimestamp(record.created, UTC).isoformat(),
                 level=record.levelname.lower(),
                 logger=record.name,
-                message=record.getMessage(),
+                message="" if request else record.getMessage(),
+                request=request,
                 trace=self.formatException(record.exc_info) if record.exc_info else "",
             )
         ).decode()
@@ -52,5 +56,5 @@ def set_up_logging(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for talker in ("asyncio", "aiohttp", "uvicorn"):
+    for talker in ("asyncio", "aiohttp"):
         logging.getLogger(talker).setLevel(logging.WARNING)

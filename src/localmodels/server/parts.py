@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from msgspec import Struct
 
 from localmodels.flows.chat import Answers
 from localmodels.flows.keeper import Keeper
+from localmodels.flows.ranking import Ranker
+from localmodels.flows.relay import Relays
+from localmodels.flows.responses import ResponseFlow
 from localmodels.server.listings import Listings
+from localmodels.server.management import Management
+from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.outside import Moves
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
@@ -16,8 +23,14 @@ class Parts(Struct, frozen=True, kw_only=True):
     """The collaborators of all endpoints."""
 
     answers: Answers
+    ranker: Ranker
     listings: Listings
     status: Status
     tokens: Tokens
     keeper: Keeper
     moves: Moves
+    relays: Relays | None = None
+    responses: ResponseFlow | None = None
+    management: Management | None = None
+    chat_timeout: float = inf
+    scrape: Scrape

@@ -17,6 +17,9 @@ Grants = Mapping[str, Mapping[str, Scope]]
 PERMISSIONS: Grants = {
     "/": {"GET": "open", "HEAD": "open"},
     "/health": {"GET": "open"},  # its details are for those who may observe
+    "/metrics": {"GET": "observe"},
+    "/openapi.json": {"GET": "list"},
+    "/docs": {"GET": "list"},
     "/api/chat": {"POST": "infer"},
     "/api/generate": {"POST": "infer"},
     "/api/embed": {"POST": "infer"},
@@ -33,9 +36,27 @@ PERMISSIONS: Grants = {
     "/api/blobs/{digest}": {"HEAD": "manage", "POST": "manage"},
     "/v1/chat/completions": {"POST": "infer"},
     "/v1/completions": {"POST": "infer"},
+    "/v1/rerank": {"POST": "infer"},
+    "/v2/rerank": {"POST": "infer"},
+    "/api/rerank": {"POST": "infer"},
+    "/rerank": {"POST": "infer"},
     "/v1/embeddings": {"POST": "infer"},
+    "/v1/responses": {"POST": "infer"},
+    "/v1/responses/input_tokens": {"POST": "infer"},
+    "/v1/responses/compact": {"POST": "infer"},
+    "/v1/responses/{id}": {"GET": "infer", "DELETE": "infer"},  # its owner's alone
+    "/v1/responses/{id}/cancel": {"POST": "infer"},
+    "/v1/responses/{id}/input_items": {"GET": "infer"},
     "/v1/models": {"GET": "list"},
     "/v1/models/{id:path}": {"GET": "list"},
+    "/v1/messages": {"POST": "infer"},
+    "/v1/messages/count_tokens": {"POST": "infer"},
+    "/models": {"GET": "list"},
+    "/chat": {"POST": "infer"},
+    "/chat/{model_name:path}": {"POST": "infer"},
+    "/api/keys": {"GET": "admin", "POST": "admin"},
+    "/api/keys/{id}": {"DELETE": "admin"},
+    "/api/usage": {"GET": "known"},  # one's own; that of others for those who may observe
     "/tokenize": {"POST": "infer"},
     "/detokenize": {"POST": "infer"},
 }

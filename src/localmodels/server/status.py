@@ -12,11 +12,13 @@ from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import localmodels
+from localmodels.core.access import Caller
 from localmodels.core.catalog import Model
-from localmodels.core.errors import Forbidden
+from localmodels.core.errors import Forbidden, Unauthenticated
 from localmodels.flows.inspection import State
 from localmodels.server.wire import header, respond, visit_of
 
@@ -59,7 +61,7 @@ class Status:
             if scope["method"] == "HEAD" or accepts.startswith("text/plain"):
                 await respond(send, 200, RUNNING, "text/plain; charset=utf-8")
                 return
-            state = await self._inspect(verbose=False)
+            state = seen_by(visit_of(scope).caller, await self._inspect(verbose=False))
             await respond(send, 200, _ENCODER.encode(overview(state, self._urls())))
 
         return answer
@@ -70,9 +72,11 @@ class Status:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             query = parse_qs(scope["query_string"].decode("latin-1"))
             verbose = query.get("verbose", ["0"])[-1] not in {"0", "false", ""}
-            if verbose and not visit_of(scope).caller.may("observe"):
-                raise Forbidden("the details of health need a key with the scope 'observe'")
-            state = await self._inspect(verbose=verbose)
+            caller = visit_of(scope).caller
+            if verbose and not caller.may("observe"):
+                refusal = Forbidden if caller.may("known") else Unauthenticated
+                raise refusal("the details of health need a key with the scope 'observe'")
+            state = seen_by(caller, await self._inspect(verbose=verbose))
             body: dict[str, Any] = {
                 "status": state.status,
                 "model_ready": state.model_ready,
@@ -95,6 +99,14 @@ class Status:
         return _ENCODER.encode({"version": localmodels.__version__})
 
 
+def seen_by(caller: Caller, state: State) -> State:
+    """What this caller may know of the state: models that he may ask, and why it is so if he may see models at all."""
+    lists = caller.may("list")
+    models = tuple(model for model in state.models if lists and caller.may_ask(model.name))
+    default = state.default_model if lists and caller.may_ask(state.default_model) else ""
+    return replace(state, models=models, default_model=default, notes=state.notes if lists else ())
+
+
 def overview(state: State, urls: list[str]) -> dict[str, Any]:
     """What ``/`` tells, in the fields of seed 003."""
     return {
@@ -104,9 +116,13 @@ def overview(state: State, urls: list[str]) -> dict[str, Any]:
         "available_models": {model.name: _available(model) for model in state.models},
         "ollama_url": next((url for url in urls if url.endswith(":11434")), urls[0] if urls else ""),
         "endpoints": {
+            "chat": "/chat",
+            "chat_with_model": "/chat/{model_name}",
             "chat_litellm": "/v1/chat/completions",
             "embeddings": "/v1/embeddings",
             "health": "/health",
+            "models": "/models",
+            "rerank": "/v1/rerank",
             "ollama_chat": "/api/chat",
             "ollama_models": "/api/tags",
         },

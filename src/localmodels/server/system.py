@@ -7,13 +7,17 @@ closed here, in the opposite order, whatever happens.
 from __future__ import annotations
 
 import asyncio
+import gc
+import importlib
+import importlib.util
 import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TextIO
+from math import inf
+from typing import Protocol, TextIO
 
 import msgspec
 import uvloop
@@ -24,6 +28,7 @@ import localmodels
 from localmodels.config import Config, ConfigError, Settings, check_binds
 from localmodels.core.errors import LocalModelsError
 from localmodels.core.options import Options
+from localmodels.core.secrets import Secret
 from localmodels.engine.hardware import Hardware, probe
 from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loader
@@ -32,20 +37,32 @@ from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
 from localmodels.flows.chat import Answers
 from localmodels.flows.files import StoredFiles
+from localmodels.flows.finding import Finders
 from localmodels.flows.inspection import Inspector
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.local import Local
+from localmodels.flows.ranking import Ranker
+from localmodels.flows.relay import Relays
+from localmodels.flows.remotes import Remotes
+from localmodels.flows.responses import ResponseFlow
 from localmodels.server import listeners
-from localmodels.server.app import Application
+from localmodels.server.access_log import AccessLog
+from localmodels.server.app import Application, Outcome, Watcher
+from localmodels.server.edge.bounds import Bounds
 from localmodels.server.gate import Gate
 from localmodels.server.http import run
+from localmodels.server.keyed import first_key, followed, has_keys, keyed
 from localmodels.server.listings import Listings
 from localmodels.server.logs import set_up_logging
+from localmodels.server.metrics.meter import Meter
+from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.outside import Outside, outward
 from localmodels.server.parts import Parts
+from localmodels.server.reload import Adopt, Reload
 from localmodels.server.rows import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
+from localmodels.state.state import State
 from localmodels.store.headers import Headers
 from localmodels.store.library import Library
 from localmodels.store.model_store import STORE, ModelStore
@@ -63,12 +80,22 @@ RESERVE_SHARE, RESERVE_LEAST = 20, 2**29
 PROMPTS_SHARE, PROMPTS_MOST = 10, 8 * 2**30
 
 
+class ClosingWatcher(Protocol):
+    """A watcher that has something to send when all is over."""
+
+    def __call__(self, outcome: Outcome, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class System(Struct, frozen=True):
-    """A system that answers."""
+    """A system that answers; ``adopt`` hands the settings that can change to those who go by them."""
 
     application: Application
     pool: Pool
     local: Local
+    adopt: Adopt
+    meter: Meter
 
 
 @asynccontextmanager
@@ -86,21 +113,12 @@ async def build(
     machine = await asyncio.to_thread(probe) if hardware is None else hardware
     usable = engine_hardware(machine, config)
     limit = config.memory_limit or memory_for_models(usable)
-    library = Library(
-        shelves(config), default=config.default_model or None, aliases={str(a.name): str(a.model) for a in config.alias}
-    )
+    library = Library(shelves(config), default=config.default_model or None, aliases=aliases(config))
     store = ModelStore(config.home / STORE)
     housing = Housing()
-    limits = Limits(
-        memory=limit,
-        max_loaded=config.max_loaded_models or None,
-        max_queue=config.max_queue,
-        keep_alive=config.keep_alive,
-        load_timeout=config.load_timeout,
-    )
     files = StoredFiles(store, config.verify)
     pool = Pool(
-        Scheduler(limits),
+        Scheduler(limits_of(config, limit)),
         housing,
         Build(
             binary=str(config.llama_server or ""),
@@ -111,27 +129,96 @@ async def build(
     )
     loader = Loader(usable, load_defaults(config), config.context_length or DEFAULT_CONTEXT)
     local = Local(library, pool, loader, patience=config.queue_timeout, request_templates=config.request_templates)
-    answers = Answers(local)
-    inspector = Inspector(library, pool, usable)
+    remotes = Remotes(patience=config.queue_timeout)
+    await remotes.adopt(config.servers)
+    finders = Finders(local, remotes, default=config.default_model, aliases=remote_aliases(config))
+    state = State(config.home, quota=config.response_quota)
+    access = keyed(config, state)
+    answers = Answers(finders, access.limiter)
+    inspector = Inspector(library, pool, usable, remotes)
     outside = Outside(outward(config, store, library))
+    responses = ResponseFlow(
+        answers, state.responses, retention=config.response_retention, ended=access.doorkeeper.charge
+    )
     parts = Parts(
         answers=answers,
-        listings=Listings(local, answers),
+        ranker=Ranker(finders, finders.models, access.limiter),
+        responses=responses,
+        management=access.management,
+        listings=Listings(finders, answers),
         status=Status(inspector, urls),
         tokens=Tokens(answers, inspector.default_name),
         keeper=Keeper(store, library, local, threads=usable.cpus),
         moves=outside,
+        relays=Relays(finders, access.limiter),
+        chat_timeout=config.chat_timeout,
+        scrape=Scrape(meter := Meter(), [inspector.readings]),
     )
+    access_log = AccessLog(on=config.access_log)
+    watchers: list[Watcher] = [meter, access_log, access.doorkeeper.ended]
+    gate = Gate(config.allowed_hosts, config.origins)
+
+    async def adopt(new: Config) -> None:
+        set_up_logging(new.log_level, new.log_format)
+        access_log.on = new.access_log
+        gate.adopt(new.allowed_hosts, new.origins)
+        library.adopt(default=new.default_model or None, aliases=aliases(new))
+        finders.adopt(default=new.default_model, aliases=remote_aliases(new))
+        local.adopt(patience=new.queue_timeout, request_templates=new.request_templates)
+        pool.adopt(limits_of(new, limit))
+        await remotes.adopt(new.servers)
+
     async with AsyncExitStack() as opened:
+        if config.traces:
+            watchers.append(await asyncio.to_thread(open_traces, config.traces, opened))
         # In the background, since nothing waits for it.
         recovery = asyncio.create_task(asyncio.to_thread(look_around, store, library))
         opened.push_async_callback(asyncio.wait, [recovery])
+        await opened.enter_async_context(state)
+        await opened.enter_async_context(followed(access))
+        opened.push_async_callback(asyncio.wait, [asyncio.create_task(responses.recover())])
         opened.callback(housing.close)
         opened.push_async_callback(files.close)
         opened.push_async_callback(pool.close)
+        opened.push_async_callback(remotes.close)
         opened.callback(store.close)  # ends what is read, which the others wait for
+        opened.push_async_callback(responses.close)
         await opened.enter_async_context(outside)
-        yield System(Application(table(parts), Gate(config.allowed_hosts, config.origins)), pool, local)
+        yield System(Application(table(parts), gate, access.doorkeeper, watchers), pool, local, adopt, meter)
+
+
+def open_traces(endpoint: str, opened: AsyncExitStack) -> Watcher:
+    """Makes spans and sends them there; its library costs half a second, so it is loaded only here."""
+    tracing = importlib.import_module("localmodels.server.tracing")
+    traces: ClosingWatcher = tracing.Traces(tracing.exporter(endpoint))
+    opened.push_async_callback(asyncio.to_thread, traces.close)
+    return traces
+
+
+def limits_of(config: Config, memory: int) -> Limits:
+    """What the scheduler has to share out; ``memory`` in bytes."""
+    return Limits(
+        memory=memory,
+        max_loaded=config.max_loaded_models or None,
+        max_queue=config.max_queue,
+        max_wait=config.max_wait or inf,
+        keep_alive=config.keep_alive,
+        load_timeout=config.load_timeout,
+    )
+
+
+def aliases(config: Config) -> dict[str, str]:
+    """Other names for models."""
+    return {str(alias.name): str(alias.model) for alias in config.alias}
+
+
+def remote_aliases(config: Config) -> dict[str, str]:
+    """Other names for models of other servers, whose tags are those servers' business."""
+    return {
+        spelled: str(alias.model).removesuffix(":latest")
+        for alias in config.alias
+        for spelled in (str(alias.name), str(alias.name).removesuffix(":latest"))
+    }
 
 
 def look_around(store: ModelStore, library: Library) -> None:
@@ -189,8 +276,14 @@ def load_defaults(config: Config) -> Options:
     )
 
 
-def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
+def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, terminal: bool = False) -> int:
     """Serves until it is told to end. What it listens on is printed to ``out``, one JSON line if ``as_json``.
+
+    Args:
+        load: finds the settings; at the start, and again at each SIGHUP.
+        out: where the greeting goes.
+        as_json: for programs.
+        terminal: was it started from a terminal? Then SIGHUP says that the terminal is gone, and ends the server.
 
     Returns:
         The exit status: 0 after an orderly end, 1 when a port cannot be had.
@@ -198,10 +291,12 @@ def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
     Raises:
         ConfigError: an address that must not be served without a key, a program that is not there.
     """
+    settings = load()
     config = settings.config
-    check_binds(config)
+    check_binds(config, has_keys=has_keys(config.home))
     check_program(config)
     check_ca_file(config)
+    check_traces(config)
     set_up_logging(config.log_level, config.log_format)
     for note in settings.notes:
         log.warning("%s", note)
@@ -212,15 +307,22 @@ def serve(settings: Settings, *, out: TextIO, as_json: bool = False) -> int:
         log.error("%s", error)
         return 1
     urls = listeners.urls(sockets)
+    admin_key = first_key(config.home)
 
     async def main() -> None:
         async with build(config, lambda: urls) as system:
+            # What was made so far stays; a collection that walks through it holds streams up for tens of milliseconds.
+            gc.collect()
+            gc.freeze()
             await run(
                 system.application,
                 sockets,
                 drain=config.drain_timeout,
-                ready=lambda: greet(out, urls, as_json=as_json),
+                ready=lambda: greet(out, urls, as_json=as_json, admin_key=admin_key),
                 draining=system.pool.drain,
+                reload=None if terminal else Reload(load, config, system.adopt),
+                bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),
+                opened=system.meter.watch,
             )
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
@@ -264,12 +366,28 @@ def check_ca_file(config: Config) -> None:
         raise ConfigError(f"ca_file: {config.ca_file} cannot be read: {error.strerror}") from error
 
 
-def greet(out: TextIO, urls: list[str], *, as_json: bool) -> None:
-    """Tells where the server is, once it accepts connections."""
+def check_traces(config: Config) -> None:
+    """Looks for what traces are made with.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        missing = bool(config.traces) and importlib.util.find_spec("opentelemetry.sdk") is None
+    except ModuleNotFoundError:
+        missing = True
+    if missing:
+        raise ConfigError("traces: the extra `otel` is not installed; pip install 'localmodels[otel]'")
+
+
+def greet(out: TextIO, urls: list[str], *, as_json: bool, admin_key: Secret | None = None) -> None:
+    """Tells where the server is, once it accepts connections; and, once in a home's life, its first key."""
     if as_json:
-        line = msgspec.json.encode({"url": urls[0], "urls": urls, "pid": os.getpid()}).decode()
+        said: dict[str, object] = {"url": urls[0], "urls": urls, "pid": os.getpid()}
+        line = msgspec.json.encode(said | ({"admin_key": admin_key.reveal()} if admin_key else {})).decode()
     else:
         line = GREETING.format(version=localmodels.__version__, urls="\n  ".join(urls), url=urls[0])
+        line += FIRST_KEY.format(key=admin_key.reveal()) if admin_key else ""
     out.write(line + "\n")
     out.flush()
 
@@ -279,3 +397,7 @@ GREETING = """LocalModels {version} answers Ollama's and OpenAI's API at
 Try it:
   curl {url}/api/chat -d '{{"model": "localmodels", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 Stop it with Ctrl-C."""
+
+FIRST_KEY = """
+Programs of this machine need no key. This one is for the administrator of this home; it is shown this once:
+  {key}"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -10,32 +11,41 @@ from starlette.types import Scope
 
 from localmodels.dialects import strict_json
 from localmodels.flows.chat import Answers
+from localmodels.server.inference import decoded
 from localmodels.server.wire import visit_of
 
 _ENCODER = msgspec.json.Encoder()
 
 
-class _Tokenize(Struct, frozen=True):
+class Tokenize(Struct, frozen=True):
+    """``POST /tokenize``."""
+
     content: str
     model: str = ""
     add_special: bool = False
 
 
-class _Tokens(Struct, frozen=True):
+class Tokenized(Struct, frozen=True):
+    """Its answer."""
+
     tokens: tuple[int, ...]
 
 
-class _Detokenize(Struct, frozen=True):
+class Detokenize(Struct, frozen=True):
+    """``POST /detokenize``."""
+
     tokens: tuple[int, ...]
     model: str = ""
 
 
-class _Content(Struct, frozen=True):
+class Content(Struct, frozen=True):
+    """Its answer."""
+
     content: str
 
 
-_TOKENIZE = msgspec.json.Decoder(_Tokenize)
-_DETOKENIZE = msgspec.json.Decoder(_Detokenize)
+_TOKENIZE = msgspec.json.Decoder(Tokenize)
+_DETOKENIZE = msgspec.json.Decoder(Detokenize)
 
 
 class Tokens:
@@ -47,13 +57,13 @@ class Tokens:
 
     async def tokenize(self, scope: Scope, body: bytes) -> bytes:
         """``{"content", "model"?, "add_special"?}`` to ``{"tokens"}``."""
-        asked = strict_json.read(body, _TOKENIZE)
+        asked = await decoded(partial(strict_json.read, decoder=_TOKENIZE), body)
         model = asked.model or await self._default()
         tokens = await self._answers.tokenize(model, asked.content, visit_of(scope), special=asked.add_special)
-        return _ENCODER.encode(_Tokens(tokens))
+        return _ENCODER.encode(Tokenized(tokens))
 
     async def detokenize(self, scope: Scope, body: bytes) -> bytes:
         """``{"tokens", "model"?}`` to ``{"content"}``."""
-        asked = strict_json.read(body, _DETOKENIZE)
+        asked = await decoded(partial(strict_json.read, decoder=_DETOKENIZE), body)
         model = asked.model or await self._default()
-        return _ENCODER.encode(_Content(await self._answers.detokenize(model, asked.tokens, visit_of(scope))))
+        return _ENCODER.encode(Content(await self._answers.detokenize(model, asked.tokens, visit_of(scope))))

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from localmodels.core.errors import LocalModelsError, TooLarge
 from localmodels.dialects.protocol import ErrorWriter
 from localmodels.flows.visit import Visit
+from localmodels.server.edge.seam import cancels
 
 # Where a request carries what is known of it, in ASGI's scope.
 VISIT = "localmodels.visit"
@@ -75,6 +76,9 @@ def visit_of(scope: Scope) -> Visit:
 
 async def attended(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Does the work, but cancels it as soon as the client leaves. The body must have been read."""
+    if cancels(receive):
+        await work
+        return
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_departure(receive))
     try:
@@ -100,11 +104,13 @@ async def respond(send: Send, status: int, body: bytes, content_type: str = JSON
 
 
 def impatient(send: Send, most: float = MOST_BLOCKED) -> Send:
-    """``send`` that gives up on a client who takes nothing.
+    """``send`` that gives up on a client who takes nothing, unless the server below does.
 
     Raises:
         ClientStalled: on sending, after ``most`` seconds.
     """
+    if getattr(send, "watched", False):
+        return send
 
     async def sending(message: Message) -> None:
         try:

@@ -120,7 +120,7 @@ class BlobWriter:
     def commit(self) -> Blob:
         """Gives the blob its name.
 
-        A blob that was there already is replaced: these bytes have just been verified, those may have rotted.
+        A blob that was there already stays if its seal vouches for it, and is replaced otherwise.
 
         Raises:
             ContentMismatch: the bytes are not what the digest or the size says.
@@ -161,12 +161,25 @@ def verify(blob: Blob, digest: Digest | None, size: int | None) -> None:
 def publish_blob(lease: Lease, file: str, digest: Digest, descriptor: int) -> None:
     """Moves a synced file of a lease, which is open, to the name of its content, and seals it.
 
+    One that is there and sealed stays, and the new file goes: runners have the old one open, or are about to open it.
+
     Raises:
         ModelDamaged: something else than a file lies in its place.
     """
-    name = blob_name(digest)
+    name, seals = blob_name(digest), Seals(lease.layout)
     with lease.layout.blobs() as blobs:
-        blobs.status(name)
+        if stays(seals, digest, blobs.status(name)):
+            lease.folder.remove(file)
+            seals.ask(digest)
+            return
         lease.folder.move(file, blobs, name)
         blobs.sync()
-    Seals(lease.layout).seal(digest, os.fstat(descriptor))
+    seals.seal(digest, os.fstat(descriptor))
+
+
+def stays(seals: Seals, digest: Digest, there: os.stat_result | None) -> bool:
+    """Is what lies in a blob's place as good as the same content that has just been verified?
+
+    What nothing vouches for may have rotted, and is replaced.
+    """
+    return there is not None and seals.vouches(digest, there)

@@ -7,17 +7,18 @@ remembered: blobs that were read and are sound are sealed.
 from __future__ import annotations
 
 import errno
+import logging
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Literal, TypeVar
 
 from msgspec import Struct
 
 from localmodels.core.catalog import Digest
-from localmodels.core.errors import ModelDamaged
+from localmodels.core.errors import ModelDamaged, StoreFailed
 from localmodels.store.blobs import Progress, no_progress
-from localmodels.store.folders import STRAY, disk_errors
+from localmodels.store.folders import STRAY, Folder, disk_errors
 from localmodels.store.layout import BLOBS, LEASES, MANIFESTS, PARTIALS, Layout, blob_name, digest_of
 from localmodels.store.leases import claim_of
 from localmodels.store.lock import StoreLock
@@ -41,7 +42,10 @@ Kind = Literal[
 # What no model suffers from: it is collected, cleared away or finished in its time.
 HARMLESS: frozenset[Kind] = frozenset({"orphan", "leftover", "partial", "unfinished"})
 
+_UNWRITABLE = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _LINKS = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EMLINK})
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -98,15 +102,22 @@ def check(
     return tuple(findings)
 
 
-def _still(layout: Layout, lock: StoreLock) -> AbstractContextManager[None]:
-    """The lock, where there is one: a store that only Ollama writes has none, and we may not be allowed to make it."""
-    try:
-        layout.own().close()
-    except OSError as error:
-        if error.errno in _LINKS or isinstance(error, FileNotFoundError):
-            return nullcontext()
-        raise
-    return lock.held()
+@contextmanager
+def _still(layout: Layout, lock: StoreLock) -> Iterator[None]:
+    """Holds the lock, where there is one that we may hold.
+
+    A store that only Ollama writes has none, and one that we may only read does not open its own.
+    """
+    with ExitStack() as stack:
+        try:
+            layout.own().close()
+            stack.enter_context(lock.held())
+        except OSError as error:
+            if error.errno not in _LINKS and not isinstance(error, FileNotFoundError):
+                raise
+        except StoreFailed:
+            log.info("the store is looked at without its lock, which cannot be opened here")
+        yield
 
 
 def _taken(where: tuple[str, ...], read: Callable[[], Iterable[T]], findings: list[Finding]) -> tuple[T, ...]:
@@ -177,9 +188,19 @@ def _leases(layout: Layout) -> Iterator[Finding]:
             if not stat.S_ISDIR(status.st_mode):
                 yield Finding("stray", where, STRAY, seen=seen_as(status))
                 continue
-            with suppress(FileNotFoundError), leases.below(token) as folder:
-                if claim_of(folder) is None:
-                    yield Finding("leftover", where, "its writer is dead", seen=seen_as(status))
+            if _is_dead(leases, token):
+                yield Finding("leftover", where, "its writer is dead", seen=seen_as(status))
+
+
+def _is_dead(leases: Folder, token: str) -> bool:
+    """Is a lease's writer dead? Where we may only read, its lock cannot be tried, and nobody can tell."""
+    try:
+        with leases.below(token) as folder:
+            return claim_of(folder) is None
+    except OSError as error:
+        if error.errno in _UNWRITABLE or isinstance(error, FileNotFoundError):
+            return False
+        raise
 
 
 def _partials(layout: Layout) -> Iterator[Finding]:

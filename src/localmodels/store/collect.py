@@ -29,8 +29,10 @@ from localmodels.store.layout import Layout, blob_name
 from localmodels.store.leases import Claim, Leases, living
 from localmodels.store.lock import StoreLock
 from localmodels.store.published import sweep_published
+from localmodels.store.seals import Seals
 from localmodels.store.stocktaking import Item, Sheet, items, sheets, shown
 
+_NEVER: Mapping[Digest, int] = {}
 GRACE = 3600.0  # seconds; Ollama's own, so that both programs agree on what is just being made
 
 
@@ -65,6 +67,7 @@ def verdict(
     now: float,
     grace: float,
     released: frozenset[Digest] = frozenset(),
+    asked: Mapping[Digest, int] = _NEVER,
 ) -> Verdict:
     """Decides over each blob.
 
@@ -75,6 +78,7 @@ def verdict(
         now: seconds since 1970.
         grace: seconds for which a blob that nobody names yet is left alone.
         released: blobs that have no such grace, since they are known to be of a model that was deleted.
+        asked: when somebody last counted on a blob that was there already, nanoseconds since 1970.
     """
     known, holders = tuple(read), tuple(claims)
     claimed = {digits for claim in holders for digits in claim.digests}
@@ -88,7 +92,7 @@ def verdict(
         fate = "doomed"
         if everything or item.digest.hex in claimed:
             fate = "leased"
-        elif item.written > (now - grace) * 1e9 and item.digest not in released:
+        elif max(item.written, asked.get(item.digest, 0)) > (now - grace) * 1e9 and item.digest not in released:
             fate = "young"
         elif any(sheet.written is None or item.written <= sheet.written for sheet in torn):
             fate = "held"
@@ -123,11 +127,16 @@ def collect(
         claims = [claim for _, claim in living(layout)]
         moment = time.time() if now is None else now
         read = tuple(sheets(layout))
-        decided = verdict(items(layout), read, claims, now=moment, grace=grace, released=frozenset(released))
+        seals, gone = Seals(layout), frozenset(released)
+        decided = verdict(items(layout), read, claims, now=moment, grace=grace, released=gone, asked=seals.asked())
         with layout.blobs() as blobs:
             for blob in decided.doomed:
+                file = blob_name(blob.digest)
                 with suppress(FileNotFoundError):  # Ollama may remove it too
-                    blobs.move(blob_name(blob.digest), lease.folder, lease.new_file())
+                    status = blobs.look(file)
+                    blobs.move(file, lease.folder, lease.new_file())
+                    if status is not None:
+                        seals.forget(blob.digest, status)
             blobs.sync()
         sweep_published(layout, (sheet.manifest for sheet in read if sheet.manifest is not None))
     return decided

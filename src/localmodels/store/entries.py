@@ -46,7 +46,7 @@ class Entry(Struct, frozen=True):
         messages: role and text of the turns that every conversation begins with.
         store: the directory of the store that it lies in; empty where its files have no digests.
         blobs: everything that its manifest names.
-        stamp: another number when one of its files is another, by what the file system says of it.
+        stamp: another number when one of its files is another, by what the file system says of it; texts do not count.
     """
 
     name: ModelName

@@ -170,6 +170,10 @@ class Folder:
         """Moves an entry in one step, over what has that name there."""
         os.rename(file, name, src_dir_fd=self.descriptor, dst_dir_fd=to.descriptor)
 
+    def touch(self, file: str) -> None:
+        """Makes a file as young as now."""
+        os.utime(file, dir_fd=self.descriptor, follow_symlinks=False)
+
     def link(self, source: Path, file: str) -> None:
         """A second name for a file elsewhere on the same file system."""
         os.link(source, file, dst_dir_fd=self.descriptor, follow_symlinks=False)

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from localmodels.artifacts.gguf import read_array
 from localmodels.core.catalog import Description, Model, ModelName
-from localmodels.core.errors import InvalidValue, ModelDamaged, ModelNotFound
+from localmodels.core.errors import Conflict, InvalidValue, ModelDamaged, ModelNotFound, NotFound
 from localmodels.store.entries import Damaged, Entry, capabilities, describe, to_model, untold
 from localmodels.store.shelves import Shelf
 
@@ -43,6 +43,10 @@ class Library:
         self, shelves: Sequence[Shelf], *, default: str | None = None, aliases: Mapping[str, str] | None = None
     ) -> None:
         self._shelves = tuple(shelves)
+        self.adopt(default=default, aliases=aliases)
+
+    def adopt(self, *, default: str | None, aliases: Mapping[str, str] | None) -> None:
+        """Goes by these names from now on."""
         self._default = default
         self._aliases = {ModelName.parse(alias): target for alias, target in (aliases or {}).items()}
 
@@ -84,6 +88,16 @@ class Library:
         """
         return self._resolve(text, self._aliased)
 
+    def unnamed(self) -> Entry:
+        """The model that answers where none is named: the default one.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if entry := self.default():
+            return entry
+        raise ModelNotFound(self._default) if self._default else NotFound("there is no model here", param="model")
+
     def named(self, text: str) -> Entry:
         """The model of this name, but for the case of letters: who changes, sends or deletes guesses nothing.
 
@@ -102,6 +116,26 @@ class Library:
             if damaged.name.lower() == str(name).lower():
                 raise ModelDamaged(f"model '{damaged.name}' cannot be used: {damaged.why}")
         raise ModelNotFound(text)
+
+    def require_seen(self, name: ModelName) -> None:
+        """Looks whether a model of our own store would be found by this name.
+
+        Raises:
+            Conflict: a shelf that comes before has that name.
+        """
+        for shelf in self._shelves:
+            if shelf.source == "home":
+                return
+            try:
+                there = shelf.find(name) is not None
+            except ModelDamaged:
+                there = True
+            if there:
+                raise Conflict(
+                    f"{name} is a file that was named with --model, and would hide a model of this name; "
+                    "choose another name, or start the server without that file",
+                    param="model",
+                )
 
     def default(self) -> Entry | None:
         """The default model: the configured one (None if it is not here), else the newest that writes text.

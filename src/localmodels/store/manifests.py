@@ -18,6 +18,7 @@ from msgspec import Struct
 from localmodels.core.catalog import Details, Digest
 from localmodels.core.errors import InvalidValue, ModelDamaged
 from localmodels.core.options import NO_OPTIONS, OPTIONS, Options, parse_options
+from localmodels.dialects.strict_json import parsed
 
 MANIFEST_BYTES = 4 * 2**20
 MAX_LAYERS = 1024
@@ -194,7 +195,8 @@ def parse_config(data: bytes) -> Config:
 def parse_origin(data: bytes) -> Origin | None:
     """What the config blob says of a model's origin; None where it says nothing that we wrote."""
     try:
-        return msgspec.json.decode(data, type=_WireOrigin).localmodels
+        wire: _WireOrigin = parsed(data, _WireOrigin)
+        return wire.localmodels
     except ValueError:
         return None
 

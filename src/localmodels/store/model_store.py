@@ -29,7 +29,7 @@ from localmodels.store.layout import Layout
 from localmodels.store.leases import Lease, Leases, Measure
 from localmodels.store.lock import PATIENCE, StoreLock
 from localmodels.store.manifests import Manifest
-from localmodels.store.partials import Partial
+from localmodels.store.partials import Partial, discard_partials
 from localmodels.store.repair import PARTIAL_AGE, Repaired, recover, repair
 from localmodels.store.seals import Seals
 from localmodels.store.soundness import is_sealed, require_sound
@@ -76,6 +76,10 @@ class ModelStore:
     def find(self, digest: Digest, size: int | None = None) -> Blob | None:
         """The blob, if it is there and of this size; see :func:`localmodels.store.blobs.find_blob`."""
         return blobs.find_blob(self.layout, digest, size)
+
+    def ask(self, digest: Digest) -> None:
+        """Somebody counts on this blob; see :meth:`localmodels.store.seals.Seals.ask`."""
+        self._seals.ask(digest)
 
     def whole(self, digest: Digest, size: int | None = None, progress: Progress = no_progress) -> Blob | None:
         """The blob, if it is there, of this size, and what its name says; it is read unless that is known already.
@@ -165,8 +169,13 @@ class ModelStore:
         return publish.read_manifest(self.layout, name)
 
     def collect(self, *, grace: float = GRACE, released: Iterable[Digest] = ()) -> Verdict:
-        """Removes the blobs that no model needs; see :func:`localmodels.store.collect.collect`."""
+        """Removes the blobs that no model needs, and their seals; see :func:`localmodels.store.collect.collect`."""
         return collect(self.layout, self.lock, self._leases, grace=grace, released=released)
+
+    def discard_partials(self) -> tuple[Blob, ...]:
+        """Throws away downloads that nobody works on; see :func:`localmodels.store.partials.discard_partials`."""
+        self.layout.prepare()
+        return discard_partials(self.layout, self.lock)
 
     def check(self, *, read_data: bool = False, progress: Progress = no_progress) -> tuple[Finding, ...]:
         """Everything that is not as it should be; see :func:`localmodels.store.check.check`."""

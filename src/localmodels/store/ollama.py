@@ -27,6 +27,8 @@ from localmodels.store.manifests import Config, Layer, Manifest
 from localmodels.store.published import require_published
 from localmodels.store.templates import MADE_HERE, Templates
 
+# Kinds of layers that are read and hashed for every entry: in memory is what they said, wherever they lie now.
+_TEXTS = frozenset({"template", "prompt", "system", "params", "messages", "license"})
 REMEMBERED = 512
 REMEMBERED_BYTES = 64 * 1024  # Ollama's own manifests have about 1 KiB
 
@@ -42,6 +44,10 @@ class OllamaShelf:
         # What is sound stays so; what is not is looked at anew each time.
         self._parse = lru_cache(maxsize=REMEMBERED)(self._parsed)
         self._assemble = lru_cache(maxsize=REMEMBERED)(self._assembled)
+
+    @property
+    def source(self) -> Source:
+        return self._source
 
     def list(self) -> tuple[Entry | Damaged, ...]:
         return tuple(self._listed(found) for found in self._layout.names())
@@ -121,7 +127,7 @@ class OllamaShelf:
             license=tuple(map(manifests.parse_text, blobs.each("license"))),
             store=str(self._layout.root),
             blobs=tuple(dict.fromkeys(layer.digest for layer in manifest.blobs)),
-            stamp=hash(changed),
+            stamp=hash(tuple(number for layer, number in blobs.changed.items() if layer.kind not in _TEXTS)),
         )
 
 

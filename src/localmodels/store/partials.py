@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import stat
 import threading
 from contextlib import suppress
 from types import TracebackType
@@ -18,12 +19,14 @@ from typing import Self
 from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import Conflict, ContentMismatch, InvalidValue, StoreFailed
 from localmodels.core.spans import Span, gaps, merged
-from localmodels.store.blobs import CHUNK, Progress, no_progress, verify
+from localmodels.store.blobs import CHUNK, Progress, no_progress, stays, verify
 from localmodels.store.folders import Folder, disk_errors, write_all
-from localmodels.store.layout import blob_name, journal_name
+from localmodels.store.layout import Layout, blob_name, digest_of, journal_name
 from localmodels.store.leases import Lease
-from localmodels.store.lock import try_lock
+from localmodels.store.lock import StoreLock, try_lock
 from localmodels.store.seals import Seals
+
+SECTOR = 512  # bytes in which the system counts what a file has on disk (st_blocks)
 
 # A line has at most 42 bytes; parts of 1 MiB would make a terabyte of this.
 _JOURNAL_BYTES = 2**26
@@ -162,13 +165,20 @@ class Partial:
             raise
         with disk_errors():
             os.fsync(self._data)
+            seals = Seals(self._lease.layout)
             # Under the lock: nobody may open the file between its move and its unlocking.
             with self._lease.lock.held(), self._lease.layout.blobs() as blobs:
-                blobs.status(self._name)
-                self._folder.move(self._name, blobs, self._name)
-                blobs.sync()
+                there = stays(seals, self.digest, blobs.status(self._name))
+                if there:
+                    self._folder.remove(self._name)
+                else:
+                    self._folder.move(self._name, blobs, self._name)
+                    blobs.sync()
                 self._folder.remove(self._journal_name)
-            Seals(self._lease.layout).seal(self.digest, os.fstat(self._data))
+            if there:
+                seals.ask(self.digest)
+            else:
+                seals.seal(self.digest, os.fstat(self._data))
         return Blob(self.digest, self.size)
 
     @disk_errors()
@@ -244,3 +254,20 @@ def clear_partial(folder: Folder, name: str) -> bool:
             with suppress(OSError):
                 os.close(descriptor)
     return True
+
+
+@disk_errors()
+def discard_partials(layout: Layout, lock: StoreLock) -> tuple[Blob, ...]:
+    """Throws away every download that nobody works on; what each of them had on disk."""
+    gone = []
+    with lock.held(), layout.partials() as folder:
+        for file in folder.names():
+            digest, status = digest_of(file), folder.look(file)
+            if (
+                digest is not None
+                and status is not None
+                and stat.S_ISREG(status.st_mode)
+                and clear_partial(folder, file)
+            ):
+                gone.append(Blob(digest, min(status.st_blocks * SECTOR, status.st_size)))
+    return tuple(gone)

@@ -122,12 +122,15 @@ def delete(layout: Layout, lock: StoreLock, name: ModelName) -> bool:
 
 @disk_errors()
 def read_manifest(layout: Layout, name: ModelName) -> bytes | None:
-    """A manifest's bytes; None if there is none of exactly this spelling.
+    """A manifest's bytes; None if there is none of exactly this spelling, or no store yet.
 
     Raises:
         ModelDamaged: it is too long, or something else than a file lies in a place that is needed.
     """
-    if _depth(layout, name) < _DEPTH:
+    try:
+        if _depth(layout, name) < _DEPTH:
+            return None
+    except FileNotFoundError:
         return None
     with layout.place(name) as folder:
         data = folder.read(name_parts(name)[-1], MANIFEST_BYTES)

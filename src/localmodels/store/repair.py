@@ -133,7 +133,7 @@ _ACTIONS: Mapping[Kind, Callable[[Layout, Finding, str], Repaired]] = {
     "case twin": _leave("delete one of the two"),
     "orphan": _leave("gc collects it"),
     "leftover": _clear,
-    "partial": _leave("a pull goes on with it"),
+    "partial": _leave("a pull goes on with it; gc --partial removes it"),
     "unfinished": _leave("Ollama finishes or removes it"),
 }
 

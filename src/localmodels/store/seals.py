@@ -74,6 +74,30 @@ class Seals:
             with suppress(OSError, ModelDamaged), self._layout.verified() as folder:
                 folder.remove(blob_name(digest))
 
+    def ask(self, digest: Digest) -> None:
+        """Somebody counts on the blob of this content, which was here already: a model may be about to name it."""
+        with suppress(OSError), self._layout.verified() as folder:
+            folder.touch(blob_name(digest))
+
+    def asked(self) -> dict[Digest, int]:
+        """When each sealed blob was last read or counted on, nanoseconds since 1970."""
+        with suppress(OSError), self._layout.verified() as folder:
+            found = ((digest_of(name), folder.look(name)) for name in folder.names())
+            return {digest: status.st_mtime_ns for digest, status in found if digest and status}
+        return {}
+
+    def forget(self, digest: Digest, status: os.stat_result) -> None:
+        """This file is gone."""
+        known = self._read(digest)
+        left = [seal for seal in known if seal.inode != status.st_ino]
+        if len(left) == len(known):
+            return
+        with suppress(OSError, ModelDamaged), self._layout.verified() as folder:
+            if left:
+                write_note(folder, blob_name(digest), msgspec.json.encode(left))
+            else:
+                folder.remove(blob_name(digest))
+
     def sweep(self) -> None:
         """Removes the seals that have grown too old to say anything."""
         before = self._clock() - self._age

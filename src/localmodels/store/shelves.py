@@ -31,6 +31,11 @@ _IDENTITY_BYTES = 64 * 1024
 class Shelf(Protocol):
     """A place where models stand."""
 
+    @property
+    def source(self) -> Source:
+        """The kind of shelf that it is."""
+        ...
+
     def list(self) -> tuple[Entry | Damaged, ...]:
         """Everything on the shelf, in no particular order."""
         ...
@@ -61,6 +66,10 @@ class FileShelf:
         self._source: Source = source
         self._headers = headers or Headers()
         self._identities: dict[ModelName, tuple[list[tuple[int, ...]], str]] = {}
+
+    @property
+    def source(self) -> Source:
+        return self._source
 
     def list(self) -> tuple[Entry | Damaged, ...]:
         return tuple(self._listed(name) for name in self._models)
@@ -122,6 +131,10 @@ class BuiltinShelf:
     def __init__(self, path: Path | None = None, *, headers: Headers | None = None) -> None:
         self._path = path or builtin_path()
         self._files = FileShelf({BUILTIN: ModelFiles(self._path)}, source="builtin", headers=headers)
+
+    @property
+    def source(self) -> Source:
+        return "builtin"
 
     def list(self) -> tuple[Entry | Damaged, ...]:
         found = self._files.list() if self._path.exists() else ()

@@ -1,3 +1,5 @@
+from math import prod
+
 import pytest
 
 from localmodels.artifacts.gguf_header import FILE_TYPES, WEIGHT_TYPES, Header, TensorInfo, Value, counted
@@ -82,3 +84,31 @@ def test_a_sound_header_is_not_complained_about() -> None:
 )
 def test_a_senseless_value_is_complained_about(name: str, value: Value, part: str) -> None:
     assert part in complaint(header(**{name: value}))
+
+
+def encoder(**tensors: tuple[int, ...]) -> Header:
+    """One of BERT's kind, with these tensors (``_`` stands for a dot)."""
+    metadata: dict[str, Value] = {"general.architecture": "bert", "bert.embedding_length": 64}
+    found = tuple(
+        TensorInfo(f"{name.replace('_', '.')}.weight", WEIGHT_TYPES[0], shape, 0, 4 * prod(shape))
+        for name, shape in tensors.items()
+    )
+    return Header("m.gguf", 3, metadata, found, 32, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("file", "capabilities"),
+    [
+        (header(pooling_type=4), ("rerank",)),
+        (header(pooling_type=1), ("embedding",)),
+        (header(), ("completion",)),
+        (encoder(), ("embedding",)),
+        (encoder(cls=(64, 64), cls_output=(64, 1)), ("rerank",)),
+        (encoder(cls=(64, 1)), ("rerank",)),
+        (encoder(cls=(64, 64), cls_output=(64, 3)), ("embedding",)),
+    ],
+    ids=["Qwen3's", "embeds", "writes", "an encoder", "BGE's", "Jina's", "sorts into three classes"],
+)
+def test_a_reranker_is_one_and_no_embedder(file: Header, capabilities: tuple[str, ...]) -> None:
+    assert file.capabilities() == capabilities
+    assert (file.is_reranker, file.is_embedding) == ("rerank" in capabilities, "embedding" in capabilities)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import string
 from typing import Any
 
@@ -113,8 +114,22 @@ def test_the_marks_of_utf_8_and_utf_16(encoded: bytes) -> None:
     assert read_modelfile(encoded) == Modelfile(models=("é",), system="👍")
 
 
-def test_what_is_no_utf_8_is_replaced_as_ollama_does() -> None:
-    assert read_modelfile(b"FROM m\nSYSTEM caf\xe9").system == "caf\ufffd"
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_known_without_its_mark(encoding: str) -> None:
+    assert read_modelfile("FROM é\nSYSTEM 👍\n".encode(encoding)) == Modelfile(models=("é",), system="👍")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (b"FROM m\nSYSTEM caf\xe9", "line 2: byte 0xe9 is no UTF-8; save the file as UTF-8"),
+        (b"FROM m\nSYSTEM caf\xe9\nSYSTEM x", "line 2: byte 0xe9 is no UTF-8"),
+        (codecs.BOM_UTF16_LE + "FROM m\n".encode("utf-16-le") + b"x", "line 2: byte 0x78 is no UTF-16"),
+    ],
+)
+def test_another_encoding_is_refused_with_the_place(source: bytes, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        read_modelfile(source)
 
 
 def test_of_two_the_last_counts() -> None:
@@ -153,6 +168,7 @@ def test_biases_are_an_object() -> None:
         ("kv_cache_type q9", "PARAMETER kv_cache_type must be one of"),
         ("stop " + "x" * 257, "PARAMETER stop takes at most 16 texts of at most 256 bytes"),
         ("logit_bias {", "PARAMETER logit_bias must be an object"),
+        ('logit_bias {"x":' + "[" * 20_000 + "]" * 20_000 + "}", "PARAMETER logit_bias must be an object"),
     ],
 )
 def test_values_of_the_wrong_type_or_out_of_range_are_refused_by_line(line: str, words: str) -> None:

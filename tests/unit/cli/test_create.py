@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Shell
+from tests.unit.store.ollama_store import write_gguf, write_projector
 
 from localmodels.core.library import CreateRequest
 
@@ -86,6 +87,19 @@ def test_a_folder_is_all_its_gguf_files(shell: Shell, folder: Path) -> None:
     (folder / "model" / "README.md").write_text("read me")
     shell("create", "mine", "-f", "-", piped="FROM model")
     assert dict(asked(shell).files) == digests
+
+
+def test_a_folder_of_several_models_is_refused_before_anything_is_sent(shell: Shell, folder: Path) -> None:
+    (folder / "model").mkdir()
+    for name in ("a.gguf", "b.gguf"):
+        write_gguf(folder / "model" / name)
+    write_projector(folder / "model" / "eyes.gguf")
+    (folder / "Modelfile").write_text("FROM ./model\n")
+    done = shell("create", "mine")
+    assert done.err == "Error: Modelfile, line 1: the folder './model' has 2 models: a.gguf, b.gguf; name one of them\n"
+    assert shell.server.asked == []
+    (folder / "model" / "b.gguf").unlink()
+    assert shell("create", "mine").code == 0
 
 
 def test_a_split_model_is_all_its_files(shell: Shell, folder: Path) -> None:

@@ -11,6 +11,7 @@ from tests.unit.client.fake_server import DONE
 
 from localmodels.core.chat import Chunk, Event, Format
 from localmodels.core.errors import InvalidRequest, RunnerDied
+from localmodels.core.library import PullRequest
 
 THOUGHT: tuple[Event, ...] = (Chunk(thinking="hm"), Chunk(thinking=", so"), Chunk(text="Yes"), DONE)
 
@@ -178,3 +179,22 @@ def test_no_server_is_started_in_place_of_one_that_was_named(shell: Shell) -> No
     shell.server.there = lambda url: False
     assert shell("run", "m", "Hi", "--host", "gpu").code == 1
     assert shell.started == []
+
+
+def test_a_model_that_is_not_here_is_pulled_first(shell: Shell) -> None:
+    shell.server.pulls = True
+    done = shell("run", "m:new", "Hi")
+    assert (done.code, done.out) == (0, "Hello\n")
+    assert done.err.startswith("There is no model 'm:new' here; pulling it\n")
+    assert shell.server.library == [PullRequest("m:new")]
+    printed = shell("run", "m:other", "Hi", "--json").out  # the answer alone
+    assert printed == shell("run", "m", "Hi", "--json").out
+    assert json.loads(printed)
+
+
+def test_a_model_that_is_nowhere_or_not_to_be_pulled_is_not_found(shell: Shell) -> None:
+    for words in (("--no-pull",), ()):
+        done = shell("run", "x", "Hi", *words)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.endswith("Error: model 'x' not found\n")
+    assert len(shell.server.library) == 1

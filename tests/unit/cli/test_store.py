@@ -98,3 +98,22 @@ def test_another_home_and_another_word(shell: Shell, capsys: pytest.CaptureFixtu
     assert "/elsewhere/models" in shell("store", "check", "--home", "/elsewhere").err
     assert shell("store", "destroy").code == 2
     assert "check" in capsys.readouterr().err
+
+
+def test_what_was_not_finished_is_given_back_when_it_is_asked_for(shell: Shell, store: ModelStore) -> None:
+    half = b"half of it" * 1000
+    with store.lease("pull") as lease:
+        store.write(lease, [b"an upload"])
+        with store.partial(lease, digest(half), len(half)) as partial:
+            partial.write(0, half[:5000])
+            partial.finish(0, 5000)
+    assert shell("store", "gc").err == "0 B freed\n"
+    with store.lease("pull") as lease, store.partial(lease, digest(half), len(half)):
+        assert "not finished" not in shell("store", "gc", "--partial").out  # somebody works on it
+    done = shell("store", "gc", "--partial")
+    assert done.out == (
+        f"removed, a download that was not finished: .localmodels/partials/sha256-{digest(half).hex} 5.0 KB\n"
+    )
+    assert done.err == "5.0 KB freed\n"
+    assert shell("store", "check").err == "the store is sound\n"
+    assert shell("store", "check").out == ""

@@ -81,7 +81,7 @@ def test_show_one_part(shell: Shell, part: str, text: str) -> None:
 def test_show_json(shell: Shell) -> None:
     shown = json.loads(shell("show", "m", "--json").out)
     assert shown["model"]["name"] == MODEL.name
-    assert shown["info"]["llama.context_length"] == 8192
+    assert shown["info"]["llama.context_length"] == shown["model"]["context_length"] == 8192
     assert shown["messages"] == [{"role": "user", "content": "hi"}]
     assert shown["adapters"] == ["style", "tone"]
     assert "temperature" in shown["parameters"]

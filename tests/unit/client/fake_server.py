@@ -9,6 +9,7 @@ import httpx2
 import msgspec
 
 from localmodels.client._async_calls import DIALECT
+from localmodels.core.access import Key, Use
 from localmodels.core.catalog import Description, Details, Model, Running
 from localmodels.core.chat import (
     Answer,
@@ -23,12 +24,17 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import LocalModelsError, ModelNotFound
-from localmodels.core.library import Progress
+from localmodels.core.library import Progress, PullRequest
 from localmodels.core.options import Options
-from localmodels.dialects import listing
+from localmodels.core.rerank import Ranked, Ranking
+from localmodels.core.secrets import Secret
+from localmodels.dialects import listing, management, rerank
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import EventWriter, Stamp
 
+KEY = Key("key_1", "bob", bytes(32), "lm-abcd…wxyz", created_at=10**18)
+TEXT = Secret("lm-abcd-wxyz")
+USE = Use("key_1", "m:latest", "local", 490_000, requests=2, prompt_tokens=10)
 STAMP = Stamp("id", "m:latest", 1_700_000_000_000_000_000)
 MODEL = Model(
     name="m:latest",
@@ -40,6 +46,7 @@ MODEL = Model(
     context_length=8192,
     embedding_length=4096,
 )
+RANKING = Ranking((Ranked(1, 0.75), Ranked(0, 0.25)), 12, Timings(9, 2))
 RUNNING = Running(
     model=MODEL,
     status="running",
@@ -76,7 +83,10 @@ CHANGES: Mapping[str, Callable[[bytes], object]] = {
 
 @dataclass
 class FakeServer:
-    """Answers as it is told; ``asked`` keeps every request. Streams are ``events``, whole answers always the same."""
+    """Answers as it is told; ``asked`` keeps every request. Streams are ``events``, whole answers always the same.
+
+    It has the models ``known``, and gets those that it is told to pull where it ``pulls``.
+    """
 
     models: tuple[Model, ...] = (MODEL,)
     events: Iterable[Event] = EVENTS
@@ -91,6 +101,8 @@ class FakeServer:
     blobs: dict[str, bytes] = field(default_factory=dict)
     library: list[object] = field(default_factory=list)
     asked: list[httpx2.Request] = field(default_factory=list)
+    known: set[str] = field(default_factory=lambda: {"m"})
+    pulls: bool = False
 
     @property
     def transport(self) -> httpx2.MockTransport:
@@ -125,16 +137,28 @@ class FakeServer:
         if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
             return self._events(request.content, chat=path == DIALECT.paths["chat"])
         if path in STEPS:
-            self.library.append(STEPS[path](request.content))
+            wanted = STEPS[path](request.content)
+            self.library.append(wanted)
+            if self.pulls and isinstance(wanted, PullRequest):
+                self.known.add(wanted.model)
             return httpx2.Response(200, stream=Pieces(self._steps(), interrupted=False))
         if path in CHANGES:
             self.library.append(CHANGES[path](request.content))
             return httpx2.Response(200, content=b'{"status": "success"}')
+        if path.startswith("/api/keys"):
+            return self._key(request)
         if path.startswith("/api/blobs/"):
             return self._blob(request, path.removeprefix("/api/blobs/"))
         if path == DIALECT.paths["models"]:
             return httpx2.Response(200, content=listing.write_tags(self.models))
         return httpx2.Response(200, content=ANSWERS[path](request.content))
+
+    def _key(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            assert management.read_wish(request.content).name == KEY.name
+            return httpx2.Response(200, content=management.write_made(KEY, TEXT))
+        one = request.method == "DELETE"
+        return httpx2.Response(200, content=management.write_key(KEY) if one else management.write_keys([KEY]))
 
     def _steps(self) -> bytes:
         return b"".join(map(library.write_progress, self.steps))[: self.cut_at]
@@ -148,7 +172,7 @@ class FakeServer:
 
     def _events(self, body: bytes, *, chat: bool) -> httpx2.Response:
         asked: ChatRequest | GenerateRequest = DIALECT.read_chat(body) if chat else DIALECT.read_generate(body)
-        if asked.model != "m":
+        if asked.model not in self.known:
             return httpx2.Response(404, content=DIALECT.write_error(ModelNotFound(asked.model)))
         if asked.stream:
             return httpx2.Response(200, stream=Pieces(self._written(self._writer(asked)), interrupted=self.interrupted))
@@ -194,6 +218,10 @@ def _embed(body: bytes) -> bytes:
     return DIALECT.write_embeddings(STAMP, asked, Embeddings(vectors, prompt_tokens=3))
 
 
+def _rerank(body: bytes) -> bytes:
+    return rerank.write_ollama_answer(STAMP, rerank.read(body), RANKING)
+
+
 def _detokenize(body: bytes) -> bytes:
     return msgspec.json.encode({"content": bytes(msgspec.json.decode(body)["tokens"]).decode()})
 
@@ -207,6 +235,8 @@ ANSWERS: Mapping[str, Callable[[bytes], bytes]] = {
     "/api/show": lambda body: listing.write_show(DESCRIPTION),
     "/api/version": lambda body: b'{"version": "9.9.9"}',
     "/api/embed": _embed,
+    "/api/rerank": _rerank,
+    "/api/usage": lambda body: management.write_usage([USE]),
     "/tokenize": _tokenize,
     "/detokenize": _detokenize,
 }

@@ -11,9 +11,22 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.unit.client.fake_server import DESCRIPTION, DONE, EVENTS, MODEL, RUNNING, STEPS_OF_ALL, FakeServer
+from tests.unit.client.fake_server import (
+    DESCRIPTION,
+    DONE,
+    EVENTS,
+    KEY,
+    MODEL,
+    RANKING,
+    RUNNING,
+    STEPS_OF_ALL,
+    TEXT,
+    USE,
+    FakeServer,
+)
 
 from localmodels.client import AsyncClient, ChatRequest, Client, Done, EmbedRequest, GenerateRequest, system, user
+from localmodels.core.access import Wish
 from localmodels.core.chat import Answer, Chunk
 from localmodels.core.errors import (
     BackendTimeout,
@@ -28,6 +41,8 @@ from localmodels.core.errors import (
     Unreachable,
 )
 from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
+from localmodels.core.rerank import RerankRequest
+from localmodels.dialects.management import shown
 
 CHAT = ChatRequest("m", (system("Be brief."), user("Hi")))
 GENERATE = GenerateRequest("m", "Hi")
@@ -52,6 +67,11 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "version": (lambda client: client.version(), "9.9.9"),
     "tokenize": (lambda client: client.tokenize("m", "ab"), (97, 98)),
     "detokenize": (lambda client: client.detokenize("m", [97, 98]), "ab"),
+    "rerank": (lambda client: client.rerank(RerankRequest("m", "q", ("a", "b"))), RANKING),
+    "keys": (lambda client: client.keys(), (shown(KEY, 2 * 10**18),)),
+    "add_key": (lambda client: client.add_key(Wish("bob", models=("m",))), (shown(KEY, 2 * 10**18), TEXT)),
+    "revoke_key": (lambda client: client.revoke_key("key_1"), shown(KEY, 2 * 10**18)),
+    "usage": (lambda client: client.usage("key_1"), (USE,)),
     "load": (lambda client: client.load("m"), None),
     "unload": (lambda client: client.unload("m"), None),
     "copy": (lambda client: client.copy("m", "n"), None),
@@ -158,8 +178,21 @@ def test_an_operation_to_its_end_with_a_word_for_each_step() -> None:
     assert steps == [*STEPS_OF_ALL, *STEPS_OF_ALL]
 
 
-# A first look at the server for people, and Ollama's older form of `embed`.
-NOT_CALLED = {("GET", "/"), ("HEAD", "/"), ("POST", "/api/embeddings")}
+# A first look at the server for people, Ollama's older form of `embed`, figures for another program, and what other
+# clients call what is called here under another name.
+NOT_CALLED = {
+    ("GET", "/"),
+    ("HEAD", "/"),
+    ("POST", "/api/embeddings"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("POST", "/rerank"),
+    ("POST", "/v2/rerank"),
+    ("GET", "/models"),
+    ("POST", "/chat"),
+    ("POST", "/chat/{model_name}"),
+}
 
 
 def test_every_address_has_its_call(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from localmodels.core.chat import (
     Answer,
@@ -44,6 +45,10 @@ ANSWERS = st.builds(
 )
 
 
+OTHERS = st.lists(st.builds(Answer, done=st.builds(Done, REASONS), text=WORDS), min_size=1, max_size=3).map(tuple)
+SEVERAL = st.builds(lambda answer, others: replace(answer, others=others), ANSWERS, OTHERS)
+
+
 def folded(events: Iterable[Event]) -> Answer:
     gathered = Fold()
     for event in events:
@@ -70,6 +75,31 @@ def crumbled(answer: Answer) -> list[Event]:
 @given(ANSWERS)
 def test_what_is_unfolded_folds_back(answer: Answer) -> None:
     assert folded(unfold(answer)) == answer
+
+
+@given(SEVERAL)
+def test_several_answers_are_one_stream_with_one_end(answer: Answer) -> None:
+    events = list(unfold(answer))
+    assert folded(events) == answer
+    assert [event for event in events if isinstance(event, Done)] == [answer.done]
+
+
+@given(SEVERAL, st.integers(0, 9))
+def test_one_of_several_that_does_not_end_was_cut(answer: Answer, which: int) -> None:
+    events = list(unfold(answer))
+    place = which % len(answer.others)
+    lost = events[place]
+    assert isinstance(lost, Chunk)
+    events[place] = replace(lost, text="x", ended=None)
+    with pytest.raises(StreamCut):
+        folded(events)
+
+
+def test_the_last_of_several_to_end_may_be_any() -> None:
+    events: list[Event] = [Chunk("a"), Chunk(ended="length"), Chunk("b", choice=1), Done("stop", Usage(3, 2), choice=1)]
+    answer = folded(events)
+    assert (answer.text, answer.done.reason, answer.done.usage) == ("a", "length", Usage(3, 2))
+    assert [(other.text, other.done.reason) for other in answer.others] == [("b", "stop")]
 
 
 @given(ANSWERS)

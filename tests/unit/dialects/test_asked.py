@@ -139,6 +139,15 @@ def test_an_object_of_very_many_optional_properties_is_no_grammar() -> None:
     assert asked.check_schema(wanted, "format") is wanted
 
 
+@pytest.mark.parametrize("word", ["enum", "anyOf", "oneOf"])
+def test_very_many_choices_are_no_grammar(word: str) -> None:
+    schema = {"type": "array", "items": {word: [{}] * asked.MAX_CHOICES}}
+    assert asked.check_schema(schema, "format") is schema
+    schema["items"][word].append({})  # type: ignore[index]
+    with pytest.raises(InvalidValue, match="2,001 choices"):
+        asked.check_schema(schema, "format")
+
+
 def test_adapters_by_name_or_number() -> None:
     sent = [asked.Adapter(name="style"), asked.Adapter(id=1, scale=0.5)]
     assert asked.read_lora(sent) == (Lora("style"), Lora(1, 0.5))

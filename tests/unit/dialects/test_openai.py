@@ -202,7 +202,8 @@ def test_options_at_the_top_and_in_options() -> None:
             InvalidRequest,
         ),
         ({"model": ""}, "model", InvalidRequest),
-        ({"n": 2}, "n", Unsupported),
+        ({"n": 0}, "n", InvalidValue),
+        ({"n": 9}, "n", InvalidValue),
         ({"functions": [{"name": "f"}]}, "functions", Unsupported),
         ({"function_call": "auto"}, "function_call", Unsupported),
         ({"top_logprobs": 2}, "top_logprobs", InvalidRequest),
@@ -213,7 +214,8 @@ def test_options_at_the_top_and_in_options() -> None:
         ({"tool_choice": "required"}, "tool_choice", InvalidRequest),
         ({"tool_choice": "must"}, "tool_choice", InvalidValue),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice", InvalidRequest),
-        ({"tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice", Unsupported),
+        ({"tool_choice": {"type": "custom", "custom": {"name": "f"}}}, "tool_choice", InvalidRequest),
+        ({"tool_choice": {"type": "web_search"}}, "tool_choice", Unsupported),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type", Unsupported),
         ({"response_format": {"type": "grammar"}}, "response_format.type", InvalidValue),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", InvalidRequest),
@@ -235,23 +237,40 @@ def test_what_a_chat_may_not_hold(fields: dict[str, Any], param: str, kind: type
     assert (type(caught.value), caught.value.param) == (kind, param)
 
 
-@pytest.mark.parametrize(("sent", "prompt"), [("a", "a"), (["a"], "a"), ([1, 2], (1, 2)), ([[1, 2]], (1, 2)), ("", "")])
-def test_prompts(sent: object, prompt: object) -> None:
-    assert complete(prompt=sent).prompt == prompt
+@pytest.mark.parametrize(
+    ("sent", "prompts"),
+    [
+        ("a", ("a",)),
+        (["a"], ("a",)),
+        ([1, 2], ((1, 2),)),
+        ([[1, 2]], ((1, 2),)),
+        ("", ("",)),
+        (["a", "b"], ("a", "b")),
+        (["a", [1]], ("a", (1,))),
+        ([[1], [2, 3]], ((1,), (2, 3))),
+    ],
+)
+def test_prompts(sent: object, prompts: object) -> None:
+    assert complete(prompt=sent).every_prompt == prompts
 
 
 @pytest.mark.parametrize(
     ("fields", "param", "kind"),
     [
         ({"prompt": None}, "prompt", InvalidRequest),
-        ({"prompt": ["a", "b"]}, "prompt", Unsupported),
+        ({"prompt": ["a", 1]}, "prompt", InvalidValue),
+        ({"prompt": ["a"] * 33}, "prompt", InvalidValue),
+        ({"prompt": ["a"] * 5, "n": 8}, "prompt", InvalidValue),
         ({"prompt": []}, "prompt", InvalidValue),
         ({"prompt": [1, "a"]}, "prompt", InvalidValue),
         ({"prompt": [-1]}, "prompt", InvalidValue),
         ({"prompt": [True]}, "prompt", InvalidValue),
         ({"prompt": [1], "echo": True}, "echo", Unsupported),
         ({"echo": True, "logprobs": 1}, "echo", Unsupported),
+        ({"prompt": ["a", [1]], "echo": True}, "echo", Unsupported),
         ({"best_of": 2}, "best_of", Unsupported),
+        ({"best_of": 4, "n": 3}, "best_of", Unsupported),
+        ({"best_of": 2, "n": 3}, "best_of", InvalidValue),
         ({"logprobs": 99}, "logprobs", InvalidValue),
     ],
 )
@@ -284,7 +303,6 @@ def test_inputs(sent: object, inputs: object, single: bool) -> None:
         ({"input": ["a"] * 2049}, "input"),
         ({"encoding_format": "hex"}, "encoding_format"),
         ({"dimensions": 0}, "dimensions"),
-        ({"model": None}, "model"),
     ],
 )
 def test_what_an_embedding_request_may_not_hold(fields: dict[str, Any], param: str) -> None:
@@ -307,23 +325,23 @@ def test_a_streamed_chat_byte_for_byte() -> None:
     assert [writer.write(event).decode() for event in events] == [
         (
             f'data: {HEAD}"choices":[{{"delta":{{"role":"assistant","reasoning_content":"hm"}},"index":0,'
-            '"finish_reason":null}]}\n\n'
+            '"finish_reason":null}],"usage":null}\n\n'
         ),
         (
             f'data: {HEAD}"choices":[{{"delta":{{"content":"b"}},"index":0,"logprobs":{{"content":[{{"token":"b",'
             '"logprob":-0.5,"bytes":[98],"top_logprobs":[{"token":"b","logprob":-0.5,"bytes":[98]}]}]},'
-            '"finish_reason":null}]}\n\n'
+            '"finish_reason":null}],"usage":null}\n\n'
         ),
         (
             f'data: {HEAD}"choices":[{{"delta":{{"tool_calls":[{{"index":0,"id":"c1","type":"function","function":'
-            '{"name":"f","arguments":""}}]},"index":0,"finish_reason":null}]}\n\n'
+            '{"name":"f","arguments":""}}]},"index":0,"finish_reason":null}],"usage":null}\n\n'
         ),
         (
             f'data: {HEAD}"choices":[{{"delta":{{"tool_calls":[{{"index":0,"function":{{"arguments":"{{}}"}}}}]}},'
-            '"index":0,"finish_reason":null}]}\n\n'
+            '"index":0,"finish_reason":null}],"usage":null}\n\n'
         ),
         (
-            f'data: {HEAD}"choices":[{{"delta":{{}},"index":0,"finish_reason":"tool_calls"}}]}}\n\n'
+            f'data: {HEAD}"choices":[{{"delta":{{}},"index":0,"finish_reason":"tool_calls"}}],"usage":null}}\n\n'
             f'data: {HEAD}"choices":[],"usage":{{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,'
             '"prompt_tokens_details":{"cached_tokens":4}},"timings":{"total_duration":9,"load_duration":1,'
             '"prompt_eval_duration":3,"eval_duration":5},"truncated_messages":2}\n\n'

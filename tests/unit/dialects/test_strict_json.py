@@ -13,7 +13,7 @@ from msgspec import Struct
 from tests.unit.dialects import strategies as some
 
 from localmodels.core.errors import InvalidRequest, InvalidValue
-from localmodels.dialects.strict_json import MAX_DEPTH, MAX_QUOTES, check, read
+from localmodels.dialects.strict_json import MAX_DEPTH, MAX_QUOTES, check, parsed, read
 
 
 class _Inner(Struct):
@@ -155,3 +155,19 @@ def test_a_body_of_brackets_costs_nothing() -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 16 * 2**20
+
+
+DEEP = b'{"x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+
+
+@pytest.mark.parametrize("text", ["[" * 300_000, DEEP, b'"\xff"', "", "nonsense"])
+def test_what_a_stranger_says_is_read_or_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        parsed(text)
+
+
+def test_what_a_stranger_says_has_the_shape_that_is_asked_for() -> None:
+    assert parsed('{"a": [1, 2]}') == {"a": [1, 2]}
+    assert parsed(b"[1]", list[int]) == [1]
+    with pytest.raises(ValueError, match="Expected"):
+        parsed(b"{}", list[int])

@@ -11,10 +11,11 @@ import heapq
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
-from math import inf
+from math import ceil, inf
 from random import Random
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from localmodels.core.errors import (
     LoadFailed,
@@ -33,7 +34,7 @@ from localmodels.engine.scheduler import (
     Event,
     Finished,
     Limits,
-    MemoryChanged,
+    LimitsChanged,
     Need,
     Refuse,
     RunnerExited,
@@ -53,6 +54,7 @@ from localmodels.engine.scheduler import (
 GIB = 2**30
 CONTEXTS = (None, None, 2048, 4096, 4096, 8192)
 IDENTITIES = (None, "gpu", "cpu")
+WEIGHTS = {"ann": 1, "ben": 1, "eve": 1, "max": 3}
 KEEP_ALIVE = (None, None, None, 0.0, 1.0, 20.0, -1.0)
 BACK_OFF = 4.0  # the longest pause after failures that docs/scheduler.md allows
 SLOWEST = 10.0  # no answer takes longer, in seconds
@@ -69,6 +71,7 @@ class Profile(Struct, frozen=True):
     Attributes:
         rate: requests a second.
         favourite: share of them that ask for the first model.
+        flood: share of them that come from the first caller.
     """
 
     models: int
@@ -80,6 +83,8 @@ class Profile(Struct, frozen=True):
     upsets: float = 0.02
     max_loaded: int | None = None
     max_queue: int = 12
+    max_wait: float = inf
+    flood: float = 0.25
 
 
 PROFILES = (
@@ -88,16 +93,23 @@ PROFILES = (
     Profile(models=8, rate=0.3, favourite=0.0, cancels=0.4, failures=0.3, deaths=0.2, upsets=0.1),
     Profile(models=5, rate=1.0, favourite=0.5, max_loaded=2, max_queue=3),
     Profile(models=2, rate=2.0, favourite=0.9, cancels=0.02, failures=0.0, deaths=0.0, upsets=0.0, max_queue=60),
+    Profile(models=2, rate=3.0, favourite=0.9, failures=0.02, deaths=0.01, max_queue=8, flood=0.9),
+    Profile(models=1, rate=2.0, favourite=1.0, failures=0.0, deaths=0.01, upsets=0.0, max_queue=200, max_wait=4.0),
 )
 
 
 class Request(Struct):
-    """In the books: ``unserved`` is since when no runner in service could have answered it, ``inf`` if one can."""
+    """In the books: ``unserved`` is since when no runner in service could have answered it, ``inf`` if one can.
+
+    ``overtaken``: how often each other caller was served where this one, its caller's next, could have been; counted
+    anew when its caller is served.
+    """
 
     ticket: Ticket
     arrived: float
     unserved: float
     runner: str | None = None
+    overtaken: Counter[str] = field(default_factory=Counter)
 
 
 class Copy(Struct):
@@ -140,6 +152,7 @@ class World:
             memory=10 * GIB,
             max_loaded=profile.max_loaded,
             max_queue=profile.max_queue,
+            max_wait=profile.max_wait,
             keep_alive=5.0,
             load_timeout=6.0,
             start_concurrency=self.random.choice((1, 2)),
@@ -153,6 +166,7 @@ class World:
         self.requests: dict[str, Request] = {}
         self.runners: dict[str, Copy] = {}
         self.failed_at: dict[str, float] = {}
+        self.lines: Counter[str] = Counter()
         self.closing = False
         self.agenda: list[tuple[float, int, Callable[[], None]]] = []
         self.numbers = count()
@@ -196,12 +210,11 @@ class World:
         self.seen[type(event).__name__] += 1
         self.ticks_at_once = self.ticks_at_once + 1 if isinstance(event, Tick) and self.now == self.told_at else 0
         self.told_at = self.now
-        waiting_before = self.waiting()
         decisions = self.scheduler.handle(event, self.now)
         try:
             for decision in decisions:
                 self.seen[type(decision).__name__] += 1
-                self.carry_out(decision, event, len(waiting_before))
+                self.carry_out(decision, event)
             self.check(self.scheduler.snapshot())
         except Broken as broken:
             raise Broken(f"seed {self.seed}, {self.now:.3f} s, {event}: {broken}") from None
@@ -236,12 +249,17 @@ class World:
             need=need,
             deadline=self.now + random.choice((2.0, 20.0, 60.0, 600.0)),
             keep_alive=random.choice(KEEP_ALIVE),
+            caller=(caller := self.caller()),
+            weight=WEIGHTS[caller],
         )
         self.requests[ticket.request_id] = Request(ticket, self.now, self.now)
         self.tell(Submit(ticket))
         if random.random() < profile.cancels:
             self.later(random.expovariate(0.3), lambda: self.cancel(ticket.request_id))
         self.later(random.choice((0.0, random.expovariate(profile.rate / 2))), self.arrive)
+
+    def caller(self) -> str:
+        return "ann" if self.random.random() < self.profile.flood else self.random.choice(sorted(WEIGHTS))
 
     def cancel(self, request_id: str) -> None:
         if request_id in self.requests:
@@ -263,24 +281,28 @@ class World:
             self.runners[runner].idle_since = self.now
 
     def upset(self) -> None:
-        """What people and machines do: unload a model, take memory away and give it back."""
+        """What people and machines do: unload a model, take memory away and give it back, set another bound."""
         if self.closing:
             return
         if self.random.random() < self.profile.upsets * 10:
-            if self.random.random() < 0.5:
+            what = self.random.random()
+            if what < 0.5:
                 model = self.random.choice(sorted(self.sizes))
                 for runner in self.runners.values():
                     if runner.ticket.model_key == model:
                         runner.keep_alive = 0.0
                 self.tell(Unload(model))
             else:
-                self.memory = int(self.limits.memory * self.random.uniform(0.5, 1.1))
-                self.tell(MemoryChanged(self.memory))
+                if what < 0.8:
+                    self.memory = int(self.limits.memory * self.random.uniform(0.5, 1.1))
+                else:
+                    self.limits = replace(self.limits, max_queue=self.random.randint(1, 2 * self.profile.max_queue))
+                self.tell(LimitsChanged(replace(self.limits, memory=self.memory)))
         self.later(self.random.expovariate(0.1), self.upset)
 
     # The pool.
 
-    def carry_out(self, decision: Decision, event: Event, waiting_before: int) -> None:
+    def carry_out(self, decision: Decision, event: Event) -> None:
         if isinstance(decision, Start):
             self.start(decision)
         elif isinstance(decision, Stop):
@@ -288,7 +310,7 @@ class World:
         elif isinstance(decision, Admit):
             self.admit(decision)
         else:
-            self.refuse(decision, event, waiting_before)
+            self.refuse(decision, event)
 
     def start(self, decision: Start) -> None:
         ticket = decision.ticket
@@ -378,6 +400,7 @@ class World:
         self.require(runner.serves(request.ticket), f"{runner.id} cannot serve {request.ticket}")
         self.require(len(runner.busy) < runner.parallel, f"{runner.id} has no free place")
         self.require(request.ticket.deadline >= self.now or request.arrived == self.now, "admitted after its deadline")
+        self.check_turn(request, runner)
         request.runner = runner.id
         runner.busy.add(decision.request_id)
         runner.keep_alive = self.keep_alive(request.ticket)
@@ -385,7 +408,24 @@ class World:
         takes = min(SLOWEST, self.random.choice((0.0, self.random.expovariate(1.0), self.random.expovariate(0.3))))
         self.later(takes, lambda: self.finish(decision.request_id))
 
-    def refuse(self, decision: Refuse, event: Event, waiting_before: int) -> None:
+    def check_turn(self, chosen: Request, runner: Copy) -> None:
+        """No caller waits while another is served twice (or by its weight more often); nobody overtakes its own."""
+        caller, weight = chosen.ticket.caller, chosen.ticket.weight
+        nexts: dict[str, Request] = {}
+        for request in self.waiting():  # in order of arrival
+            if request.ticket.model_key == chosen.ticket.model_key and request.ticket.caller == caller:
+                request.overtaken.clear()
+            if runner.serves(request.ticket):
+                nexts.setdefault(request.ticket.caller, request)
+        self.require(nexts.pop(caller, chosen) is chosen, f"{chosen.ticket} overtook one of its own caller")
+        for request in nexts.values():
+            request.overtaken[caller] += 1
+            self.require(
+                request.overtaken[caller] <= ceil(weight / request.ticket.weight),
+                f"{caller} was served {request.overtaken[caller]} times while {request.ticket} waited",
+            )
+
+    def refuse(self, decision: Refuse, event: Event) -> None:
         request = self.requests.pop(decision.request_id, None)
         self.require(request is not None, f"{decision.request_id} was refused, but it is gone")
         assert request is not None
@@ -395,8 +435,8 @@ class World:
         if isinstance(error, OutOfMemory):
             self.require(ticket.need.memory > self.memory, f"{ticket} would fit")
         elif isinstance(error, QueueFull):
-            self.require(waiting_before - 1 == self.limits.max_queue, f"the queue held only {waiting_before - 1}")
             self.require((error.retry_after or 0.0) >= 1.0, "no Retry-After")
+            self.check_bound(ticket, event)
         elif isinstance(error, ShuttingDown):
             self.require(self.closing, "nobody is shutting down")
         elif isinstance(error, LoadFailed):
@@ -405,12 +445,42 @@ class World:
             self.require(isinstance(error, Unavailable), f"unexpected {error!r}")
             self.require(ticket.deadline <= self.now, "refused before its deadline")
 
+    def check_bound(self, refused: Ticket, event: Event) -> None:
+        """Nobody is turned away before the queue is full, and then it is one of whoever has most in it: his newest."""
+        self.require(isinstance(event, Submit), "refused for a full queue that nobody entered")
+        assert isinstance(event, Submit)
+        line = [one.ticket for one in self.waiting() if one.ticket.model_key == refused.model_key]
+        newcomer = event.ticket
+        if newcomer is refused and len(line) < self.limits.max_queue:
+            self.require(self.limits.max_wait < inf, f"the queue held only {len(line)}")
+            copies = [one for one in self.runners.values() if one.ready and one.serves(refused)]
+            self.require(any(len(one.busy) >= one.parallel for one in copies), "refused beside a free place")
+            self.seen["foreseen"] += 1
+            return
+        self.require(len(line) >= self.limits.max_queue, f"the queue held only {len(line)}")
+        has = Counter(ticket.caller for ticket in line)
+        if newcomer is refused:
+            most = max(has.values())
+            self.require(has[newcomer.caller] + 1 >= most, f"{has} wait, and {newcomer.caller} was refused")
+        else:  # the newcomer is among those who wait, the refused no more
+            has[refused.caller] += 1
+            self.require(has[refused.caller] == max(has.values()), f"{has} wait, and {refused.caller} had to go")
+            self.require(has[refused.caller] >= has[newcomer.caller] + 1, f"{newcomer.caller} pushed out his equal")
+            younger = [ticket for ticket in line if ticket.caller == refused.caller]
+            self.require(
+                all(int(ticket.request_id[1:]) < int(refused.request_id[1:]) for ticket in younger), "not his newest"
+            )
+            self.seen["crowded out"] += 1
+
     # The rules.
 
     def check(self, snapshot: Snapshot) -> None:
         """Everything that must hold after any event."""
         waiting = self.waiting()
-        self.require(len(waiting) <= self.limits.max_queue, f"{len(waiting)} wait")
+        lines = Counter(request.ticket.model_key for request in waiting)
+        bounds = {model: max(self.limits.max_queue, self.lines[model]) for model in lines}  # it may have been lowered
+        self.require(all(lines[model] <= bounds[model] for model in lines), f"{lines} wait")
+        self.lines = lines
         self.require(len(waiting) == snapshot.waiting, "requests were lost or kept")
         self.check_books(snapshot)
         serving = self.check_service(snapshot, waiting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 from tools.random_model import TINY, write_random_model
 
@@ -11,7 +12,7 @@ from localmodels.artifacts.gguf import read_header
 from localmodels.core.catalog import Model
 from localmodels.core.options import Options
 from localmodels.engine.hardware import Hardware
-from localmodels.engine.loadable import MOST_KNOWN, Loadable, Loader
+from localmodels.engine.loadable import MOST_KNOWN, Loadable, Loader, Purpose
 
 GIB = 2**30
 
@@ -20,8 +21,8 @@ def loader() -> Loader:
     return Loader(Hardware(cpus=2, cores=2, memory_total=8 * GIB, memory_available=8 * GIB))
 
 
-def loadable(tmp_path: Path) -> Loadable:
-    file = write_random_model(tmp_path / "tiny.gguf", shape=TINY)
+def loadable(tmp_path: Path, *, embedding: bool = False, rerank: bool = False) -> Loadable:
+    file = write_random_model(tmp_path / "tiny.gguf", shape=TINY, embedding=embedding, rerank=rerank)
     return Loadable("same", Model("tiny:latest", 1, "d", ""), str(file), read_header(file))
 
 
@@ -46,3 +47,21 @@ def test_ever_other_ways_of_asking_change_nothing(tmp_path: Path) -> None:
     plans, one = loader(), loadable(tmp_path)
     loads = [plans.load(one, "generate", Options(num_batch=size)) for size in range(1, MOST_KNOWN + 20)]
     assert [load.shape for load in loads] == [f"num_batch={size}" for size in range(1, MOST_KNOWN + 20)]
+
+
+@pytest.mark.parametrize(
+    ("purpose", "kind", "embedding", "pooling"),
+    [
+        ("generate", {}, False, ""),
+        ("embed", {}, True, "mean"),
+        ("embed", {"embedding": True}, True, ""),
+        ("rank", {"rerank": True}, True, "rank"),
+    ],
+)
+def test_what_a_runner_is_loaded_for(
+    purpose: Purpose, kind: dict[str, bool], embedding: bool, pooling: str, tmp_path: Path
+) -> None:
+    load = loader().load(loadable(tmp_path, **kind), purpose, Options())
+    config = load.config(tmp_path, binary="", cache_ram=0)
+    assert (config.embedding, config.pooling) == (embedding, pooling)
+    assert load.loadable.key(purpose) == f"same/{purpose}"

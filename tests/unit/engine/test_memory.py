@@ -240,6 +240,10 @@ def test_wishes_for_threads_batch_and_mapping_are_kept() -> None:
     assert (made.threads, made.batch, made.ubatch, made.mmap, made.main_gpu) == (7, 64, 64, False, 1)
 
 
+def test_no_more_threads_than_processors() -> None:
+    assert plan(model(), Options(num_thread=1024), PC).threads == PC.cpus
+
+
 def test_a_batch_on_processors_ends_soon_after_its_client_has_left() -> None:
     for cores in (1, 2, 4, 64):
         for copies in (1, 10, 100):

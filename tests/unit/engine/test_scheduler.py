@@ -13,7 +13,7 @@ from localmodels.engine.scheduler import (
     Event,
     Finished,
     Limits,
-    MemoryChanged,
+    LimitsChanged,
     Need,
     Refuse,
     RunnerExited,
@@ -52,9 +52,11 @@ class Stage:
         options: str | None = None,
         keep_alive: float | None = None,
         within: float = 600.0,
+        caller: str = "",
+        weight: int = 1,
     ) -> list[Decision]:
         need = Need(size * GIB, context, options)
-        return self.tell(Submit(Ticket(request_id, model, need, self.now + within, keep_alive)))
+        return self.tell(Submit(Ticket(request_id, model, need, self.now + within, keep_alive, caller, weight)))
 
     def load(self, request_id: str, model: str, size: int = 6, *, parallel: int = 1, context: int = 4096) -> str:
         """Loads a model for a request and answers it; the runner is idle afterwards."""
@@ -377,6 +379,89 @@ def test_the_bound_of_the_queue_is_exact() -> None:
     assert stage.ask("q5", "a") == []
 
 
+def test_it_is_one_models_bound() -> None:
+    stage = Stage(max_queue=1)
+    stage.load("q1", "a", 4)
+    stage.load("q2", "b", 4)
+    for number, model in enumerate("abab"):
+        stage.ask(f"w{number}", model, 4)
+    assert told(stage.ask("x", "a", 4)) == ["Refuse x QueueFull"]
+    assert told(stage.ask("y", "b", 4)) == ["Refuse y QueueFull"]
+    assert stage.scheduler.snapshot().waiting == 2
+
+
+# Several callers.
+
+
+def test_callers_take_turns_at_a_model() -> None:
+    stage = Stage()
+    stage.load("q1", "a")
+    for number in range(5):
+        stage.ask(f"x{number}", "a", caller="x")
+    stage.ask("y0", "a", caller="y")
+    stage.ask("y1", "a", caller="y")
+    order = [told(stage.tell(Finished(request))) for request in ("x0", "y0", "x1", "y1", "x2", "x3")]
+    assert order == [[f"Admit {request} r1"] for request in ("y0", "x1", "y1", "x2", "x3", "x4")]
+
+
+def test_a_weight_is_a_share() -> None:
+    stage = Stage()
+    stage.load("q1", "a")
+    for number in range(12):
+        stage.ask(f"x{number}", "a", caller="x")
+        stage.ask(f"y{number}", "a", caller="y", weight=3)
+    served, now = "", "x0"
+    for _ in range(12):
+        [decision] = stage.tell(Finished(now))
+        assert isinstance(decision, Admit)
+        now = decision.request_id
+        served += now[0]
+    assert served.count("y") == 9
+
+
+def test_who_is_in_no_hurry_for_another_runner_does_not_lose_his_turn_to_those_behind_him() -> None:
+    stage = Stage(patience=1000.0)
+    stage.load("q0", "a")
+    stage.ask("x0", "a", caller="x")
+    stage.ask("x1", "a", caller="x", context=8192)
+    stage.ask("x2", "a", caller="x")
+    stage.ask("y0", "a", caller="y")
+    assert [told(stage.tell(Finished(one))) for one in ("x0", "y0")] == [["Admit y0 r1"], ["Admit x2 r1"]]
+
+
+def test_a_full_queue_takes_a_newcomer_for_the_newest_of_whoever_has_most_in_it() -> None:
+    stage = Stage(max_queue=3)
+    stage.load("q1", "a")
+    for number in range(4):
+        stage.ask(f"x{number}", "a", caller="x")
+    assert told(stage.ask("x4", "a", caller="x")) == ["Refuse x4 QueueFull"]
+    assert told(stage.ask("y0", "a", caller="y")) == ["Refuse x3 QueueFull"]
+    assert told(stage.ask("y1", "a", caller="y")) == ["Refuse y1 QueueFull"], "they would push each other out in turns"
+    assert stage.scheduler.snapshot().waiting == 3
+    assert told(stage.tell(Finished("x0"))) == ["Admit y0 r1"]
+
+
+def test_a_wait_that_would_be_too_long_is_refused_at_once() -> None:
+    stage = Stage(max_wait=8.0)
+    start = stage.ask("q0", "a")[0]
+    assert isinstance(start, Start)
+    for number in range(1, 4):
+        assert stage.ask(f"q{number}", "a") == [], "nobody knows yet how long it will be"
+    stage.ready(start.runner_id, parallel=2)
+    stage.now = 4.0
+    assert told(stage.tell(Finished("q0")) + stage.tell(Finished("q1"))) == ["Admit q2 r1", "Admit q3 r1"]
+    for number in range(4, 8):  # each 2 s more: two places, 4 s an answer
+        assert stage.ask(f"q{number}", "a") == []
+    [refusal] = stage.ask("q8", "a")
+    assert isinstance(refusal, Refuse)
+    assert isinstance(refusal.error, QueueFull)
+    assert str(refusal.error) == (
+        "The wait for this model would be about 10.0 s, and the longest that this server promises is 8 s"
+    )
+    assert refusal.error.retry_after == 2.0
+    assert stage.ask("y0", "a", caller="y") == [], "he would be next but one"
+
+
 def test_retry_after_follows_what_requests_take() -> None:
     stage = Stage(max_queue=1)
     stage.ask("q0", "a")
@@ -414,7 +499,10 @@ def test_less_memory_refuses_what_can_never_fit_and_sends_the_idle_away() -> Non
     stage.ready("r1")
     stage.load("q2", "b", 4)
     stage.ask("q3", "c", 9)
-    assert told(stage.tell(MemoryChanged(6 * GIB))) == ["Refuse q3 OutOfMemory", "Stop r2 memory pressure"]
+    assert told(stage.tell(LimitsChanged(Limits(memory=6 * GIB, patience=1000.0)))) == [
+        "Refuse q3 OutOfMemory",
+        "Stop r2 memory pressure",
+    ]
 
 
 def test_the_last_runner_stays_though_it_takes_more_than_planned() -> None:

@@ -18,6 +18,7 @@ from localmodels.engine.scheduler import (
     Cancel,
     Finished,
     Limits,
+    LimitsChanged,
     RunnerExited,
     RunnerFailed,
     RunnerReady,
@@ -25,7 +26,7 @@ from localmodels.engine.scheduler import (
     State,
 )
 from localmodels.engine.scheduler.plan import Planner
-from localmodels.engine.scheduler.runners import Runner, Waiting
+from localmodels.engine.scheduler.runners import Line, Runner, Waiting
 from localmodels.engine.scheduler.values import StopReason, Ticket
 
 EVENTS = int(os.environ.get("LOCALMODELS_SIMULATION_EVENTS", "100000"))
@@ -39,10 +40,10 @@ def simulate_all(events: int, build: Callable[[Limits], Scheduler] = Scheduler) 
 
 def test_every_request_ends_in_time_whatever_happens() -> None:
     seen = simulate_all(EVENTS)
-    events = ("Submit", "Cancel", "Finished", "RunnerReady", "RunnerFailed", "RunnerExited", "Unload", "MemoryChanged")
+    events = ("Submit", "Cancel", "Finished", "RunnerReady", "RunnerFailed", "RunnerExited", "Unload", "LimitsChanged")
     assert sum(seen[event] for event in (*events, "Drain", "Tick")) >= EVENTS
     outcomes = ("Start", "Stop", "Admit", "OutOfMemory", "QueueFull", "ShuttingDown", "LoadFailed", "Unavailable")
-    assert all(seen[word] for word in (*events, *outcomes)), seen
+    assert all(seen[word] for word in (*events, *outcomes, "crowded out", "foreseen")), seen
 
 
 # Defects, each of which the world must notice. They are made the way they would come about: a line forgotten.
@@ -139,7 +140,7 @@ class BlocksTheLine(Scheduler):
 
     def _admit_waiting(self, now: float) -> None:
         for runner in self._runners.values():
-            line: list[Waiting] = list(self._lines.get(runner.model, {}).values())
+            line: list[Waiting] = self._line(runner.model).values()
             while runner.state is State.READY and line and runner.serves(line[0].ticket.need):
                 if len(runner.busy) >= runner.parallel:
                     break
@@ -167,6 +168,129 @@ class WaitsForTheHung(Scheduler):
         pass
 
 
+# Defects of fairness and of the bound.
+
+
+class FirstComeFirstServed(Scheduler):
+    """Whoever has most waiting is served most."""
+
+    def _line(self, model: str) -> Line:
+        return self._lines.setdefault(model, InOrderOfArrival())
+
+
+class InOrderOfArrival(Line):
+    def first(self, fits: Callable[[Waiting], bool] = lambda item: True) -> Waiting | None:
+        return next((waiting for waiting in self.values() if fits(waiting)), None)
+
+
+class LastComeFirstServed(Scheduler):
+    def _line(self, model: str) -> Line:
+        return self._lines.setdefault(model, NewestFirst())
+
+
+class NewestFirst(Line):
+    def first(self, fits: Callable[[Waiting], bool] = lambda item: True) -> Waiting | None:
+        return next((waiting for waiting in reversed(self.values()) if fits(waiting)), None)
+
+
+class NobodyPays(Scheduler):
+    """Turns are not counted."""
+
+    def _line(self, model: str) -> Line:
+        return self._lines.setdefault(model, Unpaid())
+
+
+class Unpaid(Line):
+    def served(self, caller: str, weight: int = 1) -> None:
+        pass
+
+
+class LeavingCosts(Scheduler):
+    """Who hangs up pays as if he had been served."""
+
+    def _leave(self, event: Cancel | Finished, now: float) -> None:
+        if isinstance(event, Cancel) and (waiting := self._queued.get(event.request_id)) is not None:
+            self._line(waiting.ticket.model_key).served(waiting.ticket.caller, waiting.ticket.weight)
+        super()._leave(event, now)
+
+
+class RefusesTheNewcomer(Scheduler):
+    """A flood keeps everybody else out."""
+
+    def _crowd_out(self, ticket: Ticket) -> bool:
+        return False
+
+
+class PushesOutEquals(Scheduler):
+    """Two callers push each other out in turns, and nobody waits to the end."""
+
+    def _line(self, model: str) -> Line:
+        return self._lines.setdefault(model, Envious())
+
+
+class Envious(Line):
+    def surplus(self, caller: str) -> Waiting | None:
+        others = [waiting for waiting in self.values() if waiting.ticket.caller != caller]
+        return others[-1] if others else None
+
+
+class PushesOutTheOldest(Scheduler):
+    """Who has waited for longest goes, and has waited for nothing."""
+
+    def _crowd_out(self, ticket: Ticket) -> bool:
+        line = self._line(ticket.model_key)
+        if (loser := line.surplus(ticket.caller)) is None:
+            return False
+        oldest = next(one for one in line.values() if one.ticket.caller == loser.ticket.caller)
+        self._dequeue(oldest)
+        self._refuse(oldest.ticket, self._queue_full(ticket))
+        return True
+
+
+class ForgetsTheCrowdedOut(Scheduler):
+    """Nobody tells him."""
+
+    def _crowd_out(self, ticket: Ticket) -> bool:
+        loser = self._line(ticket.model_key).surplus(ticket.caller)
+        if loser is not None:
+            self._dequeue(loser)
+        return loser is not None
+
+
+class CrowdsTheLine(Scheduler):
+    """The newcomer comes in, and nobody goes for it."""
+
+    def _crowd_out(self, ticket: Ticket) -> bool:
+        return self._line(ticket.model_key).surplus(ticket.caller) is not None
+
+
+class OneBoundForAll(Scheduler):
+    """The bound is one model's, and counted over all of them."""
+
+    def _waiting_for(self, model: str) -> int:
+        return len(self._queued)
+
+
+class KeepsTheOldBound(Scheduler):
+    """Another bound was set, and nothing comes of it."""
+
+    def _limits_changed(self, event: LimitsChanged, now: float) -> None:
+        limits = Limits(**{**_fields(event.limits), "max_queue": self._limits.max_queue})
+        super()._limits_changed(LimitsChanged(limits), now)
+
+
+class ForeseesTheWorst(Scheduler):
+    """Refuses for a wait that nobody can know."""
+
+    def _foreseen(self, ticket: Ticket) -> float:
+        return 60.0
+
+
+class RemembersEverybody(Scheduler):
+    def _forget_line(self, model: str) -> None:
+        pass
+
+
 def _fields(limits: Limits) -> dict[str, Any]:
     return {name: getattr(limits, name) for name in limits.__struct_fields__}
 
@@ -174,7 +298,9 @@ def _fields(limits: Limits) -> dict[str, Any]:
 DEFECTS = (StopsTheBusy, Starves, CountsStoppingAsFree, NeverReprieves, ForgetsOwnRunner, ForgetsToWake,
            ForgetsCancelOfQueued, SleepsThroughExit, AdmitsTwice, NeverExpires, IgnoresContext, LeaksMemoryOfTheFailed,
            BoundOffByOne, PlacesOffByOne, ForgetsDeadlines, BlocksTheLine, KeepsTheFirstKeepAlive, KeepsOrphans,
-           WaitsForTheHung)  # fmt: skip
+           WaitsForTheHung, FirstComeFirstServed, LastComeFirstServed, NobodyPays, LeavingCosts,
+           RefusesTheNewcomer, PushesOutEquals, PushesOutTheOldest, ForgetsTheCrowdedOut, CrowdsTheLine, OneBoundForAll,
+           KeepsTheOldBound, ForeseesTheWorst, RemembersEverybody)  # fmt: skip
 
 
 @pytest.mark.parametrize("defect", DEFECTS)

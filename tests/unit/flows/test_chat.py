@@ -26,6 +26,7 @@ from localmodels.core.chat import (
 )
 from localmodels.core.errors import ContextLengthExceeded, ModelNotFound, RunnerDied, Unsupported
 from localmodels.core.options import Options
+from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.flows.chat import Answerer, Answers, Defaults, Request
 from localmodels.flows.visit import Visit
 
@@ -37,6 +38,9 @@ class Counting:
         self.room = room
         self.dies = dies
         self.asked: list[ChatRequest | GenerateRequest | EmbedRequest] = []
+
+    async def rank(self, request: RerankRequest) -> Ranking:
+        raise Unsupported("no reranker")
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[list[Event], None]:
         self.asked.append(request)

@@ -40,7 +40,7 @@ class Counting(ModelStore):
 
 
 class Telling(StoredFiles):
-    """Tells when it has its lease, for which no load waits."""
+    """Tells when it has its lease, for which no load waits long."""
 
     def __init__(self, store: ModelStore, policy: Policy) -> None:
         super().__init__(store, policy)
@@ -147,6 +147,15 @@ async def test_nobody_collects_what_is_in_memory_and_it_goes_with_the_last_user(
     assert digest(WEIGHTS).hex not in "".join(blobs(store))
     assert {store.layout.blob(digest(one)).name for one in (CONFIG, TEMPLATE, b"other")} == blobs(store)
     assert store.check(read_data=True) == ()
+
+
+@awaited
+async def test_a_load_has_its_lease_before_it_looks_for_its_files(store: Counting) -> None:
+    files = StoredFiles(store, "first")
+    async with files.held(loadable(store)):
+        store.delete(NAME)
+        assert not others(store).collect(released=DIGESTS).doomed
+        await files.whole(loadable(store))
 
 
 @awaited

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.awaited import awaited
+from tests.awaited import DEADLINE, awaited
 from tests.unit.flows.test_split_models import NobodyRuns
 from tools.random_model import write_random_model
 
@@ -39,7 +39,7 @@ class SlowStore(ModelStore):
         progress: Progress = no_progress,
     ) -> Blob:
         self.begun.set()
-        self.may_go_on.wait()
+        self.may_go_on.wait(DEADLINE)
         progress(1)
         self.went_on = True
         return super().adopt(lease, source, digest=digest, ours=ours, progress=progress)
@@ -52,7 +52,7 @@ async def test_a_copy_ends_with_whoever_asked_for_it(tmp_path: Path, *, leaves: 
     store = SlowStore(tmp_path / "models")
     shelf = FileShelf({ModelName.parse("named"): ModelFiles(file)})
     copying = asyncio.create_task(Keeper(store, Library([shelf]), NobodyRuns()).copy(CopyRequest("named", "mine")))
-    await asyncio.to_thread(store.begun.wait)
+    assert await asyncio.to_thread(store.begun.wait, DEADLINE)
     if leaves:
         copying.cancel()
         await asyncio.sleep(0)

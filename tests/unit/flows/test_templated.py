@@ -30,8 +30,9 @@ from localmodels.core.chat import (
     Usage,
     fold,
 )
-from localmodels.core.errors import EngineError, InvalidRequest, ModelDamaged
+from localmodels.core.errors import EngineError, InvalidRequest, ModelDamaged, Unsupported
 from localmodels.core.options import Options
+from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.flows.templated import Templated
 
 BEGINNING = "<s>"
@@ -56,6 +57,9 @@ class Scripted:
         self.closed = 0
         self.said: list[str] = []
         self.reason = reason
+
+    async def rank(self, request: RerankRequest) -> Ranking:
+        raise Unsupported("no reranker")
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[list[Event], None]:
         number = len(self.asked)

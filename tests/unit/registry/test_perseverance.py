@@ -41,6 +41,14 @@ async def test_but_not_for_ever() -> None:
 
 
 @awaited
+async def test_nor_for_longer_than_somebody_waits_who_sees_nothing() -> None:
+    work, left = failing(*[Unavailable(str(i), retry_after=1000.0) for i in range(10)])
+    with pytest.raises(Unavailable, match="0"):  # it would have to wait a minute, and may wait half of one
+        await persevere(work, Pace(patience=30.0), random.Random(1))
+    assert len(left) == 9
+
+
+@awaited
 async def test_what_does_not_pass_is_told_at_once() -> None:
     work, left = failing(NotFound("gone"), Unavailable("busy"))
     with pytest.raises(NotFound):

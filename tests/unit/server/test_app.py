@@ -152,10 +152,12 @@ class Doors:
         scopes = header(scope, b"x-scopes")
         return Caller("k", "k", frozenset(scopes.split())) if scopes else STRANGER  # type: ignore[arg-type]
 
-    def admit(self, visit: Visit) -> Headers:
+    def admit(self, visit: Visit) -> None:
         if visit.caller.id == "k" and visit.operation == "chat":
             raise RateLimited("slow down", retry_after=3)
-        return [(b"x-left", b"1")]
+
+    def told(self, visit: Visit) -> Headers:
+        return [(b"x-left", b"0" if visit.error else b"1")]
 
 
 CLOSED: Grants = {**GRANTS, "/api/show": {"GET": "list", "POST": "infer"}}
@@ -203,7 +205,7 @@ def test_a_caller_may_what_his_scopes_say(path: str, method: str, scopes: str, s
     answered, headers, seen = ask_closed(path, method, x_scopes=scopes)
     assert answered == status
     assert [(outcome.status, outcome.visit.id) for outcome in seen] == [(status, headers["x-request-id"])]
-    assert ("x-left" in headers) == (status == 200)
+    assert headers.get("x-left") == {200: "1", 429: "0"}.get(status)
     assert headers.get("retry-after") == ("3" if status == 429 else None)
 
 

@@ -1,127 +1,66 @@
-"""Heads that do not end are cut off, however they come; others pass."""
+"""What the edge refuses is told in the dialect of its path, with what each of its clients looks for."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable
-from typing import Any
+import json
+import resource
 
 import pytest
-import uvicorn
-from msgspec import Struct
-from msgspec.structs import replace
-from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
+from tests.awaited import awaited
+from tests.unit.server.edge.scripted import World, hello
 
-from localmodels.server.http import MOST_HEAD, TOO_LARGE, BoundedProtocol
-from localmodels.server.wire import respond
+from localmodels.core.errors import LocalModelsError, RequestTimeout, TargetTooLong, Unavailable
+from localmodels.server.edge.connection import Connection
+from localmodels.server.http import make_room, refuse
 
-BEGIN = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "
-END = b"\r\n\r\n"
+LATE = RequestTimeout("the request's body came too slowly")
 
 
-class Heard(Struct):
-    """What the server wrote, and whether it has closed."""
-
-    written: bytes = b""
-    closed: bool = False
+def body(answer: bytes) -> object:
+    return json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
-class Line(asyncio.Transport):
-    """The server's end of a connection."""
-
-    def __init__(self) -> None:
-        super().__init__({"sockname": ("127.0.0.1", 8000), "peername": ("127.0.0.1", 9)})
-        self.heard = Heard()
-
-    def write(self, data: Any) -> None:
-        self.heard.written += data
-
-    def close(self) -> None:
-        self.heard.closed = True
-
-    def is_closing(self) -> bool:
-        return self.heard.closed
-
-    def set_protocol(self, protocol: Any) -> None:
-        raise NotImplementedError
-
-    def pause_reading(self) -> None:
-        """Nothing comes but what the test sends."""
-
-    def resume_reading(self) -> None:
-        """Nothing comes but what the test sends."""
+@pytest.mark.parametrize(
+    ("path", "keys"),
+    [("", {"detail"}), ("/", {"detail"}), ("/api/chat", {"error"}), ("/v1/chat/completions", {"error"})],
+)
+def test_a_refusal_is_in_the_dialect_of_its_path(path: str, keys: set[str]) -> None:
+    told = body(refuse(path, LATE))
+    assert isinstance(told, dict)
+    assert told.keys() == keys
+    assert LATE.message in json.dumps(told)
 
 
-async def hello(scope: Scope, receive: Receive, send: Send) -> None:
-    while (message := await receive()).get("more_body"):
-        pass
-    if message["type"] != "http.disconnect":
-        await respond(send, 200, b"hello")
+@pytest.mark.parametrize("error", [LATE, TargetTooLong("too long"), Unavailable("not now", retry_after=0.2)])
+def test_a_refusal_is_an_answer_of_its_own_and_ends_the_connection(error: LocalModelsError) -> None:
+    head = refuse("/api/chat", error).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert head[0].startswith(b"HTTP/1.1 %d " % error.status)
+    assert b"connection: close" in head
+    assert b"content-type: application/json" in head
+    assert (b"retry-after: 1" in head) == (error.retry_after is not None)
 
 
-def heard(pieces: Iterable[bytes]) -> Heard:
-    """What becomes of these bytes of a client."""
-
-    async def main() -> Heard:
-        config = uvicorn.Config(hello, loop="none", http=BoundedProtocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        state = ServerState()
-        line = Line()
-        protocol = BoundedProtocol(config, state, {})
-        protocol.connection_made(line)
-        for piece in pieces:
-            protocol.data_received(piece)
-        if line.heard.closed:
-            protocol.connection_lost(None)
-        while state.tasks:
-            await asyncio.wait(state.tasks)
-        heard = replace(line.heard)
-        protocol.connection_lost(None)
-        return heard
-
-    return asyncio.run(main())
+@awaited
+async def test_an_endless_address_is_told_so_in_the_dialect_of_what_is_known_of_it() -> None:
+    world = World(hello)
+    client = world.client()
+    client.connection = Connection(hello, world.among, refuse)
+    client.connection.connection_made(client.transport)
+    await client.send(b"POST /v1/" + b"a" * 10_000)
+    assert client.heard.startswith(b"HTTP/1.1 414 ")
+    told = body(client.heard)
+    assert isinstance(told, dict)
+    assert told["error"]["code"] == "target_too_long"
 
 
-@pytest.mark.parametrize("size", [1, 1000, MOST_HEAD + 1, 10 * MOST_HEAD])
-def test_an_endless_head_is_cut_off_whatever_its_pieces(size: int) -> None:
-    line = heard([BEGIN, *[b"a" * size] * (3 * MOST_HEAD // size + 1)])
-    assert line.written == TOO_LARGE
-    assert line.closed
-
-
-@pytest.mark.parametrize("size", [1, 1000, 40_000])
-def test_a_long_head_passes(size: int) -> None:
-    line = heard([BEGIN, *[b"a" * size] * (40_000 // size), END])
-    assert line.written.startswith(b"HTTP/1.1 200 ")
-    assert line.written.endswith(b"hello")
-
-
-def test_a_head_that_is_too_long_is_refused_though_it_comes_in_one_piece() -> None:
-    assert heard([BEGIN + b"a" * MOST_HEAD + END]).written == TOO_LARGE
-    assert heard([b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * MOST_HEAD + b"\r\n"]).written == TOO_LARGE
-
-
-CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.mark.parametrize("endless", [b"5;" + b"a" * 10_000, b"0\r\nX: " + b"a" * 10_000, b"0\r\n" + b"X: a\r\n" * 2000])
-def test_a_body_whose_frame_does_not_end_is_cut_off(endless: bytes) -> None:
-    rest = endless[-9996:]  # goes on as it was: whole lines, or more of the one
-    line = heard([CHUNKED + b"2\r\nhi\r\n", endless, *[rest] * 20])
-    assert line.closed
-    assert b"hello" not in line.written
-
-
-def test_a_body_in_many_chunks_with_a_trailer_passes() -> None:
-    line = heard([CHUNKED, *[b"1\r\na\r\n"] * MOST_HEAD, b"0\r\nX: a\r\n\r\n"])
-    assert line.written.endswith(b"hello")
-    assert not line.closed
-
-
-def test_each_head_of_a_connection_is_counted_for_itself_and_bodies_are_not() -> None:
-    body = b"b" * (2 * MOST_HEAD)
-    post = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
-    line = heard([part for _ in range(3) for part in (post, body, BEGIN + b"a" * 40_000 + END)])
-    assert line.written.count(b"hello") == 6
-    assert not line.closed
+def test_room_is_made_for_as_many_files_as_connections_need() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 500), hard))
+        make_room(10)
+        most = hard if hard != resource.RLIM_INFINITY else 10**6
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(most, 20 + 1024), hard)
+        make_room(0)  # it never takes any away
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(most, 20 + 1024)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

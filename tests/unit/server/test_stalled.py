@@ -15,7 +15,7 @@ from localmodels.dialects.ollama import library
 from localmodels.dialects.table import DIALECTS
 from localmodels.flows.visit import Visit
 from localmodels.server.inference import Codec, EventRoute
-from localmodels.server.library import Operation, ProgressRoute
+from localmodels.server.library import Operation, ProgressRoute, transfer
 from localmodels.server.wire import VISIT, ClientStalled
 
 OLLAMA = DIALECTS["ollama"]
@@ -47,7 +47,7 @@ def chat_route(work: Work) -> ASGIApp:
 
 
 def pull_route(work: Work) -> ASGIApp:
-    return ProgressRoute(OLLAMA, Operation(library.read_pull, work.pull), most_blocked=0.0)
+    return ProgressRoute(OLLAMA, Operation(library.read_pull, work.pull, transfer), most_blocked=0.0)
 
 
 @pytest.mark.parametrize("route", [chat_route, pull_route])

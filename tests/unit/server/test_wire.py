@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from localmodels.core.errors import QueueFull, TooLarge
 from localmodels.server.wire import ClientGone, ClientStalled, attended, impatient, read_body, retry_headers
@@ -96,3 +97,39 @@ def test_a_client_who_takes_nothing_is_given_up() -> None:
 
     asyncio.run(run())
     assert taken == [{"type": "http.response.body"}]
+
+
+class Watched:
+    """The ``send`` of a server that gives up on such clients by itself."""
+
+    watched = True
+
+    async def __call__(self, message: Message) -> None:
+        await asyncio.sleep(0)
+
+
+def test_where_the_server_gives_up_on_who_takes_nothing_nobody_else_looks_at_the_clock() -> None:
+    send = Watched()
+    assert impatient(send, 0.0) is send
+
+
+class Edgy:
+    """The ``receive`` of a server that cancels by itself."""
+
+    cancels = True
+
+    async def receive(self) -> Message:
+        raise AssertionError("nobody need ask")
+
+
+def test_where_the_server_cancels_nobody_else_watches() -> None:
+    done: list[asyncio.Task[Any] | None] = []
+
+    async def work() -> None:
+        done.append(asyncio.current_task())
+
+    async def main() -> None:
+        await attended(Edgy().receive, work())
+        assert done == [asyncio.current_task()]
+
+    asyncio.run(main())

@@ -79,6 +79,35 @@ def test_a_blob_that_rotted_at_its_full_length_heals_when_it_is_written_again(st
     assert place(store).read_bytes() == WEIGHTS
 
 
+def test_a_blob_that_is_vouched_for_stays_the_file_that_it_was(store: ModelStore, tmp_path: Path) -> None:
+    """A loaded model has it open, and one that is being loaded was given it by its path."""
+    source = tmp_path / "source"
+    source.write_bytes(WEIGHTS)
+    with store.lease("test") as lease:
+        store.write(lease, [WEIGHTS])
+        before = place(store).stat()
+        for _ in range(5):  # as often as there are seals to push out
+            assert store.write(lease, [WEIGHTS]) == blob(WEIGHTS)
+        assert store.adopt(lease, source) == blob(WEIGHTS)
+        with store.partial(lease, digest(WEIGHTS), len(WEIGHTS)) as partial:
+            partial.write(0, WEIGHTS)
+            partial.finish(0, len(WEIGHTS))
+            assert partial.commit() == blob(WEIGHTS)
+        assert leftovers(store) == [f"leases/{lease.token}/claim"]
+    after = place(store).stat()
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+
+
+def test_a_blob_that_nothing_vouches_for_is_replaced(store: ModelStore) -> None:
+    with store.lease("test") as lease:
+        store.write(lease, [WEIGHTS])
+        before = place(store).stat().st_ino
+        place(store).write_bytes(WEIGHTS)  # the same bytes, but who knows
+        with place(store).open("rb"):  # so that its number is not given to the next file
+            store.write(lease, [WEIGHTS])
+    assert place(store).stat().st_ino != before
+
+
 @pytest.mark.parametrize(
     ("arrives", "size", "says"),
     [

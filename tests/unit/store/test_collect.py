@@ -129,6 +129,37 @@ def test_what_a_deleted_model_had_need_not_grow_old(store: ModelStore) -> None:
     assert store.check(read_data=True) == ()
 
 
+def test_what_somebody_counts_on_is_young_again(store: ModelStore) -> None:
+    """It was uploaded a second time, or asked for: the model that names it is made next."""
+    create(store)
+    orphans = (b"uploaded again", b"asked for", b"forgotten")
+    with store.lease("upload") as lease:
+        for data in orphans:
+            store.write(lease, [data])
+    age(store)
+    with store.lease("upload") as lease:
+        store.write(lease, [b"uploaded again"])
+    store.ask(digest(b"asked for"))
+    decided = store.collect()
+    assert {one.digest for one in decided.young} == {digest(b"uploaded again"), digest(b"asked for")}
+    assert decided.doomed == (blob(b"forgotten"),)
+
+
+def test_seals_go_with_their_blobs_and_those_of_other_stores_stay(store: ModelStore, tmp_path: Path) -> None:
+    create(store)
+    create(store, OTHER, b"only here")
+    theirs = ModelStore(tmp_path / "theirs")
+    create(theirs)
+    store.require_sound(theirs.layout.root, digest(WEIGHTS))
+    for name in (NAME, OTHER):
+        store.delete(name)
+    age(store)
+    assert len(store.collect().doomed) == 4
+    seals = store.layout.root / ".localmodels/verified"
+    assert [path.name for path in seals.iterdir()] == [f"sha256-{digest(WEIGHTS).hex}"]
+    assert store.is_sealed(theirs.layout.root, digest(WEIGHTS))
+
+
 def test_what_is_leased_stays_until_the_lease_ends(store: ModelStore) -> None:
     create(store)
     store.delete(NAME)

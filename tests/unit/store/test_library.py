@@ -14,7 +14,7 @@ from tests.unit.store.ollama_store import TEMPLATE, OllamaStore, write_gguf
 
 from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import ModelName
-from localmodels.core.errors import ModelDamaged, ModelNotFound
+from localmodels.core.errors import Conflict, ModelDamaged, ModelNotFound, NotFound
 from localmodels.store.entries import Damaged, Entry, Source
 from localmodels.store.library import Library
 from localmodels.store.ollama import OllamaShelf
@@ -41,8 +41,9 @@ def entry(name: str, *, age: int = 0, source: Source = "home", of: Header | None
 class FakeShelf:
     """A shelf without a disk; counts how often it was looked through."""
 
-    def __init__(self, *items: Entry | Damaged) -> None:
+    def __init__(self, *items: Entry | Damaged, source: Source = "home") -> None:
         self.items = items
+        self.source: Source = source
         self.listed = 0
 
     def list(self) -> tuple[Entry | Damaged, ...]:
@@ -122,6 +123,27 @@ def test_never_some_other_model_instead(there: tuple[str, ...], asked: str) -> N
     with pytest.raises(ModelNotFound) as refused:
         library(*there, aliases=ALIASES).find(asked)
     assert refused.value.name == asked
+
+
+def test_who_names_none_gets_the_default() -> None:
+    assert str(library("m:q4", "n").unnamed().name) == str(library("m:q4", "n").default_name())
+    assert str(library("m:q4", "n", default="m:q4").unnamed().name) == "m:q4"
+    with pytest.raises(ModelNotFound, match="'gone'"):
+        library("m:q4", default="gone").unnamed()
+    with pytest.raises(NotFound, match="there is no model here"):
+        library().unnamed()
+
+
+def test_a_name_that_an_earlier_shelf_has_is_not_to_be_given() -> None:
+    hidden = ModelName.parse("m:q4")
+    named = FakeShelf(entry("m:q4", source="file"), Damaged("bad:latest", "damaged", "file"), source="file")
+    later = FakeShelf(entry("late", source="ollama"), source="ollama")
+    roof = Library([named, FakeShelf(entry("m:q4")), later])
+    for name in (hidden, ModelName.parse("bad")):
+        with pytest.raises(Conflict, match="--model"):
+            roof.require_seen(name)
+    for free in ("late", "m:q8"):
+        roof.require_seen(ModelName.parse(free))
 
 
 @given(st.text(max_size=40))

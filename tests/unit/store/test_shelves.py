@@ -89,6 +89,26 @@ def test_adapters_have_names_that_tell_them_apart(titles: tuple[str, ...], names
     assert names_of(titles) == names
 
 
+def test_a_stamp_tells_of_weights_that_were_put_anew_and_of_no_text(store: OllamaStore, weights: bytes) -> None:
+    manifest = store.add("tiny:q4", weights, ("system", b"Be kind."))
+    shelf = OllamaShelf(store.root)
+    before = only(shelf)
+    document = json.loads(manifest.read_bytes())
+    model, system = (store.blob_path(layer["digest"]) for layer in document["layers"])
+    put_anew(system)
+    assert only(shelf).stamp == before.stamp
+    put_anew(model)
+    assert only(shelf).stamp != before.stamp
+    assert only(shelf).digest == before.digest
+
+
+def put_anew(path: Path) -> None:
+    """The same bytes in another file."""
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
 def test_the_legacy_prompt_layer_is_a_template(store: OllamaStore, weights: bytes) -> None:
     store.add("tiny:q4", weights, ("prompt", b"old"))
     assert only(OllamaShelf(store.root)).template == "old"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from tests.unit.store.written import (
@@ -23,7 +24,9 @@ from tests.unit.store.written import (
 )
 
 from localmodels.core.catalog import ModelName
-from localmodels.store.check import Kind
+from localmodels.core.errors import StoreFailed
+from localmodels.store.check import Kind, check
+from localmodels.store.lock import StoreLock
 from localmodels.store.model_store import ModelStore
 
 TINY = "manifests/registry.ollama.ai/library/tiny/1b"
@@ -253,3 +256,17 @@ def test_a_name_of_somebody_elses_grammar_still_protects_its_blobs(store: ModelS
     age(store)
     assert store.collect().doomed == ()
     assert ModelName.parse("hf.co/me/Tiny:q4") in set(store.layout.names())
+
+
+class Unopenable(StoreLock):
+    """The lock of a store that lies on a disk which may only be read."""
+
+    def held(self) -> NoReturn:
+        raise StoreFailed("lock: the file system is read-only")
+
+
+def test_what_may_only_be_read_is_looked_at_all_the_same(store: ModelStore) -> None:
+    lock = Unopenable(store.layout)
+    assert check(store.layout, lock) == ()
+    (store.layout.root / BLOB).unlink()
+    assert [finding.kind for finding in check(store.layout, lock, read_data=True)] == ["missing blob"]

@@ -17,9 +17,10 @@ import msgspec
 
 from localmodels.artifacts.quantize.file_types import read_file_type
 from localmodels.artifacts.quantize.ggml import Ggml, find_library
-from localmodels.artifacts.quantize.job import Job, Refusal
+from localmodels.artifacts.quantize.job import Job
 from localmodels.artifacts.quantize.plan import plan
 from localmodels.artifacts.quantize.work import Work
+from localmodels.artifacts.worker import Refusal
 from localmodels.core.errors import LocalModelsError
 
 

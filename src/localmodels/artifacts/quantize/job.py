@@ -21,10 +21,3 @@ class Job(Struct, frozen=True):
     threads: int
     requantize: bool = False
     nice: int = 0
-
-
-class Refusal(Struct, frozen=True):
-    """Why there is no new file; ``code`` is that of the error's class."""
-
-    refused: str
-    code: str

@@ -133,12 +133,8 @@ def _expect_model(header: Header) -> None:
 
 def _check(tensor: Placed, architecture: str, target: FileType, *, requantize: bool) -> None:
     source = tensor.source
-    if _needs_matrix(tensor, target) and not is_kept(source, architecture):
-        raise Unsupported(
-            f"{target.name} needs an importance matrix: it would make {source.name!r} {tensor.type.name}, which is "
-            f"noise without one; IQ3_M, Q2_K and whatever is larger do without",
-            param="quantize",
-        )
+    if not is_kept(source, architecture):
+        expect_no_matrix(source.name, tensor.type, target)
     if tensor.is_copied or source.type.name in READABLE:
         return
     if not is_quantized(source.type) or not source.type.runs:
@@ -151,10 +147,19 @@ def _check(tensor: Placed, architecture: str, target: FileType, *, requantize: b
         )
 
 
-def _needs_matrix(tensor: Placed, target: FileType) -> bool:
-    if tensor.source.name in SPARED:
-        return False
-    return tensor.type.name in NEED_A_MATRIX or (target.name == "Q2_K_S" and tensor.type.name == "Q2_K")
+def expect_no_matrix(name: str, form: WeightType, target: FileType) -> None:
+    """Checks that a tensor of this name can become of this type without an importance matrix.
+
+    Raises:
+        Unsupported: it would be noise.
+    """
+    needs = form.name in NEED_A_MATRIX or (target.name == "Q2_K_S" and form.name == "Q2_K")
+    if needs and name not in SPARED:
+        raise Unsupported(
+            f"{target.name} needs an importance matrix: it would make {name!r} {form.name}, which is noise without "
+            "one; IQ3_M, Q2_K and whatever is larger do without",
+            param="quantize",
+        )
 
 
 # The head

@@ -1,38 +1,14 @@
-"""The child that quantises, seen from outside: started, read from, killed.
-
-The rule: what becomes of the child becomes a result or an error of ours, and nothing is left of it either way. It has
-neither our environment nor a file that it could write to.
-"""
+"""The child that quantises, seen from outside; see :class:`~localmodels.artifacts.worker.Worker`."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import signal
-import subprocess
-import sys
-import threading
-from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import IO, Self
-
-import msgspec
-
-from localmodels.artifacts.quantize.job import Job, Refusal
-from localmodels.core.errors import EngineError, LocalModelsError, ModelDamaged, Unsupported
+from localmodels.artifacts.quantize.job import Job
+from localmodels.artifacts.worker import Worker
 
 MODULE = "localmodels.artifacts.quantize"
-INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
-CHUNK = 2**20
-_SET_PIPE_SIZE = 1031  # linux/fcntl.h: F_SETPIPE_SZ
-_LAST_WORDS = 20  # lines
-_LONGEST_LINE = 4096  # bytes
-_LONGEST_REASON = 600
-_ERRORS: dict[str, type[LocalModelsError]] = {kind.code: kind for kind in (ModelDamaged, Unsupported)}
 
 
-class Quantizer:
+class Quantizer(Worker):
     """One job in a child process; a context manager that ends the child.
 
     Args:
@@ -45,91 +21,4 @@ class Quantizer:
     """
 
     def __init__(self, job: Job, *, module: str = MODULE) -> None:
-        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        environment["GGML_NO_BACKTRACE"] = "1"  # an abort would spawn gdb otherwise
-        try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-I", "-m", module],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment,
-                bufsize=0,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise EngineError(f"could not start a process that quantizes: {error.strerror}") from error
-        self._stdin, self._stdout, stderr = _pipes(self._child)
-        self._said: deque[bytes] = deque(maxlen=_LAST_WORDS)
-        self._listener = threading.Thread(target=self._listen, args=(stderr,), daemon=True)
-        self._listener.start()
-        with suppress(OSError):  # elsewhere than on Linux there is no such thing, and a user may have his pipes full
-            fcntl.fcntl(self._stdout.fileno(), _SET_PIPE_SIZE, CHUNK)
-        with suppress(BrokenPipeError):  # it is dead already; its end says why
-            self._stdin.write(msgspec.json.encode(job) + b"\n")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def pid(self) -> int:
-        """Of the child."""
-        return self._child.pid
-
-    def pieces(self) -> Iterator[bytes]:
-        """The new file as it comes; waits for it.
-
-        Raises:
-            ModelDamaged: the old file is.
-            Unsupported: it cannot become what was asked for.
-            EngineError: the child died.
-        """
-        while data := os.read(self._stdout.fileno(), CHUNK):
-            yield data
-        status = self._child.wait()
-        self._listener.join()
-        if status:
-            raise self._failure(status)
-
-    def kill(self) -> None:
-        """Ends the child now; from any thread. Whoever waits for a piece of it gets an error."""
-        with suppress(ProcessLookupError):
-            self._child.kill()
-
-    def close(self) -> None:
-        """Ends the child, and waits until it has ended."""
-        self.kill()
-        self._child.wait()
-        self._listener.join()
-        for pipe in (self._stdin, self._stdout):
-            pipe.close()
-
-    def _listen(self, stderr: IO[bytes]) -> None:
-        """Reads for as long as it talks: a full pipe would stop the child."""
-        with open(stderr.fileno(), "rb", closefd=False) as lines, stderr:
-            for line in iter(lambda: lines.readline(_LONGEST_LINE), b""):
-                self._said.append(line)
-
-    def _failure(self, status: int) -> LocalModelsError:
-        for line in self._said:
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                refusal = msgspec.json.decode(line, type=Refusal)
-                return _ERRORS.get(refusal.code, EngineError)(refusal.refused[:_LONGEST_REASON])
-        words = self._said[-1].decode(errors="replace").strip()[:_LONGEST_REASON] if self._said else "it said nothing"
-        return EngineError(f"the process that quantizes ended with {_told(status)}: {words}")
-
-
-def _told(status: int) -> str:
-    """``status 1`` or ``signal SIGKILL``."""
-    with suppress(ValueError):
-        return f"status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
-    return f"signal {-status}"
-
-
-def _pipes(child: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
-    if child.stdin is None or child.stdout is None or child.stderr is None:
-        raise ValueError("the child was started without pipes")
-    return child.stdin, child.stdout, child.stderr
+        super().__init__(job, module=module, doing="quantizes")

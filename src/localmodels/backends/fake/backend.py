@@ -16,6 +16,7 @@ from localmodels.backends.fake.script import GREETING, Choose, Request, Script, 
 from localmodels.backends.protocol import Health
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import LocalModelsError, StreamCut, Unreachable
+from localmodels.core.rerank import Ranked, Ranking, RerankRequest, ranked
 
 
 class Fake:
@@ -62,6 +63,15 @@ class Fake:
             if script.breaks:
                 await break_off(script.breaks, self._wait, self._patience)
             return embeddings(script, request)
+
+    async def rank(self, request: RerankRequest) -> Ranking:
+        """The script's scores."""
+        self._check_open()
+        script = self._choose(request)
+        with self.book.visit(request):
+            if script.breaks:
+                await break_off(script.breaks, self._wait, self._patience)
+            return ranking(script, request)
 
     async def models(self) -> tuple[str, ...]:
         """The names it was given."""
@@ -127,6 +137,13 @@ class Fake:
     def _check_open(self) -> None:
         if self._closed.is_set():
             raise Unreachable("the back end is closed")
+
+
+def ranking(script: Script, request: RerankRequest) -> Ranking:
+    """A score a document."""
+    scores = (vector[0] for vector in cycle(script.vectors))
+    results = tuple(Ranked(index, score) for index, score in zip(range(len(request.documents)), scores, strict=False))
+    return Ranking(ranked(results, request.top_n), script.done.usage.prompt_tokens)
 
 
 def embeddings(script: Script, request: EmbedRequest) -> Embeddings:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -18,11 +19,12 @@ LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class Asked(Struct, frozen=True):
-    """One HTTP request."""
+    """One HTTP request; names of headers in lower case."""
 
     method: str
     path: str
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 def parse(data: bytes) -> tuple[Asked, int] | None:
@@ -31,12 +33,12 @@ def parse(data: bytes) -> tuple[Asked, int] | None:
     if not end:
         return None
     lines = head.decode("latin-1").split("\r\n")
-    fields = dict(line.lower().split(":", 1) for line in lines[1:])
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
     size = len(head) + len(end) + int(fields.get("content-length", "0"))
     if len(data) < size:
         return None
     method, path, _ = lines[0].split(" ")
-    return Asked(method, path, data[len(head) + len(end) : size]), size
+    return Asked(method, path, data[len(head) + len(end) : size], fields), size
 
 
 class Hangup(Exception):
@@ -122,10 +124,10 @@ class Body:
         self._head = b""
 
 
-def head(status: int, content_type: str, retry_after: float | None = None) -> bytes:
+def head(status: int, content_type: str, retry_after: float | None = None, *, fields: str = "") -> bytes:
     """The head of an answer, without the line that tells how its body ends and the empty one after it."""
     again = "" if retry_after is None else f"Retry-After: {retry_after:.0f}\r\n"
-    return f"HTTP/1.1 {status} Fake\r\nContent-Type: {content_type}\r\n{again}".encode()
+    return f"HTTP/1.1 {status} Fake\r\nContent-Type: {content_type}\r\n{again}{fields}".encode()
 
 
 def whole(status: int, body: bytes, retry_after: float | None = None) -> bytes:

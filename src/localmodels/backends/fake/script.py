@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from localmodels.core.chat import ChatRequest, Chunk, Done, EmbedRequest, Event, GenerateRequest, Timings, Usage
 from localmodels.core.errors import BackendTimeout, LocalModelsError, StreamCut, Unreachable
+from localmodels.core.rerank import RerankRequest
 from localmodels.dialects.failures import Complaint, mapped
 
-Request = ChatRequest | GenerateRequest | EmbedRequest
+Request = ChatRequest | GenerateRequest | EmbedRequest | RerankRequest
 Sleep = Callable[[float], Awaitable[object]]
 
 
@@ -59,6 +60,7 @@ class Wire(Struct, frozen=True):
         write_size: most bytes of the body in one write; 0 writes each event in one piece.
         length_error: added to the ``Content-Length`` of ``length``.
         head: ``endless`` is a header that never ends, ``garbage`` is not HTTP, ``none`` ends the connection instead.
+        fields: further headers, each with its line end.
     """
 
     framing: Literal["chunked", "close", "length"] = "chunked"
@@ -68,6 +70,7 @@ class Wire(Struct, frozen=True):
     write_size: int = 0
     length_error: int = 0
     head: Literal["plain", "endless", "garbage", "none"] = "plain"
+    fields: str = ""
 
 
 class Script(Struct, frozen=True):
@@ -76,7 +79,8 @@ class Script(Struct, frozen=True):
     Attributes:
         chunks: what is said, piece by piece.
         done: how it ends.
-        vectors: what embedding gives: the first for the first input, and round again when there are more inputs.
+        vectors: what embedding gives: the first for the first input, and round again when there are more inputs. Their
+            first numbers are the scores of documents, likewise.
         first: seconds before the first event.
         between: seconds before each of the others.
         breaks: what goes wrong with the events; None is nothing.

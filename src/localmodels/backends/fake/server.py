@@ -7,28 +7,34 @@ byte is where.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, cast
 
-from localmodels.backends.fake.backend import embeddings
+from localmodels.backends.fake.backend import embeddings, ranking
 from localmodels.backends.fake.book import Book, Visit
 from localmodels.backends.fake.http import Asked, Body, Hangup, hang_up, head, misheaded, parse, whole
 from localmodels.backends.fake.script import GREETING, Choose, Request, Script, Sleep, break_off, choice, play
 from localmodels.core.catalog import Model
 from localmodels.core.chat import ChatRequest, EmbedRequest, Fold, GenerateRequest
 from localmodels.core.errors import LocalModelsError, NotFound, StreamCut, Unreachable
-from localmodels.dialects import listing
-from localmodels.dialects.protocol import Call, Dialect, EventWriter, Stamp
-from localmodels.dialects.table import DIALECTS
+from localmodels.core.rerank import RerankRequest
+from localmodels.dialects import listing, rerank
+from localmodels.dialects.protocol import Call, ChatDialect, Dialect, EventWriter, Stamp
+from localmodels.dialects.table import CHATS, DIALECTS
 
 # Always the same, so that answers are the same to the byte.
 CREATED = 1_767_225_600 * 10**9
 BACKLOG = 512
 
-ROUTES: Mapping[str, tuple[Dialect, Call]] = {
-    path: (dialect, call) for dialect in DIALECTS.values() for call, path in dialect.paths.items()
+# Later rows give way to earlier ones: lists of models are OpenAI's, whoever else has them at the same path.
+ROUTES: Mapping[str, tuple[ChatDialect, Call]] = {
+    path: (dialect, call)
+    for dialect in tuple(CHATS.values())[::-1]
+    for call, path in dialect.paths.items()
+    if call in {"chat", "generate", "embed", "models", "rerank"}
 }
 
 
@@ -79,9 +85,11 @@ class FakeServer:
         host: a loopback address.
         port: 0 takes a free one.
         socket: path of a unix socket to listen at instead.
+        tls: with a certificate; None speaks plain HTTP.
 
     Attributes:
         book: every request that asks for an answer.
+        asked: every request, as it came.
         accepted: connections since the start; ``connections`` are those that are open.
     """
 
@@ -94,15 +102,18 @@ class FakeServer:
         host: str = "127.0.0.1",
         port: int = 0,
         socket: str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.book = Book()
         self.accepted = 0
+        self.asked: list[Asked] = []
         self.connections: set[asyncio.Transport] = set()
         self._choose = choice(script)
         self._names = names
         self._sleep = sleep
         self._address = (host, port)
         self._socket = socket
+        self._tls = tls
         self._listener: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -110,7 +121,9 @@ class FakeServer:
         if self._socket:
             self._listener = await loop.create_unix_server(lambda: _Connection(self), self._socket, backlog=BACKLOG)
             return self
-        self._listener = await loop.create_server(lambda: _Connection(self), *self._address, backlog=BACKLOG)
+        self._listener = await loop.create_server(
+            lambda: _Connection(self), *self._address, backlog=BACKLOG, ssl=self._tls
+        )
         self._address = self._listener.sockets[0].getsockname()[:2]
         return self
 
@@ -125,8 +138,8 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        """``http://host:port``."""
-        return f"http://{self._address[0]}:{self._address[1]}"
+        """``http://host:port``, or with ``https``."""
+        return f"http{'s' if self._tls else ''}://{self._address[0]}:{self._address[1]}"
 
     def refuse(self) -> None:
         """Takes no more connections; those that are open stay."""
@@ -139,7 +152,8 @@ class FakeServer:
         Raises:
             Hangup: the connection shall end.
         """
-        dialect, call = ROUTES.get(asked.path, (DIALECTS["ollama"], None))
+        self.asked.append(asked)
+        dialect, call = ROUTES.get(asked.path.partition("?")[0], (DIALECTS["ollama"], None))
         try:
             if call is None:
                 raise NotFound(f"there is nothing at {asked.path}")
@@ -150,29 +164,35 @@ class FakeServer:
         except Unreachable:
             raise Hangup(reset=True) from None
         except LocalModelsError as error:  # before the first event; later ones are written in-band
-            transport.write(whole(error.status, dialect.write_error(error), error.retry_after))
+            transport.write(whole(dialect.status(error), dialect.write_error(error), error.retry_after))
 
-    async def _answer(self, dialect: Dialect, request: Request, transport: asyncio.Transport) -> None:
+    async def _answer(self, dialect: ChatDialect, request: Request, transport: asyncio.Transport) -> None:
         script = self._choose(request)
         await misheaded(script.wire, transport)
         with self.book.visit(request) as visit:
             await self._play(dialect, request, script, visit, transport)
 
     async def _play(
-        self, dialect: Dialect, request: Request, script: Script, visit: Visit, transport: asyncio.Transport
+        self, dialect: ChatDialect, request: Request, script: Script, visit: Visit, transport: asyncio.Transport
     ) -> None:
         if isinstance(request, EmbedRequest):
             if script.breaks:
                 await break_off(script.breaks, self._sleep, None)
-            data = dialect.write_embeddings(stamp_of(request), request, embeddings(script, request))
-            body = Body(transport, script.wire, head(200, "application/json"))
+            data = whole_of(dialect).write_embeddings(stamp_of(request), request, embeddings(script, request))
+            body = Body(transport, script.wire, head(200, "application/json", fields=script.wire.fields))
+            await body.write(data)
+        elif isinstance(request, RerankRequest):
+            if script.breaks:
+                await break_off(script.breaks, self._sleep, None)
+            data = rerank.write_answer(stamp_of(request), rerank.Asked(request), ranking(script, request))
+            body = Body(transport, script.wire, head(200, "application/json", fields=script.wire.fields))
             await body.write(data)
         elif request.stream:
-            body = Body(transport, script.wire, head(200, dialect.stream_type))
+            body = Body(transport, script.wire, head(200, dialect.stream_type, fields=script.wire.fields))
             await self._stream(writer_of(dialect, request), script, visit, body)
         else:
             data = await self._fold(dialect, request, script, visit)
-            body = Body(transport, script.wire, head(200, "application/json"))
+            body = Body(transport, script.wire, head(200, "application/json", fields=script.wire.fields))
             await body.write(data)
         await body.end()
 
@@ -190,7 +210,7 @@ class FakeServer:
             await body.write(writer.fail(error))
 
     async def _fold(
-        self, dialect: Dialect, request: ChatRequest | GenerateRequest, script: Script, visit: Visit
+        self, dialect: ChatDialect, request: ChatRequest | GenerateRequest, script: Script, visit: Visit
     ) -> bytes:
         folded = Fold()
         async with aclosing(play(script, self._sleep)) as events:
@@ -199,26 +219,34 @@ class FakeServer:
                 folded.add(event)
         if isinstance(request, ChatRequest):
             return dialect.write_chat_answer(stamp_of(request), request, folded.answer())
-        return dialect.write_generate_answer(stamp_of(request), request, folded.answer())
+        return whole_of(dialect).write_generate_answer(stamp_of(request), request, folded.answer())
 
 
-def body_of(dialect: Dialect, request: ChatRequest | GenerateRequest, script: Script) -> bytes:
+def whole_of(dialect: ChatDialect) -> Dialect:
+    """The dialect, which has more than conversations where a route of it asks for more."""
+    return DIALECTS[dialect.name]
+
+
+def body_of(dialect: ChatDialect, request: ChatRequest | GenerateRequest, script: Script) -> bytes:
     """The body that a stream has when nothing goes wrong."""
     return b"".join(map(writer_of(dialect, request).write, script.events))
 
 
-def read(dialect: Dialect, call: Call, body: bytes) -> Request:
+def read(dialect: ChatDialect, call: Call, body: bytes) -> Request:
     """The request in a body."""
     if call == "chat":
         return dialect.read_chat(body)
-    return dialect.read_embed(body) if call == "embed" else dialect.read_generate(body)
+    if call == "rerank":
+        return rerank.read(body).request
+    more = whole_of(dialect)
+    return more.read_embed(body) if call == "embed" else more.read_generate(body)
 
 
-def writer_of(dialect: Dialect, request: ChatRequest | GenerateRequest) -> EventWriter:
+def writer_of(dialect: ChatDialect, request: ChatRequest | GenerateRequest) -> EventWriter:
     """Writes the events of the answer."""
     if isinstance(request, ChatRequest):
         return dialect.chat_writer(stamp_of(request), request)
-    return dialect.generate_writer(stamp_of(request), request)
+    return whole_of(dialect).generate_writer(stamp_of(request), request)
 
 
 def stamp_of(request: Request) -> Stamp:
@@ -226,7 +254,7 @@ def stamp_of(request: Request) -> Stamp:
     return Stamp("fake-1", request.model, CREATED)
 
 
-def listed(dialect: Dialect, names: Iterable[str]) -> bytes:
+def listed(dialect: ChatDialect, names: Iterable[str]) -> bytes:
     """The list of models."""
     models = [Model(name, 0, "0" * 64, "2026-01-01T00:00:00+00:00") for name in names]
     if dialect.name == "ollama":

@@ -33,19 +33,25 @@ MAX_PARAMETERS = 256
 ROLES = ("system", "user", "assistant", "tool")
 
 
-class _Transfer(Struct, omit_defaults=True):
+class Transfer(Struct, omit_defaults=True):
+    """``POST /api/pull`` and ``/api/push``."""
+
     model: str = ""
     name: str = ""
     insecure: bool = False
     stream: bool | None = None
 
 
-class _Copy(Struct):
+class Copy(Struct):
+    """``POST /api/copy``."""
+
     source: str = ""
     destination: str = ""
 
 
-class _Delete(Struct, omit_defaults=True):
+class Delete(Struct, omit_defaults=True):
+    """``DELETE /api/delete``."""
+
     model: str = ""
     name: str = ""
 
@@ -55,7 +61,9 @@ class _Message(Struct):
     content: str = ""
 
 
-class _Create(Struct, omit_defaults=True, rename={"base": "from"}):
+class Create(Struct, omit_defaults=True, rename={"base": "from"}):
+    """``POST /api/create``."""
+
     model: str = ""
     name: str = ""
     base: str | None = None
@@ -75,7 +83,9 @@ class _Create(Struct, omit_defaults=True, rename={"base": "from"}):
     stream: bool | None = None
 
 
-class _Line(Struct, omit_defaults=True):
+class Line(Struct, omit_defaults=True):
+    """A line of progress."""
+
     status: str = ""
     digest: str = ""
     total: int = 0
@@ -83,11 +93,11 @@ class _Line(Struct, omit_defaults=True):
     error: Any = None
 
 
-_TRANSFER = msgspec.json.Decoder(_Transfer)
-_COPY = msgspec.json.Decoder(_Copy)
-_DELETE = msgspec.json.Decoder(_Delete)
-_CREATE = msgspec.json.Decoder(_Create)
-_LINE = msgspec.json.Decoder(_Line)
+_TRANSFER = msgspec.json.Decoder(Transfer)
+_COPY = msgspec.json.Decoder(Copy)
+_DELETE = msgspec.json.Decoder(Delete)
+_CREATE = msgspec.json.Decoder(Create)
+_LINE = msgspec.json.Decoder(Line)
 
 
 def read_pull(body: bytes) -> PullRequest:
@@ -98,7 +108,7 @@ def read_pull(body: bytes) -> PullRequest:
 
 def write_pull(request: PullRequest) -> bytes:
     """The same, as a client."""
-    return encode(_Transfer(request.model, insecure=request.insecure, stream=request.stream))
+    return encode(Transfer(request.model, insecure=request.insecure, stream=request.stream))
 
 
 def read_push(body: bytes) -> PushRequest:
@@ -109,7 +119,7 @@ def read_push(body: bytes) -> PushRequest:
 
 def write_push(request: PushRequest) -> bytes:
     """The same, as a client."""
-    return encode(_Transfer(request.model, insecure=request.insecure, stream=request.stream))
+    return encode(Transfer(request.model, insecure=request.insecure, stream=request.stream))
 
 
 def read_copy(body: bytes) -> CopyRequest:
@@ -120,7 +130,7 @@ def read_copy(body: bytes) -> CopyRequest:
 
 def write_copy(request: CopyRequest) -> bytes:
     """The same, as a client."""
-    return encode(_Copy(request.source, request.destination))
+    return encode(Copy(request.source, request.destination))
 
 
 def read_delete(body: bytes) -> DeleteRequest:
@@ -131,7 +141,7 @@ def read_delete(body: bytes) -> DeleteRequest:
 
 def write_delete(request: DeleteRequest) -> bytes:
     """The same, as a client."""
-    return encode(_Delete(request.model))
+    return encode(Delete(request.model))
 
 
 def read_create(body: bytes) -> CreateRequest:
@@ -167,7 +177,7 @@ def read_create(body: bytes) -> CreateRequest:
 def write_create(request: CreateRequest) -> bytes:
     """The same, as a client."""
     return encode(
-        _Create(
+        Create(
             model=request.model,
             base=request.base or None,
             files=dict(request.files) or None,
@@ -227,7 +237,7 @@ def _message(place: int, sent: _Message) -> tuple[str, str]:
 
 def write_progress(progress: Progress) -> bytes:
     """One line."""
-    return json_line(_Line(progress.status, progress.digest, progress.total, progress.completed))
+    return json_line(Line(progress.status, progress.digest, progress.total, progress.completed))
 
 
 class ProgressReader:

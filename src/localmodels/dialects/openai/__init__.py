@@ -23,6 +23,7 @@ class OpenAI:
         "generate": "/v1/completions",
         "embed": "/v1/embeddings",
         "models": "/v1/models",
+        "rerank": "/v1/rerank",  # not OpenAI's own, but where all of its imitators have it
     }
 
     read_chat = staticmethod(requests.read_chat)

@@ -7,7 +7,7 @@ A streamed answer is server-sent events. ``Done`` is what stands in three places
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -22,15 +22,14 @@ from localmodels.core.chat import (
     Fold,
     Timings,
     TokenLogprob,
-    ToolCallDelta,
     TopLogprob,
     Usage,
 )
-from localmodels.core.errors import Garbled, LocalModelsError, StreamCut
+from localmodels.core.errors import Garbled, LocalModelsError, QuotaExceeded, StreamCut
 from localmodels.dialects import failures
 from localmodels.dialects.framing import SSE_DONE, ServerSentEvents, StreamReader, sse_event
 from localmodels.dialects.openai import wire
-from localmodels.dialects.openai.requests import arguments_text, write_call
+from localmodels.dialects.openai.tools import read_deltas, write_call, write_delta
 from localmodels.dialects.protocol import Stamp
 from localmodels.dialects.strict_json import encode
 
@@ -47,53 +46,59 @@ _BROKEN = frozenset(("abort", "cancelled", "error"))
 
 
 class ChatWriter:
-    """Writes a streamed chat."""
+    """Writes a streamed chat, or several."""
 
     def __init__(self, stamp: Stamp, request: ChatRequest) -> None:
         self._head = (stamp.id, "chat.completion.chunk", stamp.created // 10**9, stamp.model)
         self._top = request.top_logprobs
         self._usage = request.include_usage
-        self._role: str | None = "assistant"  # in the first piece only
+        self._begun: set[int] = set()
 
     def write(self, event: Event) -> bytes:
         """One piece; for ``Done`` all that ends the stream."""
-        role, self._role = self._role, None
+        index, role = event.choice, None
+        if index not in self._begun:
+            self._begun.add(index)
+            role = "assistant"
         if isinstance(event, Done):
-            choice = wire.ChatChoice(wire.Delta(role), finish_reason=finish_reason(event))
+            choice = wire.ChatChoice(wire.Delta(role), index, finish_reason=finish_reason(event.reason))
             return ending(self._head, choice, event, usage=self._usage)
         delta = wire.Delta(role, event.text or None, event.thinking or None)
         if event.tool_calls:
-            delta.tool_calls = tuple(_write_delta(call) for call in event.tool_calls)
-        choice = wire.ChatChoice(delta)
+            delta.tool_calls = tuple(write_delta(call) for call in event.tool_calls)
+        choice = wire.ChatChoice(delta, index)
         if event.logprobs:
             choice.logprobs = wire.Logprobs(write_logprobs(event.logprobs, self._top))
-        return sse_event(wire.Written(*self._head, (choice,)))
+        if event.ended:
+            choice.finish_reason = finish_reason(event.ended)
+        return piece(self._head, choice, usage=self._usage)
 
     def fail(self, error: LocalModelsError) -> bytes:
         """The event that ends a broken stream; no ``[DONE]`` follows."""
         return b"data: %b\n\n" % write_error(error)
 
 
-def ending(
-    head: tuple[str, str, int, str], choice: wire.ChatChoice | wire.TextChoice, done: Done, *, usage: bool
-) -> bytes:
+Head = tuple[str, str, int, str]
+
+
+def piece(head: Head, choice: wire.ChatChoice | wire.TextChoice, *, usage: bool) -> bytes:
+    """A piece of a stream; where the usage is asked for, each but the last says that it is not yet known."""
+    return sse_event(wire.Written(*head, (choice,), None if usage else UNSET))
+
+
+def ending(head: Head, choice: wire.ChatChoice | wire.TextChoice, done: Done, *, usage: bool) -> bytes:
     """The last choice, the usage in a piece of its own if it was asked for, and ``[DONE]``."""
     timings, dropped = write_timings(done.timings), done.truncated_messages or UNSET
     if not usage:
         last = wire.Written(*head, (choice,), timings=timings, truncated_messages=dropped)
         return sse_event(last) + SSE_DONE
     figures = wire.Written(*head, (), write_usage(done.usage), timings, dropped)
-    return sse_event(wire.Written(*head, (choice,))) + sse_event(figures) + SSE_DONE
+    return piece(head, choice, usage=usage) + sse_event(figures) + SSE_DONE
 
 
-def finish_reason(done: Done) -> str:
-    """The word for why the answer ended; moving a model in or out of memory is none of this API's."""
-    return done.reason if done.reason in REASONS else "stop"
-
-
-def _write_delta(call: ToolCallDelta) -> wire.ToolCall:
-    function = wire.Function(call.name or None, call.arguments)
-    return wire.ToolCall(call.index, call.id or None, "function" if call.name else None, function)
+def finish_reason(reason: FinishReason) -> str:
+    """The word for why an answer ended; moving a model in or out of memory is none of this API's."""
+    return reason if reason in REASONS else "stop"
 
 
 def write_usage(usage: Usage) -> wire.Usage:
@@ -130,24 +135,26 @@ def write_logprobs(tokens: Iterable[TokenLogprob], top: int) -> tuple[wire.Token
 
 
 def write_chat_answer(stamp: Stamp, request: ChatRequest, answer: Answer) -> bytes:
-    """A whole chat in one object."""
+    """A whole chat, or several, in one object."""
+    choices = tuple(_whole_choice(one, i, request.top_logprobs) for i, one in enumerate((answer, *answer.others)))
+    return whole((stamp.id, "chat.completion", stamp.created // 10**9, stamp.model), choices, answer.done)
+
+
+def _whole_choice(answer: Answer, index: int, top: int) -> wire.WholeChoice:
     message = wire.Message(
         "assistant",
         answer.text if answer.text or not answer.tool_calls else None,
         answer.thinking or None,
         tool_calls=[write_call(call) for call in answer.tool_calls] or None,
     )
-    logprobs = write_logprobs(answer.logprobs, request.top_logprobs) if answer.logprobs else None
-    choice = wire.WholeChoice(
-        message, logprobs=wire.Logprobs(logprobs) if logprobs else None, finish_reason=finish_reason(answer.done)
-    )
-    return whole((stamp.id, "chat.completion", stamp.created // 10**9, stamp.model), choice, answer.done)
+    logprobs = wire.Logprobs(write_logprobs(answer.logprobs, top)) if answer.logprobs else None
+    return wire.WholeChoice(message, index, logprobs, finish_reason(answer.done.reason))
 
 
-def whole(head: tuple[str, str, int, str], choice: wire.WholeChoice | wire.TextChoice, done: Done) -> bytes:
+def whole(head: Head, choices: tuple[wire.WholeChoice | wire.TextChoice, ...], done: Done) -> bytes:
     """An answer in one object, with its figures."""
     timings, dropped = write_timings(done.timings), done.truncated_messages or UNSET
-    return encode(wire.Written(*head, (choice,), write_usage(done.usage), timings, dropped))
+    return encode(wire.Written(*head, choices, write_usage(done.usage), timings, dropped))
 
 
 # The most specific class of our tree decides; the words are those that OpenAI's SDK, Ollama and llama.cpp know.
@@ -155,26 +162,42 @@ _TYPES: Mapping[int, str] = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    429: "rate_limit_error",
     503: "unavailable_error",
 }
 
 
 def write_error(error: LocalModelsError) -> bytes:
     """``{"error": {"message", "type", "param", "code"}}``."""
-    kind = _TYPES.get(error.status) or ("server_error" if error.status >= 500 else "invalid_request_error")
+    kind = error_type(error)
     return encode(wire.Failure(wire.Failed(failures.sayable(error.message), kind, error.param, error.code)))
 
 
-def reader() -> StreamReader:
-    """Reads a streamed chat or text."""
-    return StreamReader(ServerSentEvents(), PieceReader().read)
+def error_type(error: LocalModelsError) -> str:
+    """The kind of an error, in OpenAI's words."""
+    if isinstance(error, QuotaExceeded):
+        return error.code
+    return _TYPES.get(error.status) or ("server_error" if error.status >= 500 else "invalid_request_error")
+
+
+def reader(*, early: bool = False, stops: Collection[str] = ()) -> StreamReader:
+    """Reads a streamed chat or text; the arguments are those of :class:`PieceReader`."""
+    return StreamReader(ServerSentEvents(), PieceReader(early=early, stops=stops).read)
 
 
 class PieceReader:
-    """Reads one event after the other and keeps what will be ``Done`` until it is."""
+    """Reads one event after the other and keeps what will be ``Done`` until it is.
 
-    def __init__(self) -> None:
-        self._reason: FinishReason | None = None
+    Args:
+        early: tell the prompt's tokens as soon as the server does.
+        stops: the texts that the request names as stops; a server names those of the template as well.
+    """
+
+    def __init__(self, *, early: bool = False, stops: Collection[str] = ()) -> None:
+        self._early = early
+        self._stops = stops
+        self._stop = ""
+        self._over: tuple[int, FinishReason] | None = None  # the choice that ended latest, and why
         self._usage = Usage()
         self._timings = Timings()
         self._dropped = 0
@@ -188,23 +211,34 @@ class PieceReader:
             Garbled: it is not a piece of an OpenAI stream.
         """
         if data == b"[DONE]":
-            if self._reason is not None:
-                yield Done(self._reason, self._usage, self._timings, self._dropped)
+            if self._over is not None:
+                number, reason = self._over
+                yield Done(reason, self._usage, self._timings, self._dropped, stop=self._stop, choice=number)
             return
         said = decoded(data)
-        if said.choices and (chunk := read_choice(said.choices[0])) != _NOTHING:
-            yield chunk
+        if self._early and (progress := said.prompt_progress):
+            self._early = False
+            yield Chunk(prompt=Usage(progress.total, 0, progress.cache))
+        for choice in said.choices or ():
+            chunk = read_choice(choice)
+            if chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
+                yield chunk
+            if choice.finish_reason:
+                yield from self._ended(choice.index, read_reason(choice.finish_reason))
         self._note(said)
 
+    def _ended(self, choice: int, reason: FinishReason) -> Iterator[Event]:
+        """Of several answers, tells the end of the one before; which one is the last is known at the end of all."""
+        if self._over is not None and self._over[0] != choice:
+            yield Chunk(choice=self._over[0], ended=self._over[1])
+        self._over = choice, reason
+
     def _note(self, said: wire.Read) -> None:
-        if said.choices and said.choices[0].finish_reason:
-            self._reason = read_reason(said.choices[0].finish_reason)
         if said.usage or said.timings:
             self._usage, self._timings = read_usage(said), read_timings(said.timings, self._timings)
+        if said.verbose and said.verbose.stopping_word in self._stops:
+            self._stop = said.verbose.stopping_word
         self._dropped = said.truncated_messages or self._dropped
-
-
-_NOTHING = Chunk()
 
 
 def decoded(data: bytes) -> wire.Read:
@@ -223,24 +257,13 @@ def read_choice(choice: wire.ReadChoice) -> Chunk:
     said = choice.delta or choice.message
     logprobs = read_logprobs(choice.logprobs) if choice.logprobs else ()
     if said is None:
-        return Chunk(choice.text or "", logprobs=logprobs)
+        return Chunk(choice.text or "", logprobs=logprobs, choice=choice.index)
     return Chunk(
         said.content or said.refusal or "",
         said.reasoning_content or said.reasoning or "",
-        _read_calls(said.tool_calls) if said.tool_calls else (),
+        read_deltas(said.tool_calls) if said.tool_calls else (),
         logprobs,
-    )
-
-
-def _read_calls(calls: list[wire.ToolCall]) -> tuple[ToolCallDelta, ...]:
-    return tuple(
-        ToolCallDelta(
-            i if call.index is None else call.index,
-            call.id or "",
-            (call.function.name if call.function else None) or "",
-            arguments_text(call.function.arguments) if call.function else "",
-        )
-        for i, call in enumerate(calls)
+        choice=choice.index,
     )
 
 

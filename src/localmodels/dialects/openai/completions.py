@@ -14,9 +14,8 @@ import msgspec
 from localmodels.core.chat import Answer, Done, Event, GenerateRequest, TokenLogprob
 from localmodels.core.errors import InvalidRequest, InvalidValue, LocalModelsError, Unsupported
 from localmodels.dialects import asked, strict_json
-from localmodels.dialects.framing import sse_event
 from localmodels.dialects.openai import wire
-from localmodels.dialects.openai.answers import ending, finish_reason, whole, write_error
+from localmodels.dialects.openai.answers import ending, finish_reason, piece, whole, write_error
 from localmodels.dialects.openai.requests import shared, written
 from localmodels.dialects.protocol import Stamp
 from localmodels.dialects.strict_json import encode
@@ -24,21 +23,30 @@ from localmodels.dialects.strict_json import encode
 _COMPLETE = msgspec.json.Decoder(wire.Complete)
 
 MAX_TEXT_LOGPROBS = asked.MAX_TOP_LOGPROBS
+MAX_ANSWERS = 32  # to all prompts of one request
 
 
 def read_generate(body: bytes) -> GenerateRequest:
     """``POST /v1/completions``. Without ``max_tokens`` nothing is cut at 16, as in Ollama and llama.cpp."""
     sent = strict_json.read(body, _COMPLETE)
-    if sent.best_of not in {None, 1}:
-        raise Unsupported("best_of: only one answer per request can be had", param="best_of")
-    prompt = _read_prompt(sent.prompt)
-    if sent.echo and not isinstance(prompt, str):
+    n = sent.n or 1
+    if sent.best_of is not None and sent.best_of < n:
+        raise InvalidValue(f"best_of must be at least n, which is {n}, not {sent.best_of}", param="best_of")
+    if sent.best_of is not None and sent.best_of > n:
+        raise Unsupported("best_of: every answer that is made is sent, none is thrown away", param="best_of")
+    prompts = _read_prompts(sent.prompt)
+    if len(prompts) * n > MAX_ANSWERS:
+        raise InvalidValue(
+            f"prompt: {len(prompts)} prompts and n {n} are more than {MAX_ANSWERS} answers", param="prompt"
+        )
+    if sent.echo and not all(isinstance(prompt, str) for prompt in prompts):
         raise Unsupported("echo needs a prompt of text", param="echo")
     if sent.echo and sent.logprobs not in {None, False}:
         raise Unsupported("echo and logprobs cannot be had together", param="echo")
     top = asked.within(int(sent.logprobs or 0), 0, MAX_TEXT_LOGPROBS, "logprobs") or 0
     return GenerateRequest(
-        prompt=prompt,
+        prompt=prompts[0],
+        prompts=prompts[1:],
         suffix=sent.suffix or "",
         raw=True,
         echo=bool(sent.echo),
@@ -48,17 +56,15 @@ def read_generate(body: bytes) -> GenerateRequest:
     )
 
 
-def _read_prompt(sent: str | list[Any] | None) -> str | tuple[int, ...]:
-    """A text, one text in a list, token ids, or one list of token ids in a list."""
+def _read_prompts(sent: str | list[Any] | None) -> tuple[str | tuple[int, ...], ...]:
+    """A text, token ids, or a list of either."""
     if sent is None:
         raise InvalidRequest("prompt is required", param="prompt")
     if isinstance(sent, str):
-        return sent
-    if len(sent) == 1 and isinstance(sent[0], (str, list)):
-        return _read_prompt(sent[0])
+        return (sent,)
     if sent and isinstance(sent[0], (str, list)):
-        raise Unsupported("prompt: only one prompt per request can be answered", param="prompt")
-    return token_ids(sent, "prompt")
+        return tuple(prompt if isinstance(prompt, str) else token_ids(prompt, "prompt") for prompt in sent)
+    return (token_ids(sent, "prompt"),)
 
 
 def token_ids(sent: Any, name: str) -> tuple[int, ...]:
@@ -82,7 +88,7 @@ def write_generate(request: GenerateRequest) -> bytes:
         raise Unsupported("OpenAI's completions take no images, system prompt, template or context", param="prompt")
     return encode(
         wire.Complete(
-            prompt=request.prompt if isinstance(request.prompt, str) else list(request.prompt),
+            prompt=_write_prompts(request.every_prompt),
             suffix=request.suffix or None,
             echo=request.echo or None,
             logprobs=request.top_logprobs if request.logprobs else None,
@@ -91,28 +97,34 @@ def write_generate(request: GenerateRequest) -> bytes:
     )
 
 
+def _write_prompts(prompts: Sequence[str | tuple[int, ...]]) -> str | list[Any]:
+    written = [prompt if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    return written[0] if len(written) == 1 else written
+
+
 class TextWriter:
-    """Writes a streamed text."""
+    """Writes a streamed text, or several."""
 
     def __init__(self, stamp: Stamp, request: GenerateRequest) -> None:
         self._head = (stamp.id, "text_completion", stamp.created // 10**9, stamp.model)
         self._top = request.top_logprobs
         self._usage = request.include_usage
-        self._echo = echoed(request)
-        self._offset = 0
+        self._echoes = dict(enumerate(echoed(request)))
+        self._offsets = dict.fromkeys(self._echoes, 0)
 
     def write(self, event: Event) -> bytes:
         """One piece; for ``Done`` all that ends the stream."""
-        echo, self._echo = self._echo, ""
+        echo, index = self._echoes.pop(event.choice, ""), event.choice
         if isinstance(event, Done):
-            return ending(
-                self._head, wire.TextChoice(echo, finish_reason=finish_reason(event)), event, usage=self._usage
-            )
-        if not (event.text or event.logprobs or echo):
+            choice = wire.TextChoice(echo, index, finish_reason=finish_reason(event.reason))
+            return ending(self._head, choice, event, usage=self._usage)
+        reason = finish_reason(event.ended) if event.ended else None
+        if not (event.text or event.logprobs or echo or reason):
             return b""
-        choice = wire.TextChoice(echo + event.text, logprobs=columns(event.logprobs, self._top, self._offset))
-        self._offset += len(event.text)
-        return sse_event(wire.Written(*self._head, (choice,)))
+        offset = self._offsets[index]
+        choice = wire.TextChoice(echo + event.text, index, columns(event.logprobs, self._top, offset), reason)
+        self._offsets[index] = offset + len(event.text)
+        return piece(self._head, choice, usage=self._usage)
 
     def fail(self, error: LocalModelsError) -> bytes:
         """The event that ends a broken stream; no ``[DONE]`` follows."""
@@ -120,18 +132,20 @@ class TextWriter:
 
 
 def write_generate_answer(stamp: Stamp, request: GenerateRequest, answer: Answer) -> bytes:
-    """A whole text in one object."""
-    choice = wire.TextChoice(
-        echoed(request) + answer.text,
-        logprobs=columns(answer.logprobs, request.top_logprobs, 0),
-        finish_reason=finish_reason(answer.done),
+    """A whole text, or several, in one object."""
+    choices = tuple(
+        wire.TextChoice(
+            echo + one.text, index, columns(one.logprobs, request.top_logprobs, 0), finish_reason(one.done.reason)
+        )
+        for index, (echo, one) in enumerate(zip(echoed(request), (answer, *answer.others), strict=True))
     )
-    return whole((stamp.id, "text_completion", stamp.created // 10**9, stamp.model), choice, answer.done)
+    return whole((stamp.id, "text_completion", stamp.created // 10**9, stamp.model), choices, answer.done)
 
 
-def echoed(request: GenerateRequest) -> str:
-    """The prompt, if it was asked back."""
-    return request.prompt if request.echo and isinstance(request.prompt, str) else ""
+def echoed(request: GenerateRequest) -> list[str]:
+    """For each answer its prompt, if that was asked back."""
+    prompts = [prompt if request.echo and isinstance(prompt, str) else "" for prompt in request.every_prompt]
+    return [prompt for prompt in prompts for _ in range(request.n)]
 
 
 def columns(tokens: Sequence[TokenLogprob], top: int, offset: int) -> wire.TextLogprobs | None:

@@ -26,7 +26,7 @@ _LISTED = msgspec.json.Decoder(wire.Listed)
 
 
 def read_embed(body: bytes) -> EmbedRequest:
-    """``POST /v1/embeddings``."""
+    """``POST /v1/embeddings``. Without ``model`` it is the default model that is asked (seed 003)."""
     sent = strict_json.read(body, _EMBED)
     given = asked.required(sent.input or None, "input")
     single = isinstance(given, str) or not isinstance(given[0], (str, list))
@@ -34,7 +34,7 @@ def read_embed(body: bytes) -> EmbedRequest:
     if sent.encoding_format not in {None, "float", "base64"}:
         raise InvalidValue("encoding_format must be float or base64", param="encoding_format")
     return EmbedRequest(
-        model=asked.required(sent.model, "model"),
+        model=sent.model or "",
         inputs=tuple(text if isinstance(text, str) else token_ids(text, "input") for text in inputs),
         single=single,
         dimensions=asked.within(sent.dimensions, 1, 2**20, "dimensions"),

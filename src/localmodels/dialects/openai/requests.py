@@ -22,14 +22,12 @@ from localmodels.core.chat import (
     Role,
     Text,
     ThinkLevel,
-    Tool,
-    ToolCall,
-    ToolChoice,
 )
 from localmodels.core.errors import InvalidRequest, InvalidValue, Unsupported
 from localmodels.dialects import asked, strict_json
 from localmodels.dialects.durations import read_keep_alive, write_keep_alive
 from localmodels.dialects.openai import wire
+from localmodels.dialects.openai.tools import read_call, read_tools, write_call, write_choice, write_tools
 from localmodels.dialects.strict_json import encode
 
 _CHAT = msgspec.json.Decoder(wire.Chat)
@@ -42,7 +40,7 @@ _ROLES: Mapping[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-_EFFORTS: Mapping[str, bool | ThinkLevel] = {
+EFFORTS: Mapping[str, bool | ThinkLevel] = {
     "none": False,
     "minimal": "low",
     "low": "low",
@@ -51,13 +49,10 @@ _EFFORTS: Mapping[str, bool | ThinkLevel] = {
     "xhigh": "max",
     "max": "max",
 }
-_WORDS: Mapping[str, ToolChoice] = {
-    "auto": ToolChoice("auto"),
-    "none": ToolChoice("none"),
-    "required": ToolChoice("required"),
-}
 # Options that go at the top level, where other servers look for them; the rest goes into ``options``, which is ours.
 _TOP = frozenset(wire.TOP_OPTIONS) - {"num_ctx"}
+# Answers to one prompt. Each waits for a place of its own, of which a model has four to eight.
+MAX_CHOICES = 8
 # A schema must have a name in this API; ours need none.
 SCHEMA_NAME = "answer"
 _MAGIC = (
@@ -83,9 +78,7 @@ def read_chat(body: bytes) -> ChatRequest:
         )
     )
     asked.check_images(messages, "messages")
-    tools, choice = _chosen(
-        asked.check_tools([_read_tool(tool, i) for i, tool in enumerate(sent.tools or ())]), sent.tool_choice
-    )
+    tools, choice = read_tools(sent.tools, sent.tool_choice)
     return ChatRequest(
         messages=messages,
         tools=tools,
@@ -100,8 +93,6 @@ def read_chat(body: bytes) -> ChatRequest:
 
 def shared(sent: wire.Request) -> dict[str, Any]:
     """What chats and texts both have."""
-    if sent.n not in {None, 1}:
-        raise Unsupported("n: only one answer per request can be had", param="n")
     if sent.truncation not in {None, "auto", "disabled"}:
         raise InvalidValue("truncation must be 'auto' or 'disabled'", param="truncation")
     return {
@@ -114,6 +105,7 @@ def shared(sent: wire.Request) -> dict[str, Any]:
         "truncate": sent.truncation != "disabled",
         "shift": sent.shift is not False,
         "lora": asked.read_lora(sent.lora),
+        "n": asked.within(sent.n, 1, MAX_CHOICES, "n") or 1,
     }
 
 
@@ -131,7 +123,7 @@ def read_message(sent: wire.Message, name: str) -> Message:
         role=role,
         parts=_read_content(sent.content or sent.refusal or None, f"{name}.content"),
         thinking=sent.reasoning_content or sent.reasoning or "",
-        tool_calls=tuple(_read_call(call, f"{name}.tool_calls[{i}]") for i, call in enumerate(calls)),
+        tool_calls=tuple(read_call(call, f"{name}.tool_calls[{i}]") for i, call in enumerate(calls)),
         tool_call_id=sent.tool_call_id or "",
         tool_name=sent.name or "" if role == "tool" else "",
     )
@@ -151,52 +143,17 @@ def _read_part(part: wire.Part, name: str) -> Part:
     if part.type != "image_url" or not part.image_url:
         raise InvalidValue(f"{name} must be a text or an image_url part", param=name)
     url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+    return read_data_url(url, f"{name}.image_url.url")
+
+
+def read_data_url(url: str, name: str) -> Image:
+    """The picture that is in an address itself; ``name`` is where it stands in the request."""
     head, separator, data = url.partition(";base64,")
     if not separator or not head.startswith("data:"):
         raise InvalidRequest(
-            f"{name}.image_url.url must be a data: URL in base64; this server fetches nothing from other places",
-            param=f"{name}.image_url.url",
+            f"{name} must be a data: URL in base64; this server fetches nothing from other places", param=name
         )
-    return Image(asked.read_image(data, f"{name}.image_url.url"), head.removeprefix("data:")[:100])
-
-
-def _read_call(call: wire.ToolCall, name: str) -> ToolCall:
-    if call.function is None or not call.function.name:
-        raise InvalidRequest(f"{name}.function.name is required", param=f"{name}.function.name")
-    return ToolCall(call.id or "", call.function.name, arguments_text(call.function.arguments))
-
-
-def arguments_text(arguments: str | dict[str, Any] | None) -> str:
-    """Arguments as the text that they are, or the text of the object that some send instead."""
-    return encode(arguments).decode() if isinstance(arguments, dict) else arguments or ""
-
-
-def _read_tool(sent: wire.Tool, i: int) -> Tool:
-    if sent.type != "function":
-        raise Unsupported(f"tools[{i}].type must be function, not '{sent.type[:60]}'", param=f"tools[{i}].type")
-    function = asked.required(sent.function, f"tools[{i}].function")
-    return Tool(function.name, function.description or "", function.parameters or {})
-
-
-def _chosen(tools: tuple[Tool, ...], sent: str | wire.ToolChoice | None) -> tuple[tuple[Tool, ...], ToolChoice]:
-    """The tools that remain, and which must be called."""
-    if isinstance(sent, wire.ToolChoice):
-        if sent.type == "allowed_tools" and sent.allowed_tools:
-            names = {tool.function.name for tool in sent.allowed_tools.tools if tool.function}
-            return _chosen(tuple(tool for tool in tools if tool.name in names), sent.allowed_tools.mode)
-        if sent.type != "function" or sent.function is None:
-            raise Unsupported(f"tool_choice of type '{sent.type[:60]}' is not supported", param="tool_choice")
-        if not any(tool.name == sent.function.name for tool in tools):
-            raise InvalidRequest(
-                f"tool_choice names '{sent.function.name[:60]}', which is not among tools", param="tool_choice"
-            )
-        return tools, ToolChoice("function", sent.function.name)
-    choice = _WORDS.get(sent or "auto")
-    if choice is None:
-        raise InvalidValue(f"tool_choice must be one of {', '.join(_WORDS)} or an object", param="tool_choice")
-    if choice.mode == "required" and not tools:
-        raise InvalidRequest("tool_choice is required, but there are no tools", param="tool_choice")
-    return tools, choice
+    return Image(asked.read_image(data, name), head.removeprefix("data:")[:100])
 
 
 def _read_format(sent: wire.ResponseFormat | None) -> Format | None:
@@ -222,9 +179,9 @@ def _read_think(sent: wire.Chat) -> bool | ThinkLevel | None:
     word, name = (sent.think, "think") if sent.think else (effort, "reasoning_effort")
     if not word:
         return switch
-    if word not in _EFFORTS:
-        raise InvalidValue(f"{name} must be one of {', '.join(_EFFORTS)}, not '{word[:60]}'", param=name)
-    return _EFFORTS[word]
+    if word not in EFFORTS:
+        raise InvalidValue(f"{name} must be one of {', '.join(EFFORTS)}, not '{word[:60]}'", param=name)
+    return EFFORTS[word]
 
 
 def _read_switch(sent: dict[str, Any] | None) -> bool | None:
@@ -247,7 +204,7 @@ def write_chat(request: ChatRequest) -> bytes:
         wire.Chat(
             messages=[write_message(message) for message in request.messages],
             tools=write_tools(request.tools) or None,
-            tool_choice=_write_choice(request.tool_choice),
+            tool_choice=write_choice(request.tool_choice, request.tools),
             parallel_tool_calls=request.parallel_tool_calls,
             logprobs=request.logprobs or None,
             top_logprobs=request.top_logprobs or None,
@@ -272,6 +229,7 @@ def written(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
         "truncation": None if request.truncate else "disabled",
         "shift": None if request.shift else False,
         "lora": asked.write_lora(request.lora),
+        "n": request.n if request.n > 1 else None,
         "max_tokens": limit,
         "options": options or None,
         **top,
@@ -298,14 +256,15 @@ def _write_content(parts: Sequence[Part]) -> str | list[wire.Part]:
     return [
         wire.Part("text", text=part.text)
         if isinstance(part, Text)
-        else wire.Part("image_url", image_url=_data_url(part))
+        else wire.Part("image_url", image_url=wire.ImageUrl(data_url(part)))
         for part in parts
     ]
 
 
-def _data_url(image: Image) -> wire.ImageUrl:
+def data_url(image: Image) -> str:
+    """The picture as an address that holds it."""
     data = b64encode(image.data).decode("ascii")
-    return wire.ImageUrl(f"data:{image.media_type or media_type(image.data)};base64,{data}")
+    return f"data:{image.media_type or media_type(image.data)};base64,{data}"
 
 
 def media_type(data: bytes) -> str:
@@ -313,24 +272,6 @@ def media_type(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "application/octet-stream")
-
-
-def write_call(call: ToolCall, index: int | None = None) -> wire.ToolCall:
-    """A whole call."""
-    return wire.ToolCall(index, call.id, "function", wire.Function(call.name, call.arguments))
-
-
-def write_tools(tools: Sequence[Tool]) -> list[wire.Tool]:
-    """The tools."""
-    return [
-        wire.Tool("function", wire.ToolFunction(tool.name, tool.description or None, tool.parameters)) for tool in tools
-    ]
-
-
-def _write_choice(choice: ToolChoice) -> str | wire.ToolChoice | None:
-    if choice.mode == "function":
-        return wire.ToolChoice("function", wire.Named(choice.name))
-    return None if choice.mode == "auto" else choice.mode
 
 
 def write_format(chosen: Format | None) -> wire.ResponseFormat | None:

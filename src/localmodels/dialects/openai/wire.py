@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from localmodels.core.options import OPTIONS
 from localmodels.dialects.asked import Adapter
@@ -35,6 +35,13 @@ class Function(Struct, omit_defaults=True):
     arguments: str | dict[str, Any] | None = None
 
 
+class CustomCall(Struct, omit_defaults=True):
+    """The name of a custom tool that was called, and the text for it."""
+
+    name: str | None = None
+    input: str | None = None
+
+
 class ToolCall(Struct, omit_defaults=True):
     """A call, or a piece of one."""
 
@@ -42,6 +49,7 @@ class ToolCall(Struct, omit_defaults=True):
     id: str | None = None
     type: str | None = None
     function: Function | None = None
+    custom: CustomCall | None = None
 
 
 class Message(Struct, omit_defaults=True):
@@ -66,15 +74,38 @@ class ToolFunction(Struct, omit_defaults=True):
     parameters: dict[str, Any] | None = None
 
 
+class Grammar(Struct, omit_defaults=True):
+    """A grammar; ``syntax`` is ``lark`` or ``regex``."""
+
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class CustomFormat(Struct, omit_defaults=True):
+    """What the text for a custom tool looks like: ``text`` or ``grammar``."""
+
+    type: str
+    grammar: Grammar | None = None
+
+
+class CustomTool(Struct, omit_defaults=True):
+    """What a custom tool is called, and what text it takes."""
+
+    name: str = ""
+    description: str | None = None
+    format: CustomFormat | None = None
+
+
 class Tool(Struct, omit_defaults=True):
     """A tool that may be called."""
 
     type: str
     function: ToolFunction | None = None
+    custom: CustomTool | None = None
 
 
 class Named(Struct):
-    """The name of a function."""
+    """The name of a tool."""
 
     name: str
 
@@ -84,6 +115,7 @@ class AllowedTool(Struct):
 
     type: str
     function: Named | None = None
+    custom: Named | None = None
 
 
 class AllowedTools(Struct):
@@ -98,6 +130,7 @@ class ToolChoice(Struct, omit_defaults=True):
 
     type: str = "function"
     function: Named | None = None
+    custom: Named | None = None
     allowed_tools: AllowedTools | None = None
 
 
@@ -285,7 +318,7 @@ class Delta(Struct, omit_defaults=True):
 
 
 class ChatChoice(Struct):
-    """The only choice of a streamed chat."""
+    """A choice of a streamed chat."""
 
     delta: Delta
     index: int = 0
@@ -294,7 +327,7 @@ class ChatChoice(Struct):
 
 
 class TextChoice(Struct):
-    """The only choice of a text."""
+    """A choice of a text."""
 
     text: str
     index: int = 0
@@ -303,7 +336,7 @@ class TextChoice(Struct):
 
 
 class WholeChoice(Struct):
-    """The only choice of a whole chat."""
+    """A choice of a whole chat."""
 
     message: Message
     index: int = 0
@@ -319,7 +352,7 @@ class Written(Struct):
     created: int
     model: str
     choices: tuple[ChatChoice | TextChoice | WholeChoice, ...]
-    usage: Usage | UnsetType = UNSET
+    usage: Usage | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
     truncated_messages: int | UnsetType = UNSET
 
@@ -345,6 +378,19 @@ class ReadChoice(Struct):
     finish_reason: str | None = None
 
 
+class Progress(Struct):
+    """llama.cpp's, while it reads a prompt: its tokens, and those of them that it did not have to compute."""
+
+    total: int = 0
+    cache: int = 0
+
+
+class Verbose(Struct):
+    """llama.cpp's, at the end, as far as it was asked for: the text that ended the answer."""
+
+    stopping_word: str = ""
+
+
 class Read(Struct):
     """An answer or a piece of one, as any server sends it."""
 
@@ -352,6 +398,8 @@ class Read(Struct):
     usage: Usage | None = None
     timings: Timings | None = None
     truncated_messages: int = 0
+    prompt_progress: Progress | None = None
+    verbose: Verbose | None = field(default=None, name="__verbose")
     error: Any = None
 
 

@@ -33,7 +33,7 @@ from localmodels.engine.scheduler.values import (
     Event,
     Finished,
     Limits,
-    MemoryChanged,
+    LimitsChanged,
     Refuse,
     RunnerExited,
     RunnerFailed,
@@ -53,8 +53,8 @@ from localmodels.engine.scheduler.values import (
 BACK_OFF, LONGEST_BACK_OFF, STEADY = 0.5, 4.0, 60.0
 # Retry-After, in seconds; the lower bound because the header has no smaller unit.
 SHORTEST_RETRY, LONGEST_RETRY = 1.0, 60.0
-# How much one observed service time weighs in the running mean.
-WEIGHT = 0.2
+# What a request is said to take where none has ended yet, in seconds.
+GUESS = 1.0
 
 
 class Trouble(Struct, frozen=True):
@@ -76,7 +76,6 @@ class Scheduler:
     def __init__(self, limits: Limits, planner: type[Planner] = Planner) -> None:
         self._limits = limits
         self._planner = planner
-        self._memory = limits.memory
         self._runners: dict[str, Runner] = {}
         self._lines: dict[str, Line] = {}
         self._queued: dict[str, Waiting] = {}
@@ -84,7 +83,6 @@ class Scheduler:
         self._troubles: dict[str, Trouble] = {}
         self._closing = False
         self._started = 0
-        self._service = 1.0  # running mean of seconds from Admit to Finished
         self._next_deadline = inf
         self._plan_wake = inf
         self._decisions: list[Decision] = []
@@ -96,7 +94,7 @@ class Scheduler:
             RunnerFailed: self._failed,
             RunnerExited: self._exited,
             Unload: self._unload,
-            MemoryChanged: self._memory_changed,
+            LimitsChanged: self._limits_changed,
             Drain: self._drain,
             Tick: lambda _event, now: self._settle(now),
         }
@@ -127,10 +125,10 @@ class Scheduler:
     def snapshot(self) -> Snapshot:
         """How things stand."""
         return Snapshot(
-            runners=tuple(runner.view(len(self._lines.get(runner.model, ()))) for runner in self._runners.values()),
+            runners=tuple(runner.view(self._waiting_for(runner.model)) for runner in self._runners.values()),
             waiting=len(self._queued),
             memory=self._taken(),
-            memory_limit=self._memory,
+            memory_limit=self._limits.memory,
             draining=self._closing,
         )
 
@@ -146,13 +144,15 @@ class Scheduler:
             self._refuse(ticket, ShuttingDown("The server is shutting down"))
         elif (runner := self._free_place(ticket)) is not None:
             self._admit(ticket, runner, now)
-        elif ticket.need.memory > self._memory:
-            self._refuse(ticket, OutOfMemory(ticket.need.memory, self._memory))
-        elif len(self._queued) >= self._limits.max_queue:
-            self._refuse(ticket, self._queue_full())
-        else:
+        elif ticket.need.memory > self._limits.memory:
+            self._refuse(ticket, OutOfMemory(ticket.need.memory, self._limits.memory))
+        elif (wait := self._foreseen(ticket)) > self._limits.max_wait:
+            self._refuse(ticket, self._too_long(wait))
+        elif self._waiting_for(ticket.model_key) < self._limits.max_queue or self._crowd_out(ticket):
             self._enqueue(Waiting(ticket, arrived=now, since=now))
             self._settle(now)
+        else:
+            self._refuse(ticket, self._queue_full(ticket))
 
     def _leave(self, event: Cancel | Finished, now: float) -> None:
         """Cancelled or finished, queued or admitted: the place is free."""
@@ -164,7 +164,7 @@ class Scheduler:
             admitted = runner.busy.pop(event.request_id)
             runner.idle_since = now
             if isinstance(event, Finished):
-                self._service += WEIGHT * (now - admitted - self._service)
+                runner.took(now - admitted)
         else:
             return
         self._settle(now)
@@ -215,8 +215,8 @@ class Scheduler:
                 self._stop(runner, "unloaded", now)
         self._settle(now)
 
-    def _memory_changed(self, event: MemoryChanged, now: float) -> None:
-        self._memory = event.available
+    def _limits_changed(self, event: LimitsChanged, now: float) -> None:
+        self._limits = event.limits
         self._refuse_misfits()
         self._settle(now)
 
@@ -238,7 +238,7 @@ class Scheduler:
         self._expire(now)
         if self._closing:
             self._close_down(now)
-        elif self._queued or self._taken() > self._memory or self._any(State.DRAINING):
+        elif self._queued or self._taken() > self._limits.memory or self._any(State.DRAINING):
             self._make_room(now)
 
     def _refuse_overdue(self, now: float) -> None:
@@ -260,15 +260,17 @@ class Scheduler:
                 self._stop(runner, "load timeout", now)
 
     def _admit_waiting(self, now: float) -> None:
-        """First come, first served for every runner; who needs another runner holds up nobody behind him."""
+        """Callers take turns at every runner; who needs another runner holds up nobody behind him."""
         for runner in self._runners.values():
-            if runner.state is State.READY and runner.model in self._lines:
-                for waiting in list(self._lines[runner.model].values()):
-                    if len(runner.busy) >= runner.parallel:
-                        break
-                    if runner.serves(waiting.ticket.need):
-                        self._dequeue(waiting)
-                        self._admit(waiting.ticket, runner, now)
+            line = self._lines.get(runner.model)
+            if runner.state is not State.READY or line is None:
+                continue
+            while len(runner.busy) < runner.parallel:
+                chosen = line.first(runner.answers)
+                if chosen is None:
+                    break
+                self._dequeue(chosen)
+                self._admit(chosen.ticket, runner, now)
 
     def _expire(self, now: float) -> None:
         for runner in self._runners.values():
@@ -279,7 +281,9 @@ class Scheduler:
     def _make_room(self, now: float) -> None:
         self._troubles = self._recent_troubles(now)
         held_back = {model: trouble.until for model, trouble in self._troubles.items()}
-        plan = self._planner(now, self._limits, self._memory, self._runners.values(), self._lines, held_back).plan()
+        plan = self._planner(
+            now, self._limits, self._limits.memory, self._runners.values(), self._lines, held_back
+        ).plan()
         self._plan_wake = plan.wake
         for runner, reason in plan.stops:
             self._stop(runner, reason, now)
@@ -312,20 +316,36 @@ class Scheduler:
     def _enqueue(self, waiting: Waiting) -> None:
         ticket = waiting.ticket
         self._queued[ticket.request_id] = waiting
-        self._lines.setdefault(ticket.model_key, {})[ticket.request_id] = waiting
+        self._line(ticket.model_key).join(ticket.request_id, waiting, ticket.caller, ticket.weight)
         self._next_deadline = min(self._next_deadline, ticket.deadline)
 
     def _dequeue(self, waiting: Waiting) -> None:
         ticket = waiting.ticket
         del self._queued[ticket.request_id]
-        line = self._lines[ticket.model_key]
-        del line[ticket.request_id]
-        if not line:
-            del self._lines[ticket.model_key]
+        self._lines[ticket.model_key].leave(ticket.request_id)
+        self._forget_line(ticket.model_key)
         if not self._queued:
             self._next_deadline = inf
 
+    def _line(self, model: str) -> Line:
+        return self._lines.setdefault(model, Line())
+
+    def _forget_line(self, model: str) -> None:
+        """Who has had how much of a model is known as long as it has a runner, or somebody waits for one."""
+        if not self._waiting_for(model) and not of_model(self._runners.values(), model):
+            self._lines.pop(model, None)
+
+    def _crowd_out(self, ticket: Ticket) -> bool:
+        """Makes a place in a full line at the cost of the caller who has most there, if that is another one."""
+        loser = self._line(ticket.model_key).surplus(ticket.caller)
+        if loser is None:
+            return False
+        self._dequeue(loser)
+        self._refuse(loser.ticket, self._queue_full(loser.ticket))
+        return True
+
     def _admit(self, ticket: Ticket, runner: Runner, now: float) -> None:
+        self._line(ticket.model_key).served(ticket.caller, ticket.weight)
         runner.busy[ticket.request_id] = now
         runner.keep_alive = self._keep_alive(ticket)
         self._admitted[ticket.request_id] = runner
@@ -357,9 +377,8 @@ class Scheduler:
         counted_on = runner.in_service
         runner.state = step(runner.state, trigger)
         if counted_on and not runner.in_service:
-            for waiting in self._lines.get(runner.model, {}).values():
-                if runner.serves(waiting.ticket.need):
-                    waiting.since = now
+            for waiting in self._counting_on(runner):
+                waiting.since = now
             self._refuse_misfits()
 
     def _remove(self, runner: Runner, now: float) -> None:
@@ -367,6 +386,7 @@ class Scheduler:
         for request_id in runner.busy:
             del self._admitted[request_id]
         del self._runners[runner.id]
+        self._forget_line(runner.model)
 
     # What is asked about the state of things.
 
@@ -382,6 +402,23 @@ class Scheduler:
         mine = of_model(self._runners.values(), ticket.model_key)
         return any(runner.in_service and runner.serves(ticket.need) for runner in mine)
 
+    def _waiting_for(self, model: str) -> int:
+        line = self._lines.get(model)
+        return 0 if line is None else len(line)
+
+    def _counting_on(self, runner: Runner) -> list[Waiting]:
+        """Who waits and could be served by it."""
+        line = self._lines.get(runner.model)
+        return [] if line is None else list(filter(runner.answers, line.values()))
+
+    def _foreseen(self, ticket: Ticket) -> float:
+        """Seconds that it would wait for a place at its model, as things go; 0 while nobody can know."""
+        for runner in of_model(self._runners.values(), ticket.model_key):
+            if runner.state is State.READY and runner.serves(ticket.need) and runner.service is not None:
+                ahead = self._line(ticket.model_key).ahead(ticket.caller, ticket.weight)
+                return (ahead + 1) * runner.service / runner.parallel
+        return 0.0
+
     def _keep_alive(self, ticket: Ticket) -> float:
         return self._limits.keep_alive if ticket.keep_alive is None else ticket.keep_alive
 
@@ -394,14 +431,13 @@ class Scheduler:
     # Errors and what comes of them.
 
     def _refuse_awaiting(self, runner: Runner, error: LocalModelsError) -> None:
-        for waiting in list(self._lines.get(runner.model, {}).values()):
-            if runner.serves(waiting.ticket.need):
-                self._dequeue(waiting)
-                self._refuse(waiting.ticket, error)
+        for waiting in self._counting_on(runner):
+            self._dequeue(waiting)
+            self._refuse(waiting.ticket, error)
 
     def _refuse_deceived(self, runner: Runner, promised: int) -> None:
         """A runner came up with less context than it was started for; another start would bring no more."""
-        for waiting in list(self._lines.get(runner.model, {}).values()):
+        for waiting in self._line(runner.model).values():
             if runner.context < (waiting.ticket.need.context or 0) <= promised:
                 self._dequeue(waiting)
                 self._refuse(
@@ -413,9 +449,9 @@ class Scheduler:
         """Who needs more than there is, should everybody else leave, and has no runner in service already."""
         for waiting in list(self._queued.values()):
             required = waiting.ticket.need.memory
-            if required > self._memory and not self._in_good_hands(waiting.ticket):
+            if required > self._limits.memory and not self._in_good_hands(waiting.ticket):
                 self._dequeue(waiting)
-                self._refuse(waiting.ticket, OutOfMemory(required, self._memory))
+                self._refuse(waiting.ticket, OutOfMemory(required, self._limits.memory))
 
     def _recent_troubles(self, now: float) -> dict[str, Trouble]:
         return {model: trouble for model, trouble in self._troubles.items() if now - trouble.at < STEADY}
@@ -437,13 +473,33 @@ class Scheduler:
         else:
             why = "there was no room for the model beside those in use"
         waited = now - waiting.arrived
-        return Unavailable(f"Waited {waited:.0f} s and {why}; try again later", retry_after=self._retry_after())
+        return Unavailable(
+            f"Waited {waited:.0f} s and {why}; try again later",
+            retry_after=self._retry_after(waiting.ticket.model_key),
+        )
 
-    def _queue_full(self) -> QueueFull:
-        return QueueFull(f"{len(self._queued)} requests are waiting already", retry_after=self._retry_after())
+    def _queue_full(self, ticket: Ticket) -> QueueFull:
+        return QueueFull(
+            f"{self._limits.max_queue} requests are waiting for this model already",
+            retry_after=self._retry_after(ticket.model_key),
+        )
 
-    def _retry_after(self) -> float:
-        """Seconds until a place in the queue falls free, from what requests took lately."""
-        places = sum(runner.parallel for runner in self._runners.values() if runner.state is State.READY) or 1
-        expected = ceil(len(self._queued) * self._service / places)
-        return min(LONGEST_RETRY, max(SHORTEST_RETRY, float(expected)))
+    def _too_long(self, wait: float) -> QueueFull:
+        longest = self._limits.max_wait
+        return QueueFull(
+            f"The wait for this model would be about {wait:.1f} s, and the longest that this server promises is "
+            f"{longest:g} s",
+            retry_after=bounded(wait - longest),
+        )
+
+    def _retry_after(self, model: str) -> float:
+        """Seconds until all who wait for the model have been served, from what its requests took lately."""
+        ready = [one for one in of_model(self._runners.values(), model) if one.state is State.READY]
+        runner = ready[0] if ready else None
+        service = GUESS if runner is None or runner.service is None else runner.service
+        return bounded(self._waiting_for(model) * service / (runner.parallel if runner else 1))
+
+
+def bounded(seconds: float) -> float:
+    """As a Retry-After."""
+    return float(ceil(min(LONGEST_RETRY, max(SHORTEST_RETRY, seconds))))

@@ -130,7 +130,7 @@ class Planner:
             unserved = self._unserved(line, self._own(model))
             if unserved:
                 wanting.append((min(waiting.since for waiting in unserved), model))
-            else:
+            elif line:
                 content.append(model)
         return sorted(wanting), content
 

@@ -12,17 +12,20 @@ from math import inf
 import msgspec
 from msgspec import Struct
 
+from localmodels.core import fair
 from localmodels.engine.scheduler.states import State
 from localmodels.engine.scheduler.values import Need, RunnerView, Ticket
 
 IN_SERVICE = (State.STARTING, State.READY)
+# How much one observed service time weighs in the running mean.
+WEIGHT = 0.2
 
 
 class Waiting(Struct):
     """A request in the queue.
 
     Attributes:
-        arrived: when it came; the queue of a model is in this order.
+        arrived: when it came.
         since: since when no runner in service could answer it. A model that has to give up its runner starts again
             here, or it would take the room back before the one for whom it was made.
     """
@@ -32,7 +35,8 @@ class Waiting(Struct):
     since: float
 
 
-Line = dict[str, Waiting]  # the queue of one model, by request id, in order of arrival
+class Line(fair.Line[Waiting]):
+    """The queue of one model, by request id; kept as long as the model has a runner or somebody waits for one."""
 
 
 class Runner(Struct, eq=False):
@@ -41,6 +45,7 @@ class Runner(Struct, eq=False):
     Attributes:
         busy: whom it answers: request id → when it was admitted.
         idle_since: when the last of them left, or when it became ready.
+        service: running mean of the seconds that it answers a request for; None before the first has ended.
     """
 
     id: str
@@ -54,6 +59,7 @@ class Runner(Struct, eq=False):
     ready_at: float = inf
     parallel: int = 1
     busy: dict[str, float] = msgspec.field(default_factory=dict)
+    service: float | None = None
 
     @property
     def model(self) -> str:
@@ -82,15 +88,24 @@ class Runner(Struct, eq=False):
         options = self.ticket.need.options
         return (need.context is None or need.context <= self.context) and need.options in {None, options}
 
+    def answers(self, waiting: Waiting) -> bool:
+        """Can it answer this one, likewise?"""
+        return self.serves(waiting.ticket.need)
+
     def awaited(self, lines: Mapping[str, Line]) -> bool:
         """Does anybody in the queue count on it?"""
-        return any(self.serves(waiting.ticket.need) for waiting in lines.get(self.model, {}).values())
+        line = lines.get(self.model)
+        return line is not None and any(map(self.answers, line.values()))
 
     def idle(self, lines: Mapping[str, Line]) -> bool:
         """May it be stopped now? It answers nobody and, if it still loads, nobody waits for that."""
         if self.busy or self.state is State.STOPPING:
             return False
         return self.state is not State.STARTING or not self.awaited(lines)
+
+    def took(self, seconds: float) -> None:
+        """A request was answered in this time."""
+        self.service = seconds if self.service is None else self.service + WEIGHT * (seconds - self.service)
 
     def view(self, queued: int) -> RunnerView:
         """What can be seen of it."""

@@ -6,6 +6,7 @@ request id is never used twice while its request lives.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Literal
 
 from msgspec import Struct
@@ -22,8 +23,10 @@ class Limits(Struct, frozen=True):
     Attributes:
         memory: bytes that all runners together may take.
         max_loaded: runners alive at once, at least 1, or None for as many as fit.
-        max_queue: requests that wait at once, over all models; one more is refused (512 is Ollama's figure). At least
-            1, since the first request for a model waits for its load.
+        max_queue: requests that wait for one model at once; one more is refused (512 is Ollama's figure). At least 1,
+            since the first request for a model waits for its load.
+        max_wait: seconds; a request that would, as things go, wait longer for its place at a loaded model is refused at
+            once. For ever where nobody said.
         keep_alive: seconds that an idle model stays loaded when its last request does not say (Ollama's 5 minutes).
         load_timeout: seconds after which a start counts as failed.
         start_concurrency: starts under way at once; more would only share the same disk and cores.
@@ -35,6 +38,7 @@ class Limits(Struct, frozen=True):
     memory: int
     max_loaded: int | None = None
     max_queue: int = 512
+    max_wait: float = inf
     keep_alive: float = 300.0
     load_timeout: float = 300.0
     start_concurrency: int = 2
@@ -64,6 +68,8 @@ class Ticket(Struct, frozen=True):
         model_key: identity of the files, adapters included.
         deadline: when waiting longer than this, the request is refused.
         keep_alive: seconds to stay loaded after it; negative is for ever, None is the default.
+        caller: whose it is. Callers take turns at a model, and the fullest makes way where its queue is full.
+        weight: the caller's share beside others', at least 1.
     """
 
     request_id: str
@@ -71,6 +77,8 @@ class Ticket(Struct, frozen=True):
     need: Need
     deadline: float
     keep_alive: float | None = None
+    caller: str = ""
+    weight: int = 1
 
 
 # Events: what happened.
@@ -131,10 +139,10 @@ class Unload(Struct, frozen=True):
     model_key: str
 
 
-class MemoryChanged(Struct, frozen=True):
-    """All runners together may now take ``available`` bytes."""
+class LimitsChanged(Struct, frozen=True):
+    """What there is to share out is another from now on; who runs and waits is judged by it anew."""
 
-    available: int
+    limits: Limits
 
 
 class Drain(Struct, frozen=True):
@@ -153,7 +161,7 @@ Event = (
     | RunnerFailed
     | RunnerExited
     | Unload
-    | MemoryChanged
+    | LimitsChanged
     | Drain
     | Tick
 )  # fmt: skip

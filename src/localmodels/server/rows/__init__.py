@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from localmodels.server.openapi.routes import Description
 from localmodels.server.parts import Parts
 from localmodels.server.routes import Row
-from localmodels.server.rows import ollama, openai, plain
+from localmodels.server.rows import anthropic, gateway, management, ollama, openai, plain, rerank, responses, seeing
 
 
 def table(parts: Parts) -> tuple[Row, ...]:
     """All rows, in the order of the reference page."""
-    return (*plain.first(parts), *ollama.rows(parts), *openai.rows(parts), *plain.rows(parts))
+    made: list[Row] = []
+    made += (
+        *plain.first(parts),
+        *seeing.rows(parts, Description(lambda: made)),
+        *ollama.rows(parts),
+        *openai.rows(parts),
+        *responses.rows(parts),
+        *anthropic.rows(parts),
+        *rerank.rows(parts),
+        *gateway.rows(parts),
+        *management.rows(parts),
+        *plain.rows(parts),
+    )
+    return tuple(made)

@@ -8,8 +8,9 @@ from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
 from localmodels.dialects.table import DIALECTS
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
-from localmodels.server.library import BlobRoute, Changes, Operation, ProgressRoute
+from localmodels.server.library import BlobRoute, Changes, Operation, ProgressRoute, creation, transfer
 from localmodels.server.parts import Parts
+from localmodels.server.relay import relaying
 from localmodels.server.routes import OLLAMA_PREFIX, Row
 
 NAME = "ollama"
@@ -27,14 +28,16 @@ def _asking(dialect: Dialect, parts: Parts) -> tuple[Row, ...]:
     answers, listings = parts.answers, parts.listings
     chat = Codec(dialect.read_chat, answers.chat, dialect.chat_writer, dialect.write_chat_answer)
     generate = Codec(dialect.read_generate, answers.generate, dialect.generate_writer, dialect.write_generate_answer)
-    embed, legacy = WholeRoute(listings.embed(dialect)), WholeRoute(listings.legacy_embed)
+    chats = relaying(parts.relays, dialect, "chat", EventRoute(dialect, chat, ""))
+    texts = relaying(parts.relays, dialect, "generate", EventRoute(dialect, generate, ""))
+    embed = relaying(parts.relays, dialect, "embed", WholeRoute(listings.embed(dialect)))
+    legacy = WholeRoute(listings.legacy_embed)
     return (
-        Row(("POST",), "/api/chat", NAME, "Goes on with a conversation.", EventRoute(dialect, chat, ""), "chat"),
-        Row(("POST",), "/api/generate", NAME, "Goes on with a text.", EventRoute(dialect, generate, ""),
-            "text_completion"),
+        Row(("POST",), "/api/chat", NAME, "Goes on with a conversation.", chats, "chat"),
+        Row(("POST",), "/api/generate", NAME, "Goes on with a text.", texts, "text_completion"),
         Row(("POST",), "/api/embed", NAME, "Turns texts into vectors.", embed, "embeddings"),
         Row(("POST",), "/api/embeddings", NAME, "Turns one text into a vector.", legacy, "embeddings"),
-    )  # fmt: skip
+    )
 
 
 def _listing(parts: Parts) -> tuple[Row, ...]:
@@ -53,9 +56,9 @@ def _changing(dialect: Dialect, parts: Parts) -> tuple[Row, ...]:
     keeper, moves = parts.keeper, parts.moves
     changes = Changes(keeper)
     copy, delete = WholeRoute(changes.copy, most=SMALL), WholeRoute(changes.delete, most=SMALL)
-    pull = ProgressRoute(dialect, Operation(library.read_pull, moves.pull))
-    push = ProgressRoute(dialect, Operation(library.read_push, moves.push))
-    create = ProgressRoute(dialect, Operation(library.read_create, keeper.create))
+    pull = ProgressRoute(dialect, Operation(library.read_pull, moves.pull, transfer))
+    push = ProgressRoute(dialect, Operation(library.read_push, moves.push, transfer))
+    create = ProgressRoute(dialect, Operation(library.read_create, keeper.create, creation))
     blobs = BlobRoute(dialect, keeper)
     return (
         Row(("POST",), "/api/pull", NAME, "Fetches a model from its registry.", pull),

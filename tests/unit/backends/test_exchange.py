@@ -1,4 +1,4 @@
-"""A runner's answers, fed by hand: what a well-behaved one never sends must not cost us anything either."""
+"""Answers, fed by hand: what a well-behaved server never sends must not cost us anything either."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from localmodels.backends.unix import MOST_HEAD, MOST_WAITING, Exchange, written
-from localmodels.core.errors import Garbled, InvalidRequest, StreamCut, Unreachable
+from localmodels.backends.exchange import MOST_HEAD, MOST_WAITING, Exchange, Patience, written
+from localmodels.core.errors import BackendTimeout, Garbled, InvalidRequest, StreamCut, Unreachable
 
 
 class Wire(asyncio.Transport):
@@ -30,6 +30,9 @@ class Wire(asyncio.Transport):
 
     def abort(self) -> None:
         self.aborted = True
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 def opened() -> tuple[Exchange, Wire, set[Exchange]]:
@@ -112,6 +115,39 @@ def test_nothing_is_read_after_the_end() -> None:
     assert exchange.ended
 
 
+def test_a_connection_with_more_on_it_is_not_given_back() -> None:
+    for more in (b"", b"more"):
+        given: list[asyncio.Transport] = []
+        exchange, wire = Exchange(set(), give_back=given.append), Wire()
+        exchange.connection_made(wire)
+        exchange.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        if more:
+            exchange.data_received(more)
+        exchange.close()
+        assert (given, wire.aborted) == (([], True) if more else ([wire], False))
+
+
+def test_a_timer_that_rings_too_early_is_set_again() -> None:
+    async def run() -> None:
+        exchange, wire = Exchange(set(), Patience(None, 60.0, 60.0)), Wire()
+        exchange.connection_made(wire)
+        asked = asyncio.ensure_future(exchange.ask(b"question"))
+        await asyncio.sleep(0)
+        exchange.data_received(HEAD + b"5\r\nhello\r\n")
+        await asked
+        exchange._ring()
+        assert [wire.aborted] == [False]
+        assert await exchange.piece() == b"hello"
+        exchange._due = 0.0
+        exchange._ring()
+        assert wire.aborted
+        with pytest.raises(BackendTimeout):
+            await exchange.piece()
+        exchange.connection_lost(None)
+
+    asyncio.run(run())
+
+
 def test_no_answer_at_all() -> None:
     exchange, _, _ = opened()
     exchange.connection_lost(None)
@@ -120,14 +156,13 @@ def test_no_answer_at_all() -> None:
 
 
 def test_requests_byte_for_byte() -> None:
-    assert written("GET", "/health", None) == b"GET /health HTTP/1.1\r\nHost: runner\r\nConnection: close\r\n\r\n"
-    assert written("POST", "/x?a=b", b"{}") == (
-        b"POST /x?a=b HTTP/1.1\r\nHost: runner\r\nConnection: close\r\n"
-        b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    assert written("GET", "/health", None, "Host: x\r\n") == b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert written("POST", "/x?a=b", b"{}", "Host: x\r\n") == (
+        b"POST /x?a=b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     )
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ä", "/a\x00"])
 def test_a_path_cannot_become_more_than_a_path(path: str) -> None:
     with pytest.raises(InvalidRequest):
-        written("GET", path, None)
+        written("GET", path, None, "")

@@ -1,0 +1,163 @@
+"""The way to other servers by plain HTTP: connections that are kept, and taken up again newest first.
+
+A kept connection may have been closed by the other side a moment ago. It is known to be dead only when nothing at all
+comes back, and then the request is sent once more on a new connection: whoever closed it has not read it. The one rule:
+a connection serves again only after an answer that ended in good form and with nothing behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from localmodels.backends.exchange import KEEPALIVE, Exchange, Patience, written
+from localmodels.core.errors import Unreachable
+
+MOST_KEPT = 256
+
+
+class Tcp:
+    """A pool of connections to one address.
+
+    Args:
+        base: ``http://host:port``, with a path that stands before every other, without a trailing slash.
+        headers: sent with every request, for instance an authorization.
+        patience: how long the server may be silent.
+        keepalive: seconds that an idle connection is kept.
+        most: idle connections that are kept.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        patience: Patience | None = None,
+        keepalive: float = KEEPALIVE,
+        most: int = MOST_KEPT,
+    ) -> None:
+        parts = urlsplit(base)
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._prefix = parts.path
+        self._fields = f"Host: {parts.netloc}\r\nAccept-Encoding: identity\r\n" + "".join(
+            f"{name}: {value}\r\n" for name, value in (headers or {}).items()
+        )
+        self._patience = patience or Patience()
+        self._keepalive = keepalive
+        self._most = most
+        self._idle: list[Idle] = []
+        self._open: set[Exchange] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def open(self, method: str, path: str, body: bytes | None) -> Exchange:
+        """Sends a request and waits for the head of its answer.
+
+        Raises:
+            Unreachable, BackendTimeout, Garbled: there is none.
+        """
+        if self._closed:
+            raise Unreachable("the connection to the server was closed")
+        request = written(method, self._prefix + path, body, self._fields)
+        kept = self._kept()
+        if kept is not None:
+            try:
+                return await _asked(kept, request)
+            except Unreachable:
+                if not kept.untouched or self._closed:
+                    raise
+        return await _asked(await self._connected(), request)
+
+    async def close(self) -> None:
+        """Closes every connection; open answers raise."""
+        self._closed = True
+        for exchange in list(self._open):
+            exchange.close()
+        for idle in list(self._idle):
+            idle.transport.abort()
+        self._idle.clear()
+        if self._sweep is not None:
+            self._sweep.cancel()
+
+    async def _connected(self) -> Exchange:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._patience.connect):
+                _, exchange = await loop.create_connection(self._exchange, self._host, self._port)
+        except (OSError, TimeoutError) as error:
+            raise Unreachable("the server cannot be reached") from error
+        return exchange
+
+    def _exchange(self) -> Exchange:
+        return Exchange(self._open, self._patience, self._give_back)
+
+    def _kept(self) -> Exchange | None:
+        """The connection that was used last, if it is young enough."""
+        while self._idle:
+            idle = self._idle.pop()
+            if idle.transport.is_closing():
+                continue
+            exchange = self._exchange()
+            idle.transport.set_protocol(exchange)
+            exchange.connection_made(idle.transport)
+            return exchange
+        return None
+
+    def _give_back(self, transport: asyncio.Transport) -> None:
+        if self._closed or transport.is_closing() or len(self._idle) >= self._most:
+            transport.abort()
+            return
+        loop = asyncio.get_running_loop()
+        idle = Idle(transport, loop.time() + self._keepalive, self._idle)
+        transport.set_protocol(idle)
+        self._idle.append(idle)
+        if self._sweep is None:
+            self._sweep = loop.call_later(self._keepalive, self._clear)
+
+    def _clear(self) -> None:
+        """Closes those that nobody took for too long; the oldest stand in front."""
+        self._sweep = None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while self._idle and self._idle[0].until <= now:
+            self._idle.pop(0).transport.abort()
+        if self._idle:
+            self._sweep = loop.call_later(self._idle[0].until - now, self._clear)
+
+
+class Idle(asyncio.Protocol):
+    """A connection that nobody uses.
+
+    Args:
+        transport: the connection.
+        until: when it is too old, by the loop's clock.
+        among: leaves this list when it closes.
+    """
+
+    def __init__(self, transport: asyncio.Transport, until: float, among: list[Idle]) -> None:
+        self.transport = transport
+        self.until = until
+        self._among = among
+
+    def data_received(self, data: bytes) -> None:
+        """Nobody asked: an answer to nothing would be taken for the next one's."""
+        self._forget()
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side closed it."""
+        self._forget()
+
+    def _forget(self) -> None:
+        if self in self._among:
+            self._among.remove(self)
+
+
+async def _asked(exchange: Exchange, request: bytes) -> Exchange:
+    try:
+        await exchange.ask(request)
+    except BaseException:
+        exchange.close()
+        raise
+    return exchange

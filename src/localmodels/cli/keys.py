@@ -1,0 +1,210 @@
+"""``localmodels keys add|list|rm``: who may ask the server of a home, whether it runs or not.
+
+No server is asked: the keys are in a file of the home, and a server that runs looks at it twice a second. A new key is
+printed alone on standard output, for the only time; all else goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from localmodels.cli.flags import home_argument, home_config, json_argument
+from localmodels.cli.tables import write_json, write_table
+from localmodels.cli.words import ago, printable, until
+from localmodels.cli.world import World
+from localmodels.config import ConfigError
+from localmodels.core.access import GRANTS, USUAL, Allowance, Key, Wish
+from localmodels.core.errors import InvalidRequest, InvalidValue, NotFound
+from localmodels.core.quantity import parse_duration
+from localmodels.dialects.management import shown
+from localmodels.flows.access import make_key
+from localmodels.state.files import StateError
+from localmodels.state.starting import known_keys
+from localmodels.state.state import State
+
+HEADER = ("NAME", "ID", "KEY", "SCOPES", "MODELS", "LIMITS", "MADE", "STATE")
+DAY = 86_400.0
+PERIODS = ("ever", "day", "month")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What it understands."""
+    parser.add_argument(
+        "action",
+        metavar="ACTION",
+        choices=tuple(ACTIONS),
+        help="add: make a key and print it, this once; list: all keys; rm: have a key open nothing any more",
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="add: its name; rm: its name or id")
+    parser.add_argument("--admin", action="store_true", help="add: may do everything")
+    parser.add_argument(
+        "--scopes", metavar="WORDS", help=f"add: what it may do, of {', '.join(GRANTS)} (default: infer,list)"
+    )
+    parser.add_argument(
+        "--only", metavar="MODEL", action="append", help="add: a model that it may ask, * for any text; repeatable"
+    )
+    parser.add_argument("--requests-per-minute", metavar="N", type=int, help="add: most requests in a minute")
+    parser.add_argument("--tokens-per-minute", metavar="N", type=int, help="add: most tokens in a minute")
+    parser.add_argument("--quota", metavar="N[/PERIOD]", help="add: most tokens in all, or in a day or month (UTC)")
+    parser.add_argument(
+        "--weight", metavar="N", type=int, default=1, help="add: its share of a busy model (default: 1)"
+    )
+    parser.add_argument("--expires", metavar="DURATION", help="add: how long it is good, such as 12h or 30d")
+    home_argument(parser)
+    json_argument(parser)
+
+
+def run(args: argparse.Namespace, world: World) -> int:
+    """Does it."""
+    home = home_config(args, world).home
+    return ACTIONS[args.action](home, args, world)
+
+
+def add(home: Path, args: argparse.Namespace, world: World) -> int:
+    """Makes a key."""
+    if not args.name:
+        raise InvalidRequest("say for whom it is: localmodels keys add NAME")
+    now = nanoseconds(world.now())
+    key, text = make_key(wish_of(args, now), now)
+    change(home, lambda state: state.keys.add(key))
+    if args.json:
+        write_json({"key": text.reveal(), "id": key.id, "name": key.name}, world.out)
+        return 0
+    world.out.write(text.reveal() + "\n")
+    world.err.write(f"the key of {key.name} ({key.id}); it is shown this once\n")
+    return 0
+
+
+def show(home: Path, args: argparse.Namespace, world: World) -> int:
+    """Lists all keys."""
+    now = world.now()
+    keys = kept(home)
+    if args.json:
+        write_json([shown(key, nanoseconds(now)) for key in keys], world.out)
+        return 0
+    write_table(HEADER, [row(key, now) for key in keys], world.out)
+    return 0
+
+
+def revoke(home: Path, args: argparse.Namespace, world: World) -> int:
+    """Has a key open nothing any more."""
+    named = [key for key in kept(home) if args.name in {key.id, key.name}]
+    key = next((key for key in named if key.revoked_at is None), next(iter(named), None))
+    if key is None:
+        raise NotFound(f"there is no key '{args.name}'; `localmodels keys list` lists them")
+    change(home, lambda state: state.keys.revoke(key.id, nanoseconds(world.now())))
+    if args.json:
+        write_json({"id": key.id, "name": key.name, "status": "revoked"}, world.out)
+    else:
+        world.err.write(f"the key of {printable(key.name)} ({key.id}) opens nothing any more\n")
+    return 0
+
+
+Action = Callable[[Path, argparse.Namespace, World], int]
+ACTIONS: Mapping[str, Action] = {"add": add, "list": show, "rm": revoke}
+
+
+def kept(home: Path) -> tuple[Key, ...]:
+    """All keys of a home.
+
+    Raises:
+        ConfigError: nobody can tell.
+    """
+    try:
+        return known_keys(home)
+    except StateError as error:
+        raise ConfigError(f"home: {error}") from error
+
+
+def change(home: Path, work: Callable[[State], Awaitable[object]]) -> None:
+    """Changes the state of a home, which is made if there is none."""
+
+    async def changing() -> None:
+        async with State(home) as state:
+            await work(state)
+
+    asyncio.run(changing())
+
+
+def wish_of(args: argparse.Namespace, now: int) -> Wish:
+    """The key that the flags describe.
+
+    Raises:
+        InvalidValue: a text among them cannot be read.
+    """
+    if args.admin and args.scopes:
+        raise InvalidRequest("--admin and --scopes exclude each other; admin is all of them")
+    scopes = args.scopes.replace(",", " ").split() if args.scopes is not None else USUAL
+    quota, period = quota_of(args.quota) if args.quota else (None, "ever")
+    return Wish(
+        args.name,
+        frozenset({"admin"} if args.admin else scopes),
+        tuple(args.only or ()),
+        Allowance(args.requests_per_minute, args.tokens_per_minute, quota, period),  # type: ignore[arg-type]
+        args.weight,
+        None if args.expires is None else now + round(lifetime(args.expires) * 1e9),
+    )
+
+
+def quota_of(text: str) -> tuple[int, str]:
+    """``1000000``, ``50000/day`` or ``2000000/month``.
+
+    Raises:
+        InvalidValue: it is none of them.
+    """
+    number, slash, period = text.partition("/")
+    if not number.isdecimal() or (slash and period not in PERIODS):
+        raise InvalidValue(
+            f"--quota: '{text[:60]}' is not a number of tokens, such as 1000000, 50000/day or 2000000/month"
+        )
+    return int(number), period or "ever"
+
+
+def lifetime(text: str) -> float:
+    """Seconds; also in days.
+
+    Raises:
+        InvalidValue: it is no duration, or none into the future.
+    """
+    days = text.removesuffix("d")
+    seconds = float(days) * DAY if days != text and days.isdecimal() and len(days) < 6 else parse_duration(text)
+    if seconds <= 0:
+        raise InvalidValue("--expires: a key must expire in the future")
+    return seconds
+
+
+def row(key: Key, now: datetime) -> tuple[str, ...]:
+    """A line of the list."""
+    told = shown(key, nanoseconds(now))
+    state = told.state
+    if state == "active" and told.expires_at:
+        state = f"expires {until(told.expires_at, now)}"  # type: ignore[assignment]
+    return (
+        key.name,
+        key.id,
+        key.shown,
+        ",".join(told.scopes),
+        " ".join(key.models),
+        limits(key.allowance) or "none",
+        ago(told.created_at, now),
+        state,
+    )
+
+
+def limits(allowance: Allowance) -> str:
+    """``60 requests/min, 1000 tokens/day``."""
+    parts = (
+        (allowance.requests_per_minute, "requests/min"),
+        (allowance.tokens_per_minute, "tokens/min"),
+        (allowance.token_quota, "tokens" if allowance.quota_period == "ever" else f"tokens/{allowance.quota_period}"),
+    )
+    return ", ".join(f"{count} {unit}" for count, unit in parts if count is not None)
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return round(moment.timestamp() * 1e6) * 1000

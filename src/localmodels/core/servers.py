@@ -1,0 +1,180 @@
+"""Other servers behind this one, as their owner describes them: values, and how a table of the settings becomes one.
+
+The one rule: no key stands in a table. A table names the place of its key, and what is wrong with a table is said
+without any of its texts but the server's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+from msgspec import Struct
+
+from localmodels.core.errors import InvalidValue
+from localmodels.core.quantity import parse_duration
+from localmodels.core.secrets import Secret
+
+ServerKind = Literal["openai", "ollama", "llamacpp", "anthropic"]
+KINDS: tuple[str, ...] = get_args(ServerKind)
+
+# Our own engine's name wherever a server is named.
+RESERVED = frozenset({"local"})
+DAY = 86_400.0
+MOST_PLACES = 100_000
+# What people copy from other clients' settings: the paths that we put behind the address ourselves.
+_BEHIND: Mapping[str, str] = {"openai": "/v1", "llamacpp": "/v1", "anthropic": "/v1", "ollama": "/api"}
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_MODEL = re.compile(r"[\x21-\x7e]{1,300}")
+_KEY = re.compile(r"[\x21-\x7e]{1,4096}")
+_HOST = r"(?:[a-z0-9_][a-z0-9_.\-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+_URL = re.compile(rf"https?://{_HOST}(?:/[a-z0-9._~%\-]+)*/?", re.IGNORECASE)
+
+
+class ServerSpec(Struct, frozen=True, kw_only=True):
+    """Another server.
+
+    Attributes:
+        name: stands before the names of its models, ``name/model``.
+        url: ``http://host:port`` or ``https://…``, perhaps with a path; without a slash at its end.
+        kind: the API it speaks.
+        key: sent to it and to nobody else; empty for none.
+        key_file: where the key was found, if in a file.
+        models: the only ones that are offered, also under their bare names; empty offers whatever it lists.
+        max_concurrent: requests that it gets at once; 0 is without limit.
+        max_queue: requests that may wait for one of these places.
+        first_byte: seconds of silence before an answer begins.
+        idle: seconds of silence in the middle of it.
+        ca_file: further authorities (PEM) that its certificate may come from.
+    """
+
+    name: str
+    url: str
+    kind: ServerKind
+    key: Secret = Secret("")
+    key_file: Path | None = None
+    models: tuple[str, ...] = ()
+    max_concurrent: int = 0
+    max_queue: int = 64
+    first_byte: float = 60.0
+    idle: float = 120.0
+    ca_file: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.url} ({self.kind})"
+
+
+class Table(Struct, frozen=True, forbid_unknown_fields=True):
+    """A server as it stands in the file."""
+
+    name: str
+    url: str
+    kind: str
+    key_env: str = ""
+    key_file: str = ""
+    models: tuple[str, ...] = ()
+    max_concurrent: int = 0
+    max_queue: int = 64
+    first_byte: str | float = 60.0
+    idle: str | float = 120.0
+    ca_file: str = ""
+
+
+FIELDS = Table.__struct_fields__
+
+
+class Around(Struct, frozen=True):
+    """What a table may point at: ``path`` makes a text of it absolute, ``environ`` and ``read`` hold the keys."""
+
+    path: Callable[[str], Path | None]
+    environ: Mapping[str, str]
+    read: Callable[[Path], bytes]
+
+
+def read_server(table: str, around: Around) -> ServerSpec:
+    """The server that a table (as JSON) describes.
+
+    Raises:
+        InvalidValue: it cannot be one; the message names the server and what would be right, and repeats no value.
+    """
+    try:
+        said = msgspec.json.decode(table, type=Table)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"{error}; a server has {', '.join(FIELDS)}") from error
+    except msgspec.DecodeError as error:
+        raise InvalidValue(f"a server is a table with {', '.join(FIELDS)}") from error
+    if not _NAME.fullmatch(said.name) or said.name in RESERVED:
+        raise InvalidValue("name must be 1 to 32 of a-z, 0-9, - and _, beginning with a letter or digit, not 'local'")
+    try:
+        return _read(said, around)
+    except InvalidValue as error:
+        raise InvalidValue(f"the server '{said.name}': {error.message}") from error
+
+
+def _read(said: Table, around: Around) -> ServerSpec:
+    if said.kind not in KINDS:
+        raise InvalidValue(f"kind must be one of {', '.join(KINDS)}")
+    if not _URL.fullmatch(said.url):
+        raise InvalidValue("url must be http://HOST:PORT or https://HOST, without a name or password in it")
+    if not all(map(_MODEL.fullmatch, said.models)):
+        raise InvalidValue("models must be names without spaces")
+    return ServerSpec(
+        name=said.name,
+        url=said.url.rstrip("/").removesuffix(_BEHIND[said.kind]),
+        kind=said.kind,  # type: ignore[arg-type]  # looked at above
+        key=_key(said, around),
+        key_file=around.path(said.key_file),
+        models=said.models,
+        max_concurrent=_within("max_concurrent", said.max_concurrent, 0),
+        max_queue=_within("max_queue", said.max_queue, 0),
+        first_byte=_seconds("first_byte", said.first_byte),
+        idle=_seconds("idle", said.idle),
+        ca_file=around.path(said.ca_file),
+    )
+
+
+def _key(said: Table, around: Around) -> Secret:
+    """The key, from where the table says it is."""
+    if said.key_env and said.key_file:
+        raise InvalidValue("key_env and key_file exclude each other")
+    if said.key_env:
+        text, where = around.environ.get(said.key_env, "").strip(), f"key_env: {said.key_env} in the environment"
+    elif said.key_file:
+        path = around.path(said.key_file)
+        text, where = _file(path, around), f"key_file: {path}"
+    else:
+        return Secret("")
+    if not text:
+        raise InvalidValue(f"{where} is empty or not there")
+    if not _KEY.fullmatch(text):
+        raise InvalidValue(f"{where} is no key: it holds spaces, or more than one line")
+    return Secret(text)
+
+
+def _file(path: Path | None, around: Around) -> str:
+    try:
+        return around.read(path).decode("ascii").strip() if path else ""
+    except OSError as error:
+        raise InvalidValue(f"key_file: {path} cannot be read: {error.strerror or 'it is not there'}") from error
+    except UnicodeDecodeError:
+        raise InvalidValue(f"key_file: {path} is no key: it holds more than ASCII") from None
+
+
+def _within(field: str, number: int, low: int) -> int:
+    if not low <= number <= MOST_PLACES:
+        raise InvalidValue(f"{field} must be a whole number from {low} to {MOST_PLACES}")
+    return number
+
+
+def _seconds(field: str, value: str | float) -> float:
+    try:
+        seconds = parse_duration(str(value))
+    except InvalidValue:
+        seconds = 0.0
+    if not 0 < seconds <= DAY:
+        raise InvalidValue(f"{field} must be seconds, or a duration such as 30s or 5m, of at most a day")
+    return seconds

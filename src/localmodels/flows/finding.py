@@ -1,0 +1,267 @@
+"""From a name to whoever answers: a model of another server, or one of this machine.
+
+The order: the name of a server before a slash, a bare name that a server's table lists, the library, and last the kind
+of a server before a slash, as other gateways' clients write it. The first two are looks into a dict, so that a request
+for another server never waits for a disk. It is also the catalog of both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from localmodels.backends.protocol import Health
+from localmodels.backends.remote import Chats
+from localmodels.core.catalog import Capability, Description, Model, Running
+from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
+from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
+from localmodels.core.rerank import Ranking, RerankRequest
+from localmodels.dialects import listing
+from localmodels.dialects.peek import WAYS, Way
+from localmodels.dialects.protocol import Call
+from localmodels.dialects.strict_json import encode
+from localmodels.flows.chat import Answerer, Defaults, Finder, Found, Request, Stream
+from localmodels.flows.listed import remote_model
+from localmodels.flows.remotes import Remotes, Server
+from localmodels.flows.visit import Visit
+
+# What a model of another server can do is for that server to say.
+EVERYTHING = ("completion", "tools", "thinking", "vision", "embedding", "insert", "rerank")
+# What nearly all of them can, for clients that ask before they try.
+USUAL: tuple[Capability, ...] = ("completion", "tools")
+# In which dialects a kind of server can be asked byte for byte, and for what.
+NATIVE: Mapping[str, Mapping[str, frozenset[Call]]] = {
+    "openai": {"openai": frozenset({"chat", "generate", "embed"})},
+    "ollama": {"ollama": frozenset({"chat", "generate", "embed"})},
+    "llamacpp": {"openai": frozenset({"chat", "generate", "embed"})},
+    "anthropic": {"anthropic": frozenset({"chat", "count"})},
+}
+
+
+# How servers say that a model does not think: Ollama `"m" does not support thinking`, OpenAI by the parameter's name.
+_THOUGHTS = re.compile(r"think|reasoning", re.IGNORECASE)
+
+
+class Here(Finder, Protocol):
+    """The models of this machine."""
+
+    async def models(self) -> tuple[Model, ...]: ...
+    async def describe(self, name: str, *, verbose: bool) -> Description: ...
+    def running(self) -> tuple[Running, ...]: ...
+
+
+class RelayTo(Struct, frozen=True):
+    """Where a request can go as it is.
+
+    Attributes:
+        server: who answers.
+        model: its name there.
+        way: of the dialect that both speak.
+    """
+
+    server: Server
+    model: str
+    way: Way
+
+
+class RemoteTarget:
+    """A model of another server, as the flows see it."""
+
+    defaults = Defaults()
+    capabilities: tuple[str, ...] = EVERYTHING
+    adapters: tuple[str, ...] = ()
+
+    def __init__(self, server: Server, model: str) -> None:
+        self._server = server
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        """The name under which it is listed."""
+        return f"{self._server.name}/{self._model}"
+
+    @asynccontextmanager
+    async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
+        """A place at its server for one request."""
+        visit.server = self._server.name
+        async with self._server.place(visit, self._model):
+            yield Renamed(self._server.backend, self._model, visit)
+
+    def relay(self, dialect: str, call: Call) -> RelayTo | None:
+        """Where a request in this dialect can go as it is; None where it has to be translated."""
+        calls = NATIVE[self._server.spec.kind].get(dialect, frozenset())
+        return RelayTo(self._server, self._model, WAYS[dialect]) if call in calls else None
+
+    async def describe(self) -> Description:
+        """What its server tells of it.
+
+        Raises:
+            ModelNotFound: the server has told its models, and this is none of them.
+            BackendError: it cannot be asked.
+        """
+        server, model = self._server, self._model
+        try:
+            if server.spec.kind == "ollama":
+                shown, _ = listing.read_show(await server.http.post("/api/show", encode({"model": model})))
+                told = replace(shown.model, name=self.name, server=server.name)
+                return replace(shown, model=told, path="")
+        except LocalModelsError as error:
+            raise server.said(error, model) from None
+        known = {one.name: one for one in await server.listed.models()}
+        if server.listed.known and self.name not in known:
+            raise ModelNotFound(self.name)
+        return Description(replace(known.get(self.name) or remote_model(server.name, model), capabilities=USUAL))
+
+    async def unload(self) -> None:
+        """Not ours to unload."""
+        raise Unsupported(f"{self.name} is not in our memory: its server decides when it unloads", param="keep_alive")
+
+
+class Renamed:
+    """A server asked for one of its models, by the name that it knows.
+
+    Args:
+        backend: the server.
+        model: the name.
+        visit: is told which wish of the request was not heeded.
+    """
+
+    def __init__(self, backend: Chats, model: str, visit: Visit) -> None:
+        self._backend = backend
+        self._model = model
+        self._visit = visit
+
+    async def chat(self, request: ChatRequest) -> Stream:
+        """Goes on with a conversation.
+
+        What a model can do is known to its server alone. So where thinking is only a wish, and the server says that it
+        cannot be had, the same is asked once more without it.
+        """
+        request = replace(request, model=self._model)
+        begun = False
+        try:
+            async with aclosing(self._backend.chat(request)) as stream:
+                async for events in stream:
+                    begun = True
+                    yield events
+            return
+        except InvalidRequest as error:
+            if begun or not (request.think and request.think_wish and _THOUGHTS.search(error.message)):
+                raise
+        self._visit.ignored += ("think",)
+        async with aclosing(self._backend.chat(replace(request, think=None, think_budget=None))) as stream:
+            async for events in stream:
+                yield events
+
+    def generate(self, request: GenerateRequest) -> Stream:
+        """Goes on with a text."""
+        return self._backend.generate(replace(request, model=self._model))
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Turns texts into vectors."""
+        return await self._backend.embed(replace(request, model=self._model))
+
+    async def rank(self, request: RerankRequest) -> Ranking:
+        """Puts texts in order, where the server does."""
+        return await self._backend.rank(replace(request, model=self._model))
+
+    async def count(self, request: ChatRequest) -> int:
+        """Tokens of the prompt that this conversation makes, where the server counts."""
+        return await self._backend.count(replace(request, model=self._model))
+
+    async def render(self, request: ChatRequest) -> str:
+        """The prompt that this conversation makes, where the server tells."""
+        return await self._backend.render(replace(request, model=self._model))
+
+    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
+        """Token ids of a text, where the server tells."""
+        return await self._backend.tokenize(text, special=special)
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """The text of token ids, where the server tells."""
+        return await self._backend.detokenize(tokens)
+
+    async def models(self) -> tuple[str, ...]:
+        """The one."""
+        return (self._model,)
+
+    async def health(self) -> Health:
+        """The server's."""
+        return await self._backend.health()
+
+    async def close(self) -> None:
+        """The connections are the server's."""
+
+
+class Finders:
+    """Finds models by name, and lists them.
+
+    Args:
+        here: the models of this machine.
+        remotes: the other servers.
+        default: the model that answers where none is named.
+        aliases: other names for models.
+    """
+
+    def __init__(
+        self, here: Here, remotes: Remotes, *, default: str = "", aliases: Mapping[str, str] | None = None
+    ) -> None:
+        self._here = here
+        self._remotes = remotes
+        self.adopt(default=default, aliases=aliases or {})
+
+    def adopt(self, *, default: str, aliases: Mapping[str, str]) -> None:
+        """Goes by these names from now on."""
+        self._default = default
+        self._aliases = aliases
+
+    @property
+    def remote(self) -> bool:
+        """Is there any other server?"""
+        return bool(self._remotes.servers())
+
+    def quick(self, name: str) -> RemoteTarget | None:
+        """The model of another server that this name means; looks nowhere but into dicts."""
+        asked = name or self._default
+        found = self._remotes.find(self._aliases.get(asked, asked))
+        return RemoteTarget(*found) if found else None
+
+    async def find(self, name: str) -> Found:
+        """The model that this name stands for.
+
+        Raises:
+            ModelNotFound, ModelDamaged.
+        """
+        if target := self.quick(name):
+            return target
+        try:
+            return await self._here.find(name)
+        except ModelNotFound:
+            if found := self._remotes.of_kind(name):
+                return RemoteTarget(*found)
+            raise
+
+    async def models(self) -> tuple[Model, ...]:
+        """All models: those of this machine, newest first, then those of each server."""
+        servers = self._remotes.servers()
+        if not servers:
+            return await self._here.models()
+        here, *lists = await asyncio.gather(self._here.models(), *(server.listed.models() for server in servers))
+        return (*here, *(model for models in lists for model in models))
+
+    async def describe(self, name: str, *, verbose: bool) -> Description:
+        """All that is known about one."""
+        target = self.quick(name)
+        if target is None:
+            return await self._here.describe(name, verbose=verbose)
+        return await target.describe()
+
+    def running(self) -> tuple[Running, ...]:
+        """Models in the memory of this machine."""
+        return self._here.running()

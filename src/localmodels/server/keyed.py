@@ -1,0 +1,82 @@
+"""The composition of keys: what a start needs of them before it listens, and what stands at the door while it runs.
+
+A home that has no state gets its first key at its first start, an administrator's. Its text is told once, with the
+greeting, and is in no log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import time_ns
+
+from msgspec import Struct
+
+from localmodels.config import Config, ConfigError
+from localmodels.core.access import Wish
+from localmodels.core.secrets import Secret
+from localmodels.flows.access import Keyring, Keys, make_key
+from localmodels.flows.ledger import Ledger
+from localmodels.flows.limits import Limiter
+from localmodels.flows.rounds import Rounds
+from localmodels.server.identify import Doorkeeper
+from localmodels.server.management import Management
+from localmodels.state import starting
+from localmodels.state.files import StateError
+from localmodels.state.state import State
+
+FIRST = Wish("admin", frozenset({"admin"}))
+
+
+class Keyed(Struct, frozen=True):
+    """What a server with keys is made of."""
+
+    keys: Keys
+    limiter: Limiter
+    ledger: Ledger
+    doorkeeper: Doorkeeper
+    management: Management
+
+
+def keyed(config: Config, state: State) -> Keyed:
+    """The parts, over a state; they know no key before :func:`followed`."""
+    ring = Keyring()
+    keys, ledger = Keys(state.keys, ring), Ledger(state.usage, ring)
+    limiter = Limiter(ledger)
+    doorkeeper = Doorkeeper(ring, limiter, ledger, require_key=config.require_key, anybody=config.insecure_no_auth)
+    return Keyed(keys, limiter, ledger, doorkeeper, Management(keys, ledger))
+
+
+@asynccontextmanager
+async def followed(parts: Keyed) -> AsyncIterator[None]:
+    """Knows the keys before the first request, follows their changes, and writes down at the end what was used."""
+    await parts.keys.refresh()
+    await parts.ledger.recount()
+    async with Rounds(parts.keys, parts.ledger):
+        yield
+
+
+def has_keys(home: Path) -> bool:
+    """Is there a key that opens anything?
+
+    Raises:
+        ConfigError: nobody can tell.
+    """
+    try:
+        return any(key.alive(time_ns()) for key in starting.known_keys(home))
+    except StateError as error:
+        raise ConfigError(f"home: {error}") from error
+
+
+def first_key(home: Path) -> Secret | None:
+    """The text of a new home's first key; None where there is a state already.
+
+    Raises:
+        ConfigError: it cannot be kept.
+    """
+    key, text = make_key(FIRST, time_ns())
+    try:
+        return text if starting.first_key(home, key) else None
+    except StateError as error:
+        raise ConfigError(f"home: {error}") from error

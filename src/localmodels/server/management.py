@@ -1,0 +1,59 @@
+"""``/api/keys`` and ``/api/usage``: who may ask, and what was used.
+
+The rule: a caller makes no key that may more than he, and sees nobody's usage but his own unless he may observe.
+"""
+
+from __future__ import annotations
+
+from time import time_ns
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from localmodels.core.errors import Forbidden
+from localmodels.dialects import management
+from localmodels.flows.access import Keys
+from localmodels.flows.ledger import HOUR, HOURS_OF_A_DAY, Ledger
+from localmodels.server.wire import visit_of
+
+# Days of usage that are told where nobody says since when.
+USUAL_DAYS = 30
+
+
+class Management:
+    """The routes.
+
+    Args:
+        keys: makes keys and takes them away.
+        ledger: knows what was used.
+    """
+
+    def __init__(self, keys: Keys, ledger: Ledger) -> None:
+        self._keys = keys
+        self._ledger = ledger
+
+    async def list(self, scope: Scope, body: bytes) -> bytes:
+        """``GET /api/keys``."""
+        return management.write_keys(await self._keys.all())
+
+    async def add(self, scope: Scope, body: bytes) -> bytes:
+        """``POST /api/keys``."""
+        key, text = await self._keys.add(management.read_wish(body), visit_of(scope).caller)
+        return management.write_made(key, text)
+
+    async def revoke(self, scope: Scope, body: bytes) -> bytes:
+        """``DELETE /api/keys/{id}``."""
+        return management.write_key(await self._keys.revoke(scope["path_params"]["id"]))
+
+    async def usage(self, scope: Scope, body: bytes) -> bytes:
+        """``GET /api/usage``; ``?key=`` and ``?since=`` narrow it."""
+        caller = visit_of(scope).caller
+        query = parse_qs(scope["query_string"].decode("latin-1"))
+        key = query["key"][-1] if "key" in query else None
+        if not caller.may("observe"):
+            if key not in {None, caller.id}:
+                raise Forbidden("the usage of other keys needs a key with the scope 'observe'", param="key")
+            key = caller.id
+        month = time_ns() // HOUR - USUAL_DAYS * HOURS_OF_A_DAY
+        since = management.read_since(query["since"][-1]) if "since" in query else month
+        return management.write_usage(await self._ledger.of(since=since, key=key))

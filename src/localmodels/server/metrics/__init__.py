@@ -1,0 +1,1 @@
+"""Figures about this server, in Prometheus' form."""

@@ -1,0 +1,135 @@
+"""Counts what happened: plain numbers that every request adds to, and that a scrape reads.
+
+The one rule: nothing a stranger wrote becomes a label. Routes are patterns, models are the names under which they are
+listed, everything else is a word of ours; keys, addresses and ids do not appear. So the number of series is bounded by
+the number of models.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping
+from time import monotonic_ns
+from typing import NamedTuple, Protocol
+
+from localmodels.core.chat import Usage
+from localmodels.server.app import Outcome
+
+SECOND = 1e9
+
+# Upper bounds in seconds, those of OpenTelemetry's GenAI metrics (semantic conventions, gen-ai-metrics.md).
+DURATION = tuple(0.01 * 2**step for step in range(14))
+FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+EACH_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+
+NOWHERE = "none"  # the route of what matched none
+NOBODY = "unknown"  # the model of a request that ended before one was found
+
+
+class Histogram:
+    """How often a value fell under each bound; ``counts`` has one more, for what lies above the last."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        """One more."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Asked(NamedTuple):
+    """What a request asked for: the labels of everything that is measured by model."""
+
+    operation: str
+    server: str
+    model: str
+
+
+class Ended(NamedTuple):
+    """How a request ended. ``status`` is ``0`` where the client had left."""
+
+    route: str
+    method: str
+    dialect: str
+    status: int
+
+
+class OfModel:
+    """The figures of one kind of request to one model."""
+
+    __slots__ = ("cached", "completion", "duration", "each_token", "first_token", "prompt", "waited")
+
+    def __init__(self) -> None:
+        self.duration: dict[str, Histogram] = {}  # by the code of the error, empty where there was none
+        self.first_token = Histogram(FIRST_TOKEN)
+        self.each_token = Histogram(EACH_TOKEN)
+        self.waited = Histogram(DURATION)
+        self.prompt = self.cached = self.completion = 0
+
+    def tokens(self, usage: Usage) -> None:
+        """Adds what an answer took."""
+        self.prompt += usage.prompt_tokens
+        self.cached += usage.cached_tokens
+        self.completion += usage.completion_tokens
+
+
+class Edge(Protocol):
+    """What connections come to: those that are open, and refusals that no route saw, by the code of the error."""
+
+    @property
+    def open(self) -> int: ...
+
+    @property
+    def refusals(self) -> Mapping[str, int]: ...
+
+
+class Meter:
+    """A :data:`~localmodels.server.app.Watcher` that counts.
+
+    Args:
+        clock: monotonic nanoseconds.
+    """
+
+    def __init__(self, clock: Callable[[], int] = monotonic_ns) -> None:
+        self._clock = clock
+        self.ended: Counter[Ended] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.models: dict[Asked, OfModel] = {}
+        self.edge: Edge | None = None  # while the server serves
+
+    def watch(self, edge: Edge) -> None:
+        """Looks at these connections too."""
+        self.edge = edge
+
+    def __call__(self, outcome: Outcome) -> None:
+        """One request ended."""
+        row, visit = outcome.row, outcome.visit
+        method = outcome.method if row else ""  # without a row it is any word that a stranger wrote
+        self.ended[Ended(row.path if row else NOWHERE, method, visit.dialect, outcome.status)] += 1
+        error = visit.error.code if visit.error else ""
+        if error:
+            self.refused[error] += 1
+        if not visit.operation:
+            return
+        asked = Asked(visit.operation, visit.server, visit.model or NOBODY)
+        figures = self.models.get(asked)
+        if figures is None:
+            figures = self.models[asked] = OfModel()
+        durations = figures.duration.get(error)
+        if durations is None:
+            durations = figures.duration[error] = Histogram(DURATION)
+        durations.add((self._clock() - visit.started) / SECOND)
+        if visit.admitted:
+            figures.waited.add((visit.admitted - visit.started) / SECOND)
+        if visit.first:
+            figures.first_token.add((visit.first - visit.started) / SECOND)
+        if visit.usage is not None:
+            figures.tokens(visit.usage)
+            if visit.usage.completion_tokens > 1 and visit.last > visit.first:
+                figures.each_token.add((visit.last - visit.first) / SECOND / (visit.usage.completion_tokens - 1))

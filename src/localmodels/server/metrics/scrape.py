@@ -1,0 +1,44 @@
+"""``/metrics``: the endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, cast
+
+from starlette.types import Receive, Scope, Send
+
+from localmodels.flows.inspection import Reading
+from localmodels.server.metrics.meter import Meter
+from localmodels.server.wire import header, respond
+
+Reads = Callable[[], Iterable[Reading]]
+
+
+class _Writes(Protocol):
+    def exposition(self, meter: Meter, readings: Iterable[Reading], accept: str) -> tuple[bytes, str]: ...
+
+
+class Scrape:
+    """An ASGI endpoint.
+
+    Args:
+        meter: what happened so far.
+        reads: each tells how a part of the system stands.
+    """
+
+    def __init__(self, meter: Meter, reads: Sequence[Reads]) -> None:
+        self._meter = meter
+        self._reads = tuple(reads)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        readings = [reading for read in self._reads for reading in read()]
+        # The library that writes the page costs 40 ms and 5 MiB, which a server that nobody scrapes need not pay.
+        writer = cast("_Writes", await asyncio.to_thread(importlib.import_module, WRITER))
+        page, content_type = writer.exposition(self._meter, readings, header(scope, b"accept"))
+        await respond(send, 200, page, content_type)
+
+
+WRITER = "localmodels.server.metrics.exposition"

@@ -1,0 +1,124 @@
+"""What each route takes and gives: the types that its codec decodes and encodes, by path and method.
+
+A route without an entry here has no description, and no entry stands for itself: :func:`.document.document` refuses
+both, and a test asks it about every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from localmodels.dialects import gateway, listing, management, rerank
+from localmodels.dialects.anthropic import wire as anthropic
+from localmodels.dialects.ollama import library
+from localmodels.dialects.ollama import wire as ollama
+from localmodels.dialects.openai import wire as openai
+from localmodels.dialects.responses import wire as responses
+from localmodels.server import tokens
+from localmodels.server.listings import AskedShow
+
+JSON, NDJSON, SSE, TEXT, BYTES = (
+    "application/json",
+    "application/x-ndjson",
+    "text/event-stream",
+    "text/plain",
+    "application/octet-stream",
+)
+
+
+class Body(Struct, frozen=True):
+    """One operation.
+
+    Attributes:
+        takes: type of the request's body; None for none.
+        gives: type of the whole answer; None for an empty one. Lines and events of a stream are told in words.
+        stream: content type of the streamed form; empty where there is none.
+        query: what may stand in the query, by name, and its type.
+        media: content type of the whole answer.
+        upload: does the body hold bytes instead of JSON?
+        success: status of the answer.
+    """
+
+    takes: Any = None
+    gives: Any = None
+    stream: str = ""
+    query: Mapping[str, Any] = {}
+    media: str = JSON
+    upload: bool = False
+    success: int = 200
+
+
+class Told(Struct):
+    """``{"status": "success"}``."""
+
+    status: str
+
+
+class Version(Struct):
+    """The version of this server."""
+
+    version: str
+
+
+_DONE = Body(gives=Told)
+_RERANK = rerank.Answer | tuple[rerank.BareResult, ...]
+_MODEL = listing.OpenAIModel | anthropic.Model
+_MODELS = listing.OpenAIModels | anthropic.Models
+
+BODIES: Mapping[str, Mapping[str, Body]] = {
+    "/": {"GET": Body(gives=dict[str, Any]), "HEAD": Body(media=TEXT)},
+    "/health": {"GET": Body(gives=dict[str, Any], query={"verbose": str})},
+    "/metrics": {"GET": Body(gives=str, media=TEXT)},
+    "/openapi.json": {"GET": Body(gives=dict[str, Any])},
+    "/docs": {"GET": Body(gives=str, media="text/html")},
+    "/api/chat": {"POST": Body(ollama.Chat, ollama.Line, NDJSON)},
+    "/api/generate": {"POST": Body(ollama.Generate, ollama.Line, NDJSON)},
+    "/api/embed": {"POST": Body(ollama.Embed, ollama.Embedded)},
+    "/api/embeddings": {"POST": Body(ollama.LegacyEmbed, ollama.LegacyEmbedded)},
+    "/api/rerank": {"POST": Body(rerank.Rerank, rerank.OllamaAnswer)},
+    "/api/tags": {"GET": Body(gives=listing.Tags), "HEAD": Body()},
+    "/api/show": {
+        "GET": Body(gives=listing.Show, query={"model": str, "name": str, "verbose": str}),
+        "POST": Body(AskedShow, listing.Show),
+    },
+    "/api/ps": {"GET": Body(gives=listing.Processes)},
+    "/api/version": {"GET": Body(gives=Version), "HEAD": Body()},
+    "/api/pull": {"POST": Body(library.Transfer, library.Line, NDJSON)},
+    "/api/push": {"POST": Body(library.Transfer, library.Line, NDJSON)},
+    "/api/create": {"POST": Body(library.Create, library.Line, NDJSON)},
+    "/api/copy": {"POST": Body(library.Copy, Told)},
+    "/api/delete": {"DELETE": Body(library.Delete, Told)},
+    "/api/blobs/{digest}": {"HEAD": Body(), "POST": Body(upload=True, success=201)},
+    "/api/keys": {"GET": Body(gives=management.ShownKeys), "POST": Body(management.AskedKey, management.MadeKey)},
+    "/api/keys/{id}": {"DELETE": Body(gives=management.ShownKey)},
+    "/api/usage": {"GET": Body(gives=management.ShownUsage, query={"since": str, "key": str})},
+    "/v1/chat/completions": {"POST": Body(openai.Chat, openai.Written, SSE)},
+    "/v1/completions": {"POST": Body(openai.Complete, openai.Written, SSE)},
+    "/v1/embeddings": {"POST": Body(openai.Embed, openai.Embedded)},
+    "/v1/models": {"GET": Body(gives=_MODELS, query={"limit": str, "after_id": str, "before_id": str})},
+    "/v1/models/{id:path}": {"GET": Body(gives=_MODEL)},
+    "/v1/responses": {"POST": Body(responses.Asked, responses.Response, SSE)},
+    "/v1/responses/input_tokens": {"POST": Body(responses.Asked, responses.Counted)},
+    "/v1/responses/compact": {"POST": Body(dict[str, Any])},
+    "/v1/responses/{id}": {
+        "GET": Body(gives=responses.Response, stream=SSE, query={"stream": str, "starting_after": str, "include": str}),
+        "DELETE": Body(gives=responses.Deleted),
+    },
+    "/v1/responses/{id}/cancel": {"POST": Body(gives=responses.Response)},
+    "/v1/responses/{id}/input_items": {
+        "GET": Body(gives=responses.Listed, query={"after": str, "limit": str, "order": str})
+    },
+    "/v1/messages": {"POST": Body(anthropic.Request, anthropic.Written, SSE)},
+    "/v1/messages/count_tokens": {"POST": Body(anthropic.Request, anthropic.Count)},
+    "/v1/rerank": {"POST": Body(rerank.Rerank, _RERANK)},
+    "/v2/rerank": {"POST": Body(rerank.Rerank, _RERANK)},
+    "/rerank": {"POST": Body(rerank.Rerank, _RERANK)},
+    "/models": {"GET": Body(gives=gateway.Listed)},
+    "/chat": {"POST": Body(gateway.Ask, gateway.Piece, SSE)},
+    "/chat/{model_name:path}": {"POST": Body(gateway.Ask, gateway.Piece, SSE)},
+    "/tokenize": {"POST": Body(tokens.Tokenize, tokens.Tokenized)},
+    "/detokenize": {"POST": Body(tokens.Detokenize, tokens.Content)},
+}

@@ -1,0 +1,112 @@
+"""What a server looks at before and beside its work, by SQLite alone: the keys, and what they used of their quotas.
+
+A start must know the keys before it listens, and SQLAlchemy takes half a second to import; so reading is done here and
+writing there. Nothing here changes a file that exists.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from localmodels.core.access import Key, Use
+from localmodels.state.files import HEADS, STATE, StateError, begin
+from localmodels.state.rows import key_of, row_of
+
+# Seconds for another program's transaction to end.
+PATIENCE = 5
+
+_VERSION = "SELECT version_num FROM alembic_version"
+_GENERATION = "SELECT value FROM meta WHERE name = 'keys_generation'"
+_KEYS = "SELECT * FROM key ORDER BY created_at, id"
+_SPENT = "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) FROM usage WHERE key_id = ? AND hour >= ?"
+_USES = """
+SELECT key_id, model, server, hour, requests, failed, prompt_tokens, cached_tokens, completion_tokens, estimated
+FROM usage WHERE hour >= ? AND (? IS NULL OR key_id = ?) ORDER BY hour DESC, key_id, model, server
+"""
+_INSERT = """
+INSERT INTO key (id, name, hash, shown, scopes, models, requests_per_minute, tokens_per_minute, token_quota,
+                 quota_period, weight, created_at, created_by, expires_at, revoked_at)
+VALUES (:id, :name, :hash, :shown, :scopes, :models, :requests_per_minute, :tokens_per_minute, :token_quota,
+        :quota_period, :weight, :created_at, :created_by, :expires_at, :revoked_at)
+"""
+
+
+def begin_with(home: Path, first: Key) -> bool:
+    """Makes the state of a home that has none, with its first key; had it none?"""
+    return begin(home, STATE, lambda connection: _put(connection, first))
+
+
+def _put(connection: sqlite3.Connection, key: Key) -> None:
+    connection.execute(_INSERT, row_of(key))
+
+
+class Glance:
+    """Looks at ``state.db``; for one thread.
+
+    The connection is kept, since the last one that closes makes SQLite tidy up; it is opened anew when the file is
+    another one.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / STATE
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] = (0, 0)
+
+    def generation(self) -> int:
+        """Of the keys; raised by every change. Raises as :meth:`keys` does."""
+        found = self._open().execute(_GENERATION).fetchone()
+        return found[0] if found else 0
+
+    def keys(self) -> tuple[int, tuple[Key, ...]]:
+        """The generation, and all keys of it: also those that open nothing any more.
+
+        Raises:
+            FileNotFoundError: there is no state in this home.
+            StateError: the file has another version.
+            sqlite3.Error: it cannot be read, or is no database.
+        """
+        connection = self._open()
+        connection.execute("BEGIN")  # both of one moment
+        try:
+            generation = self.generation()
+            rows = connection.execute(_KEYS).fetchall()
+        finally:
+            connection.execute("ROLLBACK")
+        return generation, tuple(map(key_of, rows))
+
+    def spent(self, since: Mapping[str, int]) -> dict[str, int]:
+        """Tokens that these keys used since these hours."""
+        connection = self._open()
+        return {key: connection.execute(_SPENT, (key, hour)).fetchone()[0] for key, hour in since.items()}
+
+    def uses(self, since: int, key: str | None) -> tuple[Use, ...]:
+        """What was used since this hour, latest first; of one key, or of all."""
+        return tuple(Use(*row) for row in self._open().execute(_USES, (since, key, key)))
+
+    def version(self) -> str:
+        """Of the tables in the file."""
+        with closing(sqlite3.connect(self._path, timeout=PATIENCE)) as connection:
+            return str(connection.execute(_VERSION).fetchone()[0])
+
+    def close(self) -> None:
+        """Gives back the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        found = self._path.stat()
+        file = found.st_dev, found.st_ino
+        if self._connection is None or file != self._file:
+            self.close()
+            connection = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            self._connection, self._file = connection, file
+            version = connection.execute(_VERSION).fetchone()[0]
+            if version != HEADS[STATE]:
+                self.close()
+                raise StateError(f"{STATE} has the version {version}; this program reads {HEADS[STATE]}")
+        return self._connection

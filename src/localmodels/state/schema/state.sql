@@ -1,0 +1,43 @@
+CREATE TABLE "key" (
+  id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  hash BLOB NOT NULL,
+  shown TEXT NOT NULL,
+  scopes TEXT NOT NULL,
+  models TEXT NOT NULL,
+  requests_per_minute BIGINT,
+  tokens_per_minute BIGINT,
+  token_quota BIGINT,
+  quota_period TEXT NOT NULL,
+  weight INTEGER NOT NULL,
+  created_at BIGINT NOT NULL,
+  created_by TEXT NOT NULL,
+  expires_at BIGINT,
+  revoked_at BIGINT,
+  PRIMARY KEY (id),
+  UNIQUE (hash)
+);
+
+CREATE UNIQUE INDEX key_name ON "key" (name) WHERE revoked_at IS NULL;
+
+CREATE TABLE meta (
+  name TEXT NOT NULL,
+  value BIGINT NOT NULL,
+  PRIMARY KEY (name)
+);
+
+CREATE TABLE usage (
+  key_id TEXT NOT NULL,
+  model TEXT NOT NULL,
+  server TEXT NOT NULL,
+  hour INTEGER NOT NULL,
+  requests BIGINT NOT NULL,
+  failed BIGINT NOT NULL,
+  prompt_tokens BIGINT NOT NULL,
+  cached_tokens BIGINT NOT NULL,
+  completion_tokens BIGINT NOT NULL,
+  estimated BIGINT NOT NULL,
+  PRIMARY KEY (key_id, model, server, hour)
+);
+
+CREATE INDEX usage_hour ON usage (hour);

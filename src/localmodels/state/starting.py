@@ -1,0 +1,58 @@
+"""What a start does with the state before anybody listens: read the keys, and make the first one."""
+
+from __future__ import annotations
+
+import importlib
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TypeVar
+
+from localmodels.core.access import Key
+from localmodels.core.errors import LocalModelsError
+from localmodels.state.files import HEADS, STATE, StateError
+from localmodels.state.glance import Glance, begin_with
+
+T = TypeVar("T")
+
+
+def known_keys(home: Path) -> tuple[Key, ...]:
+    """All keys of a home; none where it has no state. A file of an earlier version is brought up to today's.
+
+    Raises:
+        StateError: the file cannot be used. Its keys may say who is to be kept out, so it is never passed over.
+    """
+    if not (home / STATE).exists():
+        return ()
+    return told(home, lambda: _keys(home))
+
+
+def first_key(home: Path, key: Key) -> bool:
+    """Makes the state of a home that has none, with this key in it; had it none?
+
+    Raises:
+        StateError: it cannot be made.
+    """
+    return told(home, lambda: begin_with(home, key))
+
+
+def _keys(home: Path) -> tuple[Key, ...]:
+    with closing(Glance(home)) as glance:
+        if glance.version() != HEADS[STATE]:
+            # By name: SQLAlchemy and alembic take a second to import, and are needed once a version.
+            importlib.import_module("localmodels.state.books").Books(home).close()
+        return glance.keys()[1]
+
+
+def told(home: Path, work: Callable[[], T]) -> T:
+    """Does it; what goes wrong names the file.
+
+    Raises:
+        StateError: something did.
+    """
+    try:
+        return work()
+    except (OSError, sqlite3.Error, LocalModelsError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StateError(f"{home / STATE} cannot be used: {reason}") from error

@@ -1,0 +1,89 @@
+"""Our gateway before the benchmark's back end, both in processes of their own, as every proof wants them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import aiohttp
+import msgspec
+from benchmarks.gateway import sides
+from benchmarks.gateway.sides import Side
+from msgspec import Struct
+
+
+class Counts(Struct, frozen=True):
+    """What the back end says of itself: open connections and streams, the most streams at once, all that began."""
+
+    connections: int
+    streams: int
+    most: int
+    begun: int
+
+
+class Scene(Struct, frozen=True):
+    """The two."""
+
+    gateway: Side
+    mock: Side
+
+    async def counts(self) -> Counts:
+        """Of the back end."""
+        return msgspec.json.decode(await fetched(self.mock, "/counts"), type=Counts)
+
+    async def settled(self, holds: Callable[[Counts], bool], within: float = 10.0) -> bool:
+        """Does this come to hold at the back end within so many seconds?"""
+        until = monotonic() + within
+        while monotonic() < until:
+            if holds(await self.counts()):
+                return True
+            await asyncio.sleep(0.05)
+        return False
+
+
+@asynccontextmanager
+async def scene(*, pieces: int, pause: float, settings: str = "") -> AsyncIterator[Scene]:
+    """Starts both.
+
+    Args:
+        pieces: of a stream.
+        pause: seconds between two of them.
+        settings: further lines of TOML for the gateway's server.
+    """
+    cores = frozenset(os.sched_getaffinity(0))
+    async with (
+        sides.mock(cores, pieces=pieces, pause=pause) as mock,
+        sides.ours(cores, mock, settings) as gateway,
+    ):
+        yield Scene(gateway, mock)
+
+
+async def fetched(side: Side, path: str) -> bytes:
+    """What a GET gives."""
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{side.port}{path}") as response:
+        return await response.read()
+
+
+async def healthy(side: Side) -> float:
+    """Seconds that the gateway takes to say that it is well.
+
+    Raises:
+        RuntimeError: it says something else.
+    """
+    start = monotonic()
+    told = json.loads(await fetched(side, "/health"))
+    if told.get("status") != "healthy":
+        raise RuntimeError(f"/health says {told}")
+    return monotonic() - start
+
+
+async def key(side: Side, name: str) -> str:
+    """The text of a new key."""
+    url = f"http://127.0.0.1:{side.port}/api/keys"
+    async with aiohttp.ClientSession() as session, session.post(url, json={"name": name}) as response:
+        text: str = (await response.json())["key"]
+        return text

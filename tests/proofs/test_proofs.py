@@ -1,0 +1,32 @@
+"""The short forms: what holds whatever else the machine does. ``python -m tests.proofs`` has the long ones."""
+
+from __future__ import annotations
+
+from tests.awaited import awaited
+from tests.proofs import departures, ending, overload, streams, turns
+from tests.proofs.claims import broken
+
+
+@awaited
+async def test_many_streams_at_once() -> None:
+    assert broken(await streams.proof(100, stay=2.0)) == []
+
+
+@awaited
+async def test_many_departures_at_once() -> None:
+    assert broken(await departures.proof(100)) == []
+
+
+@awaited
+async def test_ten_times_more_than_can_be_answered() -> None:
+    assert broken(await overload.proof(3.0)) == []
+
+
+@awaited
+async def test_the_end_of_the_server_with_streams_under_way() -> None:
+    assert broken(await ending.proof(40, stay=3.0)) == []
+
+
+@awaited
+async def test_two_callers_at_a_model_of_our_own() -> None:
+    assert broken(await turns.proof(12)) == []

@@ -1,0 +1,127 @@
+"""What the figures say of requests, judged by the reader that Prometheus' own library has."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+from starlette.types import Receive, Scope, Send
+
+from localmodels.core.chat import Usage
+from localmodels.core.errors import LocalModelsError, ModelNotFound, QueueFull
+from localmodels.flows.inspection import Reading
+from localmodels.flows.visit import Visit
+from localmodels.server.app import Outcome
+from localmodels.server.metrics.exposition import exposition
+from localmodels.server.metrics.meter import Histogram, Meter
+from localmodels.server.routes import Row
+
+SECOND = 10**9
+
+
+async def nobody(scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+CHAT = Row(("POST",), "/api/chat", "ollama", "", nobody, "chat")
+TAGS = Row(("GET",), "/api/tags", "ollama", "", nobody)
+
+
+def outcome(
+    row: Row | None = CHAT,
+    *,
+    status: int = 200,
+    model: str = "m:latest",
+    error: LocalModelsError | None = None,
+    times: tuple[int, int, int] = (1, 2, 5),
+    usage: Usage | None = Usage(100, 4, 60),  # noqa: B008
+) -> Outcome:
+    visit = Visit("r", started=0)
+    visit.dialect, visit.operation = (row.dialect, row.operation) if row else ("", "")
+    visit.model, visit.error, visit.usage = model, error, usage
+    visit.admitted, visit.first, visit.last = (second * SECOND for second in times)
+    return Outcome(row, "POST", "/whatever", status, visit)
+
+
+def figures(meter: Meter, *readings: Reading, accept: str = "") -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    page, content_type = exposition(meter, readings, accept)
+    read = read_openmetrics if "openmetrics" in content_type else read_text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in read(page.decode())
+        for sample in family.samples
+    }
+
+
+ASKED = (
+    ("gen_ai_operation_name", "chat"),
+    ("gen_ai_provider_name", "local"),
+    ("gen_ai_request_model", "m:latest"),
+)
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_requests_tokens_and_times_are_what_happened(accept: str) -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    meter(outcome())
+    meter(outcome(usage=Usage(10, 2, 0)))
+    read = figures(meter, accept=accept)
+    route = (("dialect", "ollama"), ("method", "POST"), ("route", "/api/chat"), ("status", "200"))
+    assert read["localmodels_requests_total", route] == 2
+    kinds = {
+        kind: read["localmodels_tokens_total", (*TOKENS, ("type", kind))] for kind in ("prompt", "cached", "completion")
+    }
+    assert kinds == {"prompt": 110, "cached": 60, "completion": 6}
+    assert read["gen_ai_server_request_duration_seconds_sum", (("error_type", ""), *ASKED)] == 12
+    assert read["gen_ai_server_time_to_first_token_seconds_sum", ASKED] == 4
+    assert read["gen_ai_server_time_to_first_token_seconds_count", ASKED] == 2
+    assert read["localmodels_queue_wait_seconds_sum", ASKED] == 2
+    # Three seconds for three tokens after the first, and for one.
+    assert read["gen_ai_server_time_per_output_token_seconds_sum", ASKED] == 1 + 3
+
+
+TOKENS = (("model", "m:latest"), ("server", "local"))
+
+
+def test_an_error_is_counted_by_its_code_and_takes_no_tokens() -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    meter(outcome(status=503, error=QueueFull("full"), times=(0, 0, 0), usage=None))
+    read = figures(meter)
+    assert read["localmodels_errors_total", (("code", "queue_full"),)] == 1
+    assert read["gen_ai_server_request_duration_seconds_count", (("error_type", "queue_full"), *ASKED)] == 1
+    assert not any(name.startswith("gen_ai_server_time_to_first") for name, _ in read)
+    assert read["localmodels_tokens_total", (*TOKENS, ("type", "completion"))] == 0
+
+
+def test_what_asks_no_model_has_no_model_s_figures() -> None:
+    meter = Meter()
+    meter(outcome(TAGS, model=""))
+    assert not meter.models
+
+
+def test_nothing_that_a_stranger_wrote_is_a_label() -> None:
+    meter = Meter()
+    visit = Visit("stranger-id")
+    meter(Outcome(None, "EVIL\n", "/evil-path", 404, visit))
+    meter(outcome(model="", status=404, error=ModelNotFound("evil-model"), usage=None))
+    page, _ = exposition(meter, (), "")
+    assert b"evil" not in page.lower()
+    assert b"stranger-id" not in page
+    assert b'gen_ai_request_model="unknown"' in page
+
+
+def test_how_things_stand() -> None:
+    one = Reading("localmodels_places", "Places.", 4, (("model", "a"),))
+    two = Reading("localmodels_places", "Places.", 2, (("model", 'b"\n'),))
+    waits = Reading("localmodels_queue_waiting", "Waiting.", 7)
+    read = figures(Meter(), one, waits, two)
+    assert read["localmodels_places", (("model", "a"),)] == 4
+    assert read["localmodels_places", (("model", 'b"\n'),)] == 2
+    assert read["localmodels_queue_waiting", ()] == 7
+
+
+@pytest.mark.parametrize(("value", "place"), [(0.0, 0), (1.0, 0), (1.5, 1), (2.0, 1), (3.0, 2)])
+def test_a_bound_belongs_to_what_lies_below_it(value: float, place: int) -> None:
+    histogram = Histogram((1.0, 2.0))
+    histogram.add(value)
+    assert histogram.counts[place] == 1
+    assert histogram.total == value
