@@ -60,7 +60,7 @@ API_NAMES: Mapping[str, str] = {
     "management": "Keys and usage",
     "plain": "any other path",
 }
-PLAIN_DOC = "Neither Ollama's nor OpenAI's: a small JSON object of their own, and errors as `{\"detail\": …}`."
+PLAIN_DOC = "Not Ollama's, OpenAI's or Anthropic's: a small JSON object of their own, and errors as `{\"detail\": …}`."
 
 
 def options() -> str:

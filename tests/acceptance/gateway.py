@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 from msgspec import Struct
+from tests.everybody import Everybody
 
 from localmodels.backends.exchange import Patience
 from localmodels.backends.fake import FakeServer, Script
@@ -80,6 +81,7 @@ class Borrowed:
     defaults = Defaults()
     capabilities = ("completion", "tools")
     adapters: tuple[str, ...] = ()
+    listed = True
 
     def __init__(self, name: str, backend: Answerer) -> None:
         self.name = name
@@ -166,7 +168,7 @@ def application(registry: Registry, access: Access | None = None) -> Application
         moves=transfers,
         scrape=Scrape(Meter(), []),
     )
-    return Application(table(parts), Gate(), access)
+    return Application(table(parts), Gate(), access or Everybody())
 
 
 @asynccontextmanager

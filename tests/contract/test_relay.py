@@ -40,7 +40,7 @@ from localmodels.dialects.table import CHATS
 from localmodels.flows.finding import Finders, RelayTo, RemoteTarget
 from localmodels.flows.relay import Relays, asked_tokens
 from localmodels.flows.remotes import Remotes, Server
-from localmodels.flows.visit import Visit
+from localmodels.flows.visit import UNKNOWN, Visit
 
 SAID = (Chunk("na"), Chunk("ïve 日本"), Chunk(" \U0001f600 end"))
 DONE = Done("stop", Usage(5, 3))
@@ -181,6 +181,24 @@ async def test_every_frame_is_the_servers_byte_for_byte(
         assert came.visit.usage == Usage(5, 3)
         assert (came.visit.model, came.visit.server) == ("far/far/m:1", "far")
         assert came.visit.pieces >= len(came.pieces) > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+@awaited
+async def test_a_name_becomes_a_label_when_its_server_has_answered_by_it(name: ServerKind, stream: bool) -> None:
+    failing = Script(breaks=Break("fail", failure=Failure("no such model", 404, "model_not_found")))
+    async with behind(name, failing) as at:
+        came = await ask(at, name, question(name, stream=stream))
+        assert came.error is not None
+        assert (came.visit.model, came.visit.label) == ("far/far/m:1", UNKNOWN)
+    async with behind(name) as at:
+        refused = await ask(at, name, question(name), Caller("k", "k", USUAL, models=("near/*",)))
+        assert isinstance(refused.error, Forbidden)
+        assert refused.visit.label == UNKNOWN
+        assert (await ask(at, name, question(name, stream=stream))).visit.label == "far/far/m:1"
+        refused = await ask(at, name, question(name), Caller("k", "k", USUAL, models=("near/*",)))
+        assert refused.visit.label == "far/far/m:1"
 
 
 @awaited

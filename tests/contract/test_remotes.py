@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn, get_args
 
 import pytest
@@ -22,6 +22,7 @@ from localmodels.core.errors import (
     ContextLengthExceeded,
     Forbidden,
     InvalidRequest,
+    LocalModelsError,
     ModelNotFound,
     RateLimited,
     Unsupported,
@@ -30,8 +31,8 @@ from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.flows.chat import Answers
 from localmodels.flows.finding import Finders
-from localmodels.flows.remotes import Remotes
-from localmodels.flows.visit import Visit
+from localmodels.flows.remotes import MOST_CONFIRMED, Remotes
+from localmodels.flows.visit import UNKNOWN, Visit
 
 KINDS: tuple[ServerKind, ...] = get_args(ServerKind)
 SCRIPT = Script((Chunk("na"), Chunk("ïve 日本")), Done("stop", Usage(5, 3)))
@@ -182,6 +183,47 @@ async def test_a_key_for_other_models_opens_nothing() -> None:
         with pytest.raises(Forbidden):
             await fold(at.answers.chat(chat(model="far/m"), Visit("req", Caller("k", "k", USUAL, models=("near/*",)))))
         assert at.fake.asked == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@awaited
+async def test_a_name_is_a_stranger_s_word_until_its_server_has_said_it(kind: ServerKind) -> None:
+    def only_m(request: Request) -> Script:
+        return SCRIPT if request.model.startswith(("m:", "real")) else failing(404, "no such model", "model_not_found")
+
+    async with world(kind, only_m) as at:
+
+        async def asked(name: str) -> str:
+            visit = Visit("req", LOCAL)
+            with suppress(LocalModelsError):
+                await fold(at.answers.chat(chat(model=name), visit))
+            assert visit.model == name
+            return visit.label
+
+        assert await asked("far/made-up") == UNKNOWN
+        refused = Visit("req", Caller("k", "k", USUAL, models=("near/*",)))
+        with pytest.raises(Forbidden):
+            await fold(at.answers.chat(chat(model="far/real:2"), refused))
+        assert refused.label == UNKNOWN
+        with suppress(LocalModelsError):  # asks the server nothing
+            await fold(at.answers.chat(ChatRequest("far/made-up", ()), empty := Visit("req", LOCAL)))
+        assert empty.label == UNKNOWN
+        assert await asked("far/real") == "far/real"  # it answers by it
+        await at.finders.models()
+        assert await asked("far/m:1") == "far/m:1"
+        assert at.remotes.servers()[0].knows("org/other")  # it lists it
+
+
+@awaited
+async def test_a_server_that_answers_to_any_name_makes_no_more_labels_than_so_many() -> None:
+    async with world("openai") as at:
+        labels = set()
+        for number in range(MOST_CONFIRMED + 3):
+            visit = Visit("req", LOCAL)
+            await fold(at.answers.chat(chat(model=f"far/{number}"), visit))
+            labels.add(visit.label)
+        assert len(labels) == MOST_CONFIRMED + 1
+        assert UNKNOWN in labels
 
 
 @awaited

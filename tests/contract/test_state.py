@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from localmodels.core.secrets import Secret
 from localmodels.flows.access import Keyring, KeyStore, make_key
 from localmodels.flows.ledger import UsageStore
 from localmodels.state import starting
-from localmodels.state.files import STATE, StateError
+from localmodels.state.files import STATE, StateError, begin
 from localmodels.state.memory import MemoryKeys, MemoryUsage
 from localmodels.state.state import State
 
@@ -340,3 +341,31 @@ def test_what_expired_is_not_there_and_the_oldest_go_first(tmp_path: Path) -> No
             assert [one.id for one in await kept.unfinished()] == [f"resp_{number}" for number in range(6, 16)]
 
     asyncio.run(story())
+
+
+def test_the_first_key_is_made_where_none_ever_was(tmp_path: Path) -> None:
+    """Also where a start failed that had made the file; never where one was taken away."""
+
+    async def story() -> None:
+        first, text = key("admin")
+        async with State(tmp_path) as state:
+            assert await state.keys.known() == (0, ())
+            known = starting.first_key(tmp_path, first)
+            assert known == await state.keys.known() == (1, (first,))
+            ring = Keyring()
+            ring.take(*known)
+            assert ring.caller(text.reveal())
+            assert starting.first_key(tmp_path, key("second")[0]) is None
+            await state.keys.revoke(first.id, 20)
+            assert starting.first_key(tmp_path, key("third")[0]) is None
+            assert (await state.keys.known())[0] == 2
+
+    asyncio.run(story())
+
+
+def test_of_two_servers_that_start_at_once_one_makes_the_first_key(tmp_path: Path) -> None:
+    begin(tmp_path, STATE)
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(lambda number: starting.first_key(tmp_path, key(f"admin{number}")[0]), range(8)))
+    (known,) = filter(None, made)
+    assert starting.known_keys(tmp_path) == known[1]

@@ -211,7 +211,7 @@ async def test_a_large_answer_that_nobody_reads_is_left_to_the_sender_and_then_r
     body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size
     async with told(lambda number: body if number == 1 else OK) as (server, tcp):
         reply = await tcp.open("GET", "/", None)
-        await asyncio.sleep(0.05)
+        await server.until(lambda: reply._paused)
         assert reply._waiting_bytes < size
         assert len(await whole(reply)) == size
         reply.close()

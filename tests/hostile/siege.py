@@ -22,9 +22,11 @@ from tests.hostile.watch import Seen, watching
 MIB = 2**20
 MOST_GROWTH = 50 * MIB
 MOST_HEALTH = 0.1  # seconds
+MOST_OWN = 0.3  # of the server's own, where others use the machine: not every wait for it can be told from one for us
 SCOPES = ("list", "infer", "manage", "observe", "admin")
 
-# Of what the requests are made: schemathesis on our own document first, then the corpora, then raw bytes.
+# Of what the requests are made: schemathesis on our own document, the corpora, raw bytes. A corpus that is used up
+# begins again.
 SHARES = {"described": 0.4, "bodies": 0.35, "texts": 0.15, "keys": 0.05, "raw": 0.05}
 
 
@@ -48,12 +50,12 @@ class Siege(Struct, frozen=True):
 
     def broken(self, *, by_the_clock: bool) -> list[str]:
         """What it has shown to be untrue; what is told by the clock of a machine that others use too, only if asked."""
-        health = self.seen.slowest if by_the_clock else self.seen.slowest_own
+        health, most = (self.seen.slowest, MOST_HEALTH) if by_the_clock else (self.seen.slowest_own, MOST_OWN)
         claims = {
             f"{self.tally.many_wrong} answers are wrong": not self.tally.wrong,
             f"{len(self.tally.slow)} answers were silent for {HANG:g} s": not (by_the_clock and self.tally.slow),
             f"the server grew by {self.growth / MIB:.1f} MiB": self.growth <= MOST_GROWTH,
-            f"/health took {health * 1000:.0f} ms": health < MOST_HEALTH,
+            f"/health took {health * 1000:.0f} ms": health < most,
             f"/health failed {self.seen.unwell} times": self.seen.unwell == 0,
             f"golden answers changed: {self.changed}": not self.changed,
             f"traces in the log: {self.traces[:3]}": not self.traces,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 
 import uvloop
-from tests.proofs import departures, ending, overload, secrets, streams, turns
+from tests.proofs import chunks, departures, ending, overload, secrets, streams, turns
 from tests.proofs.claims import Claim
 
 PROOFS: Mapping[str, Callable[[], Awaitable[list[Claim]]]] = {
@@ -17,6 +17,7 @@ PROOFS: Mapping[str, Callable[[], Awaitable[list[Claim]]]] = {
     "turns": turns.proof,
     "ending": ending.proof,
     "secrets": secrets.proof,
+    "chunks": chunks.proof,
 }
 
 

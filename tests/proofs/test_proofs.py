@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.awaited import awaited
-from tests.proofs import departures, ending, overload, streams, turns
+from tests.proofs import chunks, departures, ending, overload, streams, turns
 from tests.proofs.claims import broken
 
 
@@ -30,3 +30,8 @@ async def test_the_end_of_the_server_with_streams_under_way() -> None:
 @awaited
 async def test_two_callers_at_a_model_of_our_own() -> None:
     assert broken(await turns.proof(12)) == []
+
+
+@awaited
+async def test_a_body_in_the_smallest_chunks() -> None:
+    assert broken(await chunks.proof(2**14)) == []

@@ -110,14 +110,14 @@ class Flows(Product):
     def flow_pull(self) -> None:
         async def pull() -> None:
             async with self._transfers() as transfers:
-                await _all(transfers.pull(PullRequest(str(named(NEW)))))
+                await _all(transfers.pull(PullRequest(str(named(NEW)), operator=True)))
 
         _done(pull())
 
     def flow_push(self) -> None:
         async def push() -> None:
             async with self._transfers() as transfers:
-                await _all(transfers.push(PushRequest(str(named(KEPT)))))
+                await _all(transfers.push(PushRequest(str(named(KEPT)), operator=True)))
 
         _done(push())
 

@@ -35,7 +35,7 @@ class Places:
         name: of the server, for messages.
         most: requests at once; 0 is without limit.
         most_waiting: requests in the line.
-        patience: seconds that one may wait.
+        patience: seconds that one may wait, from now on; who waits already goes by what it was.
     """
 
     def __init__(self, name: str, most: int = 0, most_waiting: int = 64, *, patience: float = 600.0) -> None:
@@ -43,7 +43,7 @@ class Places:
         self._name = name
         self._most = most
         self._most_waiting = most_waiting
-        self._patience = patience
+        self.patience = patience
         self._line: Line[Waiting] = Line()
         self._count = 0
 
@@ -77,8 +77,9 @@ class Places:
         self._count += 1
         mine = Waiting(str(self._count), caller, weight, asyncio.get_running_loop().create_future())
         self._line.join(mine.key, mine, caller, weight)
+        patience = self.patience
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(patience):
                 await mine.turn
         except BaseException as error:
             if not mine.turn.done() or mine.turn.cancelled():
@@ -88,7 +89,7 @@ class Places:
                 self.busy -= 1
                 self._next()
             if isinstance(error, TimeoutError):
-                raise self._full(f"for {self._patience:g} s there was no place") from None
+                raise self._full(f"for {patience:g} s there was no place") from None
             raise
 
     def _make_room(self, caller: str) -> None:

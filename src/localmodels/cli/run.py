@@ -114,7 +114,7 @@ def reached(host: str | None, world: World) -> Calls:
     started = (world.start or start_server)(log)
     world.err.write(f"It answers at {started.url}, logs to {log} and goes on; to stop it: kill {started.pid}\n")
     if started.admin_key:
-        world.err.write(f"The key of this home's administrator, shown this once: {started.admin_key}\n")
+        world.err.write(f"The key of this home's administrator, shown this once: {started.admin_key.reveal()}\n")
     return client_of(started.url, world)
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from localmodels.cli.world import Started
 from localmodels.core.errors import Unreachable
+from localmodels.core.secrets import Secret
 
 COMMAND = (sys.executable, "-m", "localmodels", "serve", "--json")
 TAIL_LINES = 5
@@ -40,12 +41,17 @@ def start_server(log: Path, command: Sequence[str] = COMMAND) -> Started:
     with child.stdout as pipe:
         line = pipe.readline()
     try:
-        started = msgspec.json.decode(line, type=Started)
+        started = msgspec.json.decode(line, type=Started, dec_hook=_hidden)
     except msgspec.DecodeError as error:
         child.wait()
         raise Unreachable(f"the server did not start; the end of {log}:\n{tail(log)}") from error
     child.returncode = 0  # it is left alone on purpose, of which subprocess would warn
     return started
+
+
+def _hidden(kind: type, value: object) -> object:
+    """The one field that is neither a text nor a number."""
+    return Secret(str(value)) if kind is Secret else value
 
 
 def tail(log: Path) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from msgspec import Struct
 
+from localmodels.core.secrets import Secret
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,7 +27,7 @@ class Started(Struct, frozen=True):
 
     url: str
     pid: int
-    admin_key: str = ""
+    admin_key: Secret = Secret("")
 
 
 class World(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from localmodels.core.errors import MOST_NAME, Forbidden
+
 # What a route asks for. `open` needs nobody, `known` anybody who has a key or needs none, `infer` everything that
 # computes or counts tokens, `list` what can be seen of models, `manage` what changes them, `observe` metrics and the
 # details of health, `admin` keys and everything else.
@@ -107,6 +109,16 @@ class Caller(Struct, frozen=True):
             return True
         names = {model, model.removesuffix(LATEST)}
         return any(_pattern(text).fullmatch(name) for text in self.models for name in names)
+
+
+def check_model(caller: Caller, model: str) -> None:
+    """Looks whether a caller may ask this model, by the name under which it is listed.
+
+    Raises:
+        Forbidden: his key is for other models.
+    """
+    if not caller.may_ask(model):
+        raise Forbidden(f"this key may not use model '{model[:MOST_NAME]}'", param="model")
 
 
 # Programs of this machine that need no key; everybody, where the owner said so: they may not make keys that would

@@ -47,7 +47,7 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 MOST_NAME = 400  # characters of a model's name that is repeated; the longest that can be one has fewer
 
@@ -73,6 +73,13 @@ class LocalModelsError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def reworded(self, message: str, param: str | None) -> Self:
+        """The same error in other words; this one stays as it is."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        LocalModelsError.__init__(other, message, param=param, retry_after=self.retry_after)
+        return other
 
 
 class CallerError(LocalModelsError):

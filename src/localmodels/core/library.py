@@ -44,13 +44,14 @@ def unwatched(step: Progress) -> None:
 class PullRequest(Struct, frozen=True):
     """Fetch a model from its registry. ``insecure`` allows plain HTTP to that registry.
 
-    ``operator``: is it the owner of this machine who asks? Who is not may name no host of the local network.
+    ``operator``: is it the owner of this machine who asks? Who is not may name no host of the local network. No
+    bytes say so: the route sets it, which knows its caller.
     """
 
     model: str
     insecure: bool = False
     stream: bool = True
-    operator: bool = True
+    operator: bool = False
 
 
 class PushRequest(Struct, frozen=True):
@@ -59,7 +60,7 @@ class PushRequest(Struct, frozen=True):
     model: str
     insecure: bool = False
     stream: bool = True
-    operator: bool = True
+    operator: bool = False
 
 
 class CopyRequest(Struct, frozen=True):

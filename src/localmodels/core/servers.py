@@ -28,8 +28,10 @@ MOST_PLACES = 100_000
 # What people copy from other clients' settings: the paths that we put behind the address ourselves.
 _BEHIND: Mapping[str, str] = {"openai": "/v1", "llamacpp": "/v1", "anthropic": "/v1", "ollama": "/api"}
 
+# What can be the name of a model anywhere.
+MODEL_NAME = re.compile(r"[\x21-\x7e]{1,300}")
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_MODEL = re.compile(r"[\x21-\x7e]{1,300}")
 _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 _HOST = r"(?:[a-z0-9_][a-z0-9_.\-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 _URL = re.compile(rf"https?://{_HOST}(?:/[a-z0-9._~%\-]+)*/?", re.IGNORECASE)
@@ -120,7 +122,7 @@ def _read(said: Table, around: Around) -> ServerSpec:
         raise InvalidValue(f"kind must be one of {', '.join(KINDS)}")
     if not _URL.fullmatch(said.url):
         raise InvalidValue("url must be http://HOST:PORT or https://HOST, without a name or password in it")
-    if not all(map(_MODEL.fullmatch, said.models)):
+    if not all(map(MODEL_NAME.fullmatch, said.models)):
         raise InvalidValue("models must be names without spaces")
     return ServerSpec(
         name=said.name,

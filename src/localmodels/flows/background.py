@@ -16,15 +16,49 @@ from localmodels.dialects.responses.answers import ResponseWriter
 
 log = logging.getLogger(__name__)
 
-# As many as some 30,000 tokens take, one by one.
+# As many as some 30,000 tokens take, one by one; and of all jobs together.
 MOST_EVENTS = 8 * 2**20
+MOST_TOGETHER = 64 * 2**20
 _END = b"\n\n"
 
 
-class Events:
-    """What a job has written so far; the place of an event is its number."""
+class Memory:
+    """The bytes of all jobs' events together, bounded: those of the job that ended first go first.
 
-    def __init__(self, most: int = MOST_EVENTS) -> None:
+    Where none has ended, the one that grows goes itself.
+    """
+
+    def __init__(self, most: int = MOST_TOGETHER) -> None:
+        self.size = 0
+        self._most = most
+        self._ended: dict[Events, None] = {}
+
+    def grew(self, events: Events, size: int) -> None:
+        """These events take so many bytes more, or less."""
+        self.size += size
+        while self.size > self._most:
+            next(iter(self._ended), events).drop()
+
+    def ended(self, events: Events) -> None:
+        """These grow no more."""
+        self._ended[events] = None
+
+    def dropped(self, events: Events, size: int) -> None:
+        """These are gone, and with them so many bytes."""
+        self.size -= size
+        self._ended.pop(events, None)
+
+
+class Events:
+    """What a job has written so far; the place of an event is its number.
+
+    Args:
+        memory: of all jobs.
+        most: bytes.
+    """
+
+    def __init__(self, memory: Memory, most: int = MOST_EVENTS) -> None:
+        self._memory = memory
         self._most = most
         self._frames: list[bytes] = []
         self._size = 0
@@ -37,14 +71,23 @@ class Events:
         if not self._lost:
             self._frames += [frame + _END for frame in data.split(_END)[:-1]]
             self._size += len(data)
+            self._memory.grew(self, len(data))
         if self._size > self._most:
-            self._lost = True
-            self._frames.clear()
+            self.drop()
         self._tell()
 
     def end(self) -> None:
         """No more come."""
         self._ended = True
+        if not self._lost:
+            self._memory.ended(self)
+        self._tell()
+
+    def drop(self) -> None:
+        """Forgets them all; who reads them is told."""
+        size, self._size, self._lost = self._size, 0, True
+        self._frames.clear()
+        self._memory.dropped(self, size)
         self._tell()
 
     def _tell(self) -> None:
@@ -55,12 +98,12 @@ class Events:
         """Those after this number, as they come; -1 is all.
 
         Raises:
-            InvalidRequest: there were too many to be kept.
+            InvalidRequest: there were too many to be kept, of this job or of all.
         """
         place = max(0, number + 1)
         while True:
             if self._lost:
-                raise InvalidRequest("this response is too long to be streamed again; ask for it as a whole")
+                raise InvalidRequest("the events of this response are no longer kept; ask for it as a whole")
             if frames := self._frames[place:]:
                 place += len(frames)
                 yield b"".join(frames)
@@ -78,6 +121,7 @@ class Job:
         writer: knows it at any moment.
         work: makes it, and adds its events.
         ended: is told at the end.
+        memory: for the events of all jobs.
 
     Attributes:
         leaving: the server ends, and the job with it.
@@ -89,10 +133,11 @@ class Job:
         writer: ResponseWriter,
         work: Callable[[Job], Coroutine[Any, Any, None]],
         ended: Callable[[Job], None],
+        memory: Memory,
     ) -> None:
         self.owner = owner
         self.writer = writer
-        self.events = Events()
+        self.events = Events(memory)
         self.leaving = False
         self._ended = ended
         self._awake = asyncio.Event()

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from localmodels.backends.protocol import Backend
+from localmodels.core.access import check_model
 from localmodels.core.chat import (
     ChatRequest,
     Chunk,
@@ -30,7 +31,7 @@ from localmodels.core.chat import (
     Usage,
     is_early,
 )
-from localmodels.core.errors import ContextLengthExceeded, Forbidden, LocalModelsError, Unsupported
+from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, Unsupported
 from localmodels.core.options import NO_OPTIONS, Options
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects import customs, lone
@@ -83,6 +84,11 @@ class Found(Protocol):
     @property
     def name(self) -> str:
         """The name under which it is listed."""
+        ...
+
+    @property
+    def listed(self) -> bool:
+        """Is it known by this name to anybody but who asks for it?"""
         ...
 
     @property
@@ -267,9 +273,8 @@ async def permitted(finder: Finder, name: str, visit: Visit) -> Found:
         Forbidden: his key is for other models.
     """
     model = await finder.find(name)
-    visit.model = model.name
-    if not visit.caller.may_ask(model.name):
-        raise Forbidden(f"this key may not use model '{model.name}'", param="model")
+    visit.model, visit.listed = model.name, model.listed
+    check_model(visit.caller, model.name)
     return model
 
 

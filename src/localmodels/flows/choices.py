@@ -109,7 +109,10 @@ async def _tell(choice: int, stream: Stream, queue: asyncio.Queue[Told]) -> None
 
 def _note(visit: Visit, own: Visit) -> None:
     """What became known of one answer is known of all."""
-    visit.model, visit.server = own.model or visit.model, own.server
+    if own.model:
+        visit.listed = own.listed or (visit.listed and visit.model == own.model)
+        visit.model = own.model
+    visit.server = own.server
     visit.admitted = visit.admitted or own.admitted
     visit.truncated_messages = max(visit.truncated_messages, own.truncated_messages)
     visit.ignored = visit.ignored or own.ignored

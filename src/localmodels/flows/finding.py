@@ -17,7 +17,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from localmodels.backends.protocol import Health
-from localmodels.backends.remote import Chats
 from localmodels.core.catalog import Capability, Description, Model, Running
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
 from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
@@ -86,12 +85,17 @@ class RemoteTarget:
         """The name under which it is listed."""
         return f"{self._server.name}/{self._model}"
 
+    @property
+    def listed(self) -> bool:
+        """Has its server listed it, or answered by it?"""
+        return self._server.knows(self._model)
+
     @asynccontextmanager
     async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         """A place at its server for one request."""
         visit.server = self._server.name
         async with self._server.place(visit, self._model):
-            yield Renamed(self._server.backend, self._model, visit)
+            yield Renamed(self._server, self._model, visit)
 
     def relay(self, dialect: str, call: Call) -> RelayTo | None:
         """Where a request in this dialect can go as it is; None where it has to be translated."""
@@ -127,13 +131,14 @@ class Renamed:
     """A server asked for one of its models, by the name that it knows.
 
     Args:
-        backend: the server.
+        server: whom to ask.
         model: the name.
-        visit: is told which wish of the request was not heeded.
+        visit: is told which wish of the request was not heeded, and whether the server knows the name.
     """
 
-    def __init__(self, backend: Chats, model: str, visit: Visit) -> None:
-        self._backend = backend
+    def __init__(self, server: Server, model: str, visit: Visit) -> None:
+        self._server = server
+        self._backend = server.backend
         self._model = model
         self._visit = visit
 
@@ -148,7 +153,7 @@ class Renamed:
         try:
             async with aclosing(self._backend.chat(request)) as stream:
                 async for events in stream:
-                    begun = True
+                    begun = begun or self._answered()
                     yield events
             return
         except InvalidRequest as error:
@@ -157,19 +162,27 @@ class Renamed:
         self._visit.ignored += ("think",)
         async with aclosing(self._backend.chat(replace(request, think=None, think_budget=None))) as stream:
             async for events in stream:
+                self._answered()
                 yield events
 
-    def generate(self, request: GenerateRequest) -> Stream:
+    async def generate(self, request: GenerateRequest) -> Stream:
         """Goes on with a text."""
-        return self._backend.generate(replace(request, model=self._model))
+        async with aclosing(self._backend.generate(replace(request, model=self._model))) as stream:
+            async for events in stream:
+                self._answered()
+                yield events
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Turns texts into vectors."""
-        return await self._backend.embed(replace(request, model=self._model))
+        embeddings = await self._backend.embed(replace(request, model=self._model))
+        self._answered()
+        return embeddings
 
     async def rank(self, request: RerankRequest) -> Ranking:
         """Puts texts in order, where the server does."""
-        return await self._backend.rank(replace(request, model=self._model))
+        ranking = await self._backend.rank(replace(request, model=self._model))
+        self._answered()
+        return ranking
 
     async def count(self, request: ChatRequest) -> int:
         """Tokens of the prompt that this conversation makes, where the server counts."""
@@ -186,6 +199,12 @@ class Renamed:
     async def detokenize(self, tokens: tuple[int, ...]) -> str:
         """The text of token ids, where the server tells."""
         return await self._backend.detokenize(tokens)
+
+    def _answered(self) -> bool:
+        """The server knows the model."""
+        if not self._visit.listed:
+            self._visit.listed = self._server.confirm(self._model)
+        return True
 
     async def models(self) -> tuple[str, ...]:
         """The one."""

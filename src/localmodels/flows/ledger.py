@@ -14,7 +14,6 @@ from time import time_ns
 from typing import Protocol
 
 from localmodels.core.access import Caller, Period, Use
-from localmodels.core.errors import LocalModelsError
 from localmodels.flows.access import Keyring
 from localmodels.flows.visit import Visit
 
@@ -68,6 +67,7 @@ class Ledger:
         self._pending: dict[tuple[str, str, str, int], Use] = {}
         self._spent: dict[str, _Spent] = {}
         self._writing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def note(self, visit: Visit) -> None:
         """Charges a request that ended; what asked no model is not charged."""
@@ -76,7 +76,7 @@ class Ledger:
             return
         usage, visit.estimated = visit.charged, visit.usage is None
         tokens = usage.prompt_tokens + usage.completion_tokens
-        place = caller.id, visit.model, visit.server, self._now() // HOUR
+        place = caller.id, visit.label, visit.server, self._now() // HOUR
         use = Use(
             *place,
             requests=1,
@@ -105,11 +105,23 @@ class Ledger:
         return None if end is None else (end * HOUR - self._now()) / 1e9
 
     async def flush(self) -> None:
-        """Writes what is not yet written.
+        """Writes what is not yet written, also when whoever asks for it leaves in the middle.
 
         Raises:
             LocalModelsError: it cannot be; it is kept for the next time.
         """
+        # Cancelled, a write would go on in its thread and nobody would know whether it is still to be done.
+        task = asyncio.ensure_future(self._flush())
+        self._tasks.add(task)
+        task.add_done_callback(self._over)
+        await asyncio.shield(task)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # who left hears of it by the next one
+
+    async def _flush(self) -> None:
         async with self._writing:
             if not self._pending:
                 return
@@ -118,7 +130,7 @@ class Ledger:
                 spent.flying, spent.fresh = spent.fresh, 0
             try:
                 await self._store.add(tuple(batch.values()))
-            except LocalModelsError:
+            except BaseException:
                 for place, use in batch.items():
                     later = self._pending.get(place)
                     self._pending[place] = use.plus(later) if later else use

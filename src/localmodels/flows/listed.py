@@ -7,7 +7,6 @@ is shown while it is asked for anew, and stays when that fails.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -20,13 +19,12 @@ from msgspec.structs import replace
 from localmodels.backends.http import Http
 from localmodels.core.catalog import Model
 from localmodels.core.errors import Garbled, LocalModelsError
-from localmodels.core.servers import ServerSpec
+from localmodels.core.servers import MODEL_NAME, ServerSpec
 from localmodels.dialects import listing
 
 FRESH = 60.0  # seconds that a list counts as new
 PATIENCE = 1.0  # seconds that the first who asks waits
 MOST_MODELS = 2_000
-_NAME = re.compile(r"[\x21-\x7e]{1,300}")
 _EPOCH = "1970-01-01T00:00:00+00:00"
 
 
@@ -73,6 +71,7 @@ class Listed:
         self._outcome = outcome
         self._clock = clock
         self._models = tuple(remote_model(spec.name, model) for model in spec.models)
+        self._names = frozenset(model.name for model in self._models)
         self._due = float("inf") if spec.models else 0.0
         self._asking: asyncio.Task[None] | None = None
 
@@ -85,6 +84,10 @@ class Listed:
                 await asyncio.wait((self._asking,), timeout=patience)
         return self._models
 
+    def has(self, name: str) -> bool:
+        """Is this one of those that were listed last, or stand in the table? Nobody is asked."""
+        return name in self._names
+
     def close(self) -> None:
         """Asks no more."""
         self._due = float("inf")
@@ -94,6 +97,7 @@ class Listed:
     async def _ask(self) -> None:
         try:
             self._models = await self._told()
+            self._names = frozenset(model.name for model in self._models)
             self.known = True
             self._outcome(None)
         except LocalModelsError as error:
@@ -111,7 +115,7 @@ class Listed:
         else:
             entries = read_entries(await self._http.get("/v1/models"))
             told = [remote_model(spec.name, one.id, moment(one.created_at or "", one.created)) for one in entries]
-        return tuple(model for model in told[:MOST_MODELS] if _NAME.fullmatch(model.name))
+        return tuple(model for model in told[:MOST_MODELS] if MODEL_NAME.fullmatch(model.name))
 
 
 def adopted(server: str, model: Model) -> Model:

@@ -143,6 +143,11 @@ class Target:
         """The name under which it is listed."""
         return str(self._entry.name)
 
+    @property
+    def listed(self) -> bool:
+        """It was found in the library."""
+        return True
+
     @cached_property
     def capabilities(self) -> tuple[str, ...]:
         """What it can do."""

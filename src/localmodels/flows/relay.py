@@ -12,7 +12,7 @@ from contextlib import aclosing
 from time import monotonic_ns
 
 from localmodels.backends.http import Outlet
-from localmodels.core.errors import Forbidden
+from localmodels.core.access import check_model
 from localmodels.dialects.judges import Judge
 from localmodels.dialects.passage import Passage
 from localmodels.dialects.peek import Peek
@@ -94,8 +94,8 @@ class Relays:
         """
         server = to.server
         visit.model, visit.server = f"{server.name}/{to.model}", server.name
-        if not visit.caller.may_ask(visit.model):
-            raise Forbidden(f"this key may not use model '{visit.model}'", param="model")
+        visit.listed = server.knows(to.model)
+        check_model(visit.caller, visit.model)
         body = asked.addressed(to.model)
         if visit.operation:
             answer = 0 if visit.operation == "embeddings" else asked.most_tokens or USUAL_ANSWER
@@ -103,7 +103,9 @@ class Relays:
         async with server.place(visit, to.model):
             visit.admitted = monotonic_ns()
             if not asked.stream:
-                yield await _whole(to, path, body, visit)
+                whole = await _whole(to, path, body, visit)
+                visit.listed = visit.listed or server.confirm(to.model)
+                yield whole
                 return
             passage = Passage(to.way, hide_usage=not asked.counted)
             noted = Noted(outlet, visit) if outlet is not None else None
@@ -111,6 +113,7 @@ class Relays:
                 async with aclosing(server.http.relay(path, body, passage, noted)) as stream:
                     async for frames in stream:
                         visit.piece(monotonic_ns())
+                        visit.listed = visit.listed or server.confirm(to.model)
                         yield frames
             finally:
                 visit.pieces = passage.messages

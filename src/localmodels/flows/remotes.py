@@ -40,7 +40,7 @@ from localmodels.core.errors import (
     UnsupportedMedia,
     VersionNotSupported,
 )
-from localmodels.core.servers import ServerKind, ServerSpec
+from localmodels.core.servers import MODEL_NAME, ServerKind, ServerSpec
 from localmodels.dialects import failures
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.dialects.table import CHATS, DIALECTS
@@ -63,6 +63,8 @@ _OURS = (
     UnsupportedMedia,
     VersionNotSupported,
 )
+# Names that a server may have answered by without listing them; some answer by any, which strangers could make up.
+MOST_CONFIRMED = 256
 AGENT = {"User-Agent": "LocalModels"}
 ANTHROPIC_VERSION = "2023-06-01"
 
@@ -83,6 +85,7 @@ class Server:
         self.listed = Listed(spec, self.http, self._heard)
         self.places = Places(spec.name, spec.max_concurrent, spec.max_queue, patience=patience)
         self.failure = ""
+        self._confirmed: set[str] = set()
         self._users = 0
         self._retired = False
 
@@ -109,6 +112,16 @@ class Server:
             self._users -= 1
             if self._retired and not self._users:
                 await self.http.close()
+
+    def knows(self, model: str) -> bool:
+        """Is this a model of this server, as far as it has told? Nobody is asked."""
+        return model in self._confirmed or self.listed.has(f"{self.name}/{model}")
+
+    def confirm(self, model: str) -> bool:
+        """It has answered by this name; is the name remembered?"""
+        if len(self._confirmed) < MOST_CONFIRMED:
+            self._confirmed.add(model)
+        return self.knows(model)
 
     def said(self, error: LocalModelsError, model: str = "") -> LocalModelsError:
         """The error as the caller shall hear it; the server's state remembers failures that are its own."""
@@ -167,13 +180,21 @@ class Remotes:
         self._servers: Mapping[str, Server] = {}
         self._bare: Mapping[str, Server] = {}
 
-    async def adopt(self, specs: Iterable[ServerSpec]) -> None:
-        """These servers from now on. Who stays as he was keeps his connections; who goes finishes what he has."""
+    async def adopt(self, specs: Iterable[ServerSpec], *, patience: float | None = None) -> None:
+        """These servers from now on. Who stays as he was keeps his connections; who goes finishes what he has.
+
+        Args:
+            specs: all of them.
+            patience: as at the beginning; None leaves it as it is.
+        """
+        self._patience = self._patience if patience is None else patience
         before = self._servers
         servers = {}
         for spec in specs:
             known = before.get(spec.name)
             servers[spec.name] = known if known and known.spec == spec else self._opened(spec)
+        for server in servers.values():
+            server.places.patience = self._patience
         self._servers = servers
         self._bare = {model: server for server in servers.values() for model in server.spec.models}
         for server in before.values():
@@ -222,7 +243,7 @@ def seen_by_others(file: Path) -> bool:
 
 def offers(spec: ServerSpec, model: str) -> bool:
     """May this model be asked for there?"""
-    return not spec.models or model in spec.models
+    return model in spec.models if spec.models else MODEL_NAME.fullmatch(model) is not None
 
 
 def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalModelsError:
@@ -238,10 +259,7 @@ def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalMo
         return BackendError(message)
     if isinstance(error, QuotaExceeded):  # ours there, not the caller's here
         return RateLimited(message, retry_after=error.retry_after)
-    error.message = message
-    error.args = (message,)
-    error.param = _without_key(error.param, spec) if error.param else None
-    return error
+    return error.reworded(message, _without_key(error.param, spec) if error.param else None)
 
 
 def _without_key(text: str, spec: ServerSpec) -> str:

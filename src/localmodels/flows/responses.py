@@ -36,7 +36,7 @@ from localmodels.dialects.responses.answers import ResponseWriter
 from localmodels.dialects.responses.replayed import replayed
 from localmodels.dialects.responses.requests import Create
 from localmodels.dialects.strict_json import encode
-from localmodels.flows.background import Job
+from localmodels.flows.background import Job, Memory
 from localmodels.flows.visit import Visit
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ class ResponseFlow:
         self._told_of = ended
         self._linger = linger
         self._jobs: dict[str, Job] = {}
+        self._memory = Memory()
         self._unswept = 0
         self._since = clock()
 
@@ -200,7 +201,7 @@ class ResponseFlow:
         """
         if job := self._job(id, caller):
             await job.stop()
-            self._jobs.pop(id, None)
+            self._forget(id)
         if self._store is None or not await self._store.delete(id, caller.id):
             raise _unknown(id)
 
@@ -365,7 +366,7 @@ class ResponseFlow:
                 job.events.add(making.writer.fail(_LEAVING) if job.leaving else making.writer.cancel())
                 await self._keep(making)
 
-        job = Job(own.caller.id, making.writer, work, lambda job: self._over(job, own))
+        job = Job(own.caller.id, making.writer, work, lambda job: self._over(job, own), self._memory)
         self._jobs[making.writer.response().id] = job
         return job
 
@@ -373,7 +374,11 @@ class ResponseFlow:
         """A job has ended: what it was asked for comes from the store, its events for a while from here."""
         self._told_of(visit)
         response_id = job.writer.response().id
-        asyncio.get_running_loop().call_later(self._linger, self._jobs.pop, response_id, None)
+        asyncio.get_running_loop().call_later(self._linger, self._forget, response_id)
+
+    def _forget(self, id: str) -> None:  # noqa: A002
+        if job := self._jobs.pop(id, None):
+            job.events.drop()
 
     def _job(self, id: str, caller: Caller) -> Job | None:  # noqa: A002
         job = self._jobs.get(id)

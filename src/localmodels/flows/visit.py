@@ -13,6 +13,7 @@ from localmodels.core.chat import Usage
 from localmodels.core.errors import LocalModelsError
 
 HERE = "local"
+UNKNOWN = "unknown"  # a model whose name nobody but a caller has said
 
 
 class Visit:
@@ -24,6 +25,7 @@ class Visit:
         operation: ``chat``, ``text_completion``, ``embeddings``, ``rerank``; empty for all that asks no model.
         dialect: in which it was asked.
         model: the name under which the model is listed; empty before it was found.
+        listed: is it? Until its server has listed it or answered by it, a name may be any word that a caller wrote.
         server: who answers, ``local`` for our own engine.
         truncated_messages: old messages that were left out to make the conversation fit.
         ignored: what the request asked for and nobody heeded, in the caller's words.
@@ -50,6 +52,7 @@ class Visit:
         "id",
         "ignored",
         "last",
+        "listed",
         "model",
         "operation",
         "pieces",
@@ -68,6 +71,7 @@ class Visit:
         self.operation = ""
         self.dialect = ""
         self.model = ""
+        self.listed = True
         self.server = HERE
         self.truncated_messages = 0
         self.ignored: tuple[str, ...] = ()
@@ -89,6 +93,11 @@ class Visit:
         self.first = self.first or now
         self.last = now
         self.pieces += 1
+
+    @property
+    def label(self) -> str:
+        """The model as figures, books and logs name it: callers cannot make up names that are kept for ever."""
+        return self.model if self.listed or not self.model else UNKNOWN
 
     @property
     def charged(self) -> Usage:

@@ -85,7 +85,7 @@ def request_of(outcome: Outcome, now: int) -> Request:
         ms=_after(visit.started, now) or 0.0,
         dialect=visit.dialect,
         operation=visit.operation,
-        model=visit.model,
+        model=visit.label,
         server=visit.server if visit.model else "",
         key=visit.caller.id,
         queue_ms=_after(visit.started, visit.admitted),

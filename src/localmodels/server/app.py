@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
-from localmodels.core.access import LOCAL, Caller
+from localmodels.core.access import Caller
 from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowed, NotFound, Unauthenticated, unforeseen
 from localmodels.dialects.anthropic import VERSION_HEADER
 from localmodels.dialects.plain import Plain
@@ -52,15 +52,20 @@ _OWNERS: Sequence[tuple[str, str]] = (
     ("/api/", "ollama"),
     (f"{OLLAMA_PREFIX}/", "ollama"),
 )
+# Dialects of ours that have no errors of their own.
+_WRITTEN_AS: Mapping[str, str] = {"management": "ollama"}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def dialect_of(path: str, scope: Scope | None = None) -> ErrorWriter:
-    """In which dialect an error at this path is written, whether or not there is a route."""
-    name = next((name for prefix, name in _OWNERS if path.startswith(prefix)), "")
+def dialect_of(path: str, scope: Scope | None = None, row: Row | None = None) -> ErrorWriter:
+    """In which dialect an error is written: its row's, or that of other rows under such a path where none matched."""
+    if row is not None:
+        name = _WRITTEN_AS.get(row.dialect, row.dialect)
+    else:
+        name = next((name for prefix, name in _OWNERS if path.startswith(prefix)), "")
     if name == "openai" and scope is not None and header(scope, VERSION_HEADER):
         name = "anthropic"
-    return CHATS[name] if name else PLAIN
+    return CHATS.get(name, PLAIN)
 
 
 class Access(Protocol):
@@ -85,21 +90,6 @@ class Access(Protocol):
     def told(self, visit: Visit) -> Headers:
         """What the head of an answer tells of the caller's limits, once he was admitted or refused."""
         ...
-
-
-class Everybody:
-    """The access of a server without keys."""
-
-    def caller(self, scope: Scope) -> Caller:
-        """Whoever the gate let through."""
-        return LOCAL
-
-    def admit(self, visit: Visit) -> None:
-        """Always."""
-
-    def told(self, visit: Visit) -> Headers:
-        """There are no limits."""
-        return ()
 
 
 class Outcome(Struct, frozen=True):
@@ -130,13 +120,13 @@ class Application:
         self,
         rows: Iterable[Row],
         gate: Gate,
-        access: Access | None = None,
+        access: Access,
         watchers: Iterable[Watcher] = (),
         permissions: Grants = PERMISSIONS,
     ) -> None:
         self._gate = gate
         self._directory = Directory(rows, permissions)
-        self._access = access or Everybody()
+        self._access = access
         self._watchers = tuple(watchers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -156,7 +146,7 @@ class Application:
             visit.error = error
             if begun.status:
                 raise  # the server closes the connection, which no client takes for an end
-            await respond_error(begun, dialect_of(path, scope), error, _allow(error))
+            await respond_error(begun, dialect_of(path, scope, begun.row), error, _allow(error))
         except ClientStalled:
             log.info("a client at %s took nothing of its answer for %g s; it was given up", path, MOST_BLOCKED)
             raise  # the server closes the connection
@@ -166,7 +156,7 @@ class Application:
             visit.error = INTERNAL
             if begun.status:
                 raise
-            await respond_error(begun, dialect_of(path, scope), INTERNAL)
+            await respond_error(begun, dialect_of(path, scope, begun.row), INTERNAL)
         finally:
             outcome = Outcome(begun.row, scope["method"], path, begun.status, visit)
             for watch in self._watchers:
@@ -182,7 +172,7 @@ class Application:
         if refusal is not None:
             raise refusal
         if scope["method"] == "OPTIONS":
-            await respond(begun, 204, b"", headers=PREFLIGHT)
+            await respond(begun, 204, b"", headers=preflight(header(scope, b"access-control-request-headers")))
             return
         visit = begun.visit
         visit.caller = caller = self._access.caller(scope)
@@ -209,11 +199,33 @@ class Application:
         return ()
 
 
-PREFLIGHT = (
-    (b"access-control-allow-methods", b"GET, POST, PUT, DELETE"),
-    (b"access-control-allow-headers", b"authorization, content-type, x-api-key"),
-    (b"access-control-max-age", b"600"),
+# What pages send: these, and what OpenAI's and Anthropic's clients add, of which there is more with each version.
+_SENT = ("authorization", "content-type", "x-api-key", "x-request-id", "anthropic-version", "anthropic-beta")
+_SENT_TOO = re.compile(r"(?:anthropic|openai|x-stainless)-[a-z-]{1,64}")
+MOST_SENT = 64
+# What pages may read of an answer's head beside what browsers show anyway.
+_TOLD = re.compile(
+    rb"(?:x-)?request-id|retry-after(?:-ms)?|x-should-retry|(?:x|anthropic)-ratelimit-.+|x-localmodels-.+"
 )
+
+
+def preflight(asked: str) -> Headers:
+    """What a page of an allowed origin may send.
+
+    Args:
+        asked: names of headers that it would like to send.
+    """
+    names = [name.strip() for name in asked.lower().split(",", MOST_SENT)[:MOST_SENT]]
+    sent = dict.fromkeys((*_SENT, *filter(_SENT_TOO.fullmatch, names)))
+    yield b"access-control-allow-methods", b"GET, POST, PUT, DELETE"
+    yield b"access-control-allow-headers", ", ".join(sent).encode()
+    yield b"access-control-max-age", b"600"
+
+
+def exposed(head: Headers) -> Headers:
+    """The names in a head that pages of an allowed origin may read."""
+    if names := [name for name, _ in head if _TOLD.fullmatch(name)]:
+        yield b"access-control-expose-headers", b", ".join(names)
 
 
 def request_id(scope: Scope) -> str:
@@ -252,7 +264,8 @@ class _Begun:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], *self.extra, *self._always()]
+            head = [*message["headers"], *self._always()]
+            message["headers"] = [*head, *self.extra, *exposed(head)] if self.extra else head
         await self._send(message)
 
     def _always(self) -> Headers:

@@ -1,6 +1,6 @@
-"""Who may speak to a keyless loopback server: programs of this machine, and no web page from elsewhere.
+"""Which requests are looked at at all, with a key or without: those that name this server, and come from no other page.
 
-A browser is the one program on this machine that runs strangers' code. Two checks keep it out: the ``Host`` must be a
+A browser is the one program on a machine that runs strangers' code. Two checks keep it out: the ``Host`` must be a
 name of ours (else a stranger's DNS name that points to 127.0.0.1 gets in: threat V-29), and an ``Origin``, which every
 browser sends along with a cross-site change, must be the page's own server or allowed by name (threat V-30).
 """

@@ -1,7 +1,8 @@
 """The composition of keys: what a start needs of them before it listens, and what stands at the door while it runs.
 
-A home that has no state gets its first key at its first start, an administrator's. Its text is told once, with the
-greeting, and is in no log.
+A home in which no key was ever made gets its first one, an administrator's, when the server accepts connections: a
+start that fails leaves nothing behind. Its text is told once, with the greeting, on standard output and nowhere else.
+Where that is kept (systemd's journal, a container's log), it is kept there too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ FIRST = Wish("admin", frozenset({"admin"}))
 class Keyed(Struct, frozen=True):
     """What a server with keys is made of."""
 
+    ring: Keyring
     keys: Keys
     limiter: Limiter
     ledger: Ledger
@@ -45,7 +47,7 @@ def keyed(config: Config, state: State) -> Keyed:
     keys, ledger = Keys(state.keys, ring), Ledger(state.usage, ring)
     limiter = Limiter(ledger)
     doorkeeper = Doorkeeper(ring, limiter, ledger, require_key=config.require_key, anybody=config.insecure_no_auth)
-    return Keyed(keys, limiter, ledger, doorkeeper, Management(keys, ledger))
+    return Keyed(ring, keys, limiter, ledger, doorkeeper, Management(keys, ledger))
 
 
 @asynccontextmanager
@@ -69,14 +71,18 @@ def has_keys(home: Path) -> bool:
         raise ConfigError(f"home: {error}") from error
 
 
-def first_key(home: Path) -> Secret | None:
-    """The text of a new home's first key; None where there is a state already.
+def first_key(home: Path, ring: Keyring) -> Secret | None:
+    """The text of a home's first key, which opens everything from now on; None where one was made before.
 
     Raises:
         ConfigError: it cannot be kept.
     """
     key, text = make_key(FIRST, time_ns())
     try:
-        return text if starting.first_key(home, key) else None
+        known = starting.first_key(home, key)
     except StateError as error:
         raise ConfigError(f"home: {error}") from error
+    if known is None:
+        return None
+    ring.take(*known)
+    return text

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
-from localmodels.core.access import EVERY_MODEL, Caller
+from localmodels.core.access import EVERY_MODEL, Caller, check_model
 from localmodels.core.catalog import Digest, ModelName
 from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError, unforeseen
 from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
@@ -75,8 +75,7 @@ def check_models(caller: Caller, *names: str) -> None:
     if caller.models == EVERY_MODEL:
         return
     for name in names:
-        if not caller.may_ask(str(ModelName.parse(name))):
-            raise Forbidden(f"this key may not use model '{name[:200]}'", param="model")
+        check_model(caller, str(ModelName.parse(name)))
 
 
 class ProgressRoute(Generic[Asked]):
@@ -136,14 +135,14 @@ class Changes:
 
     async def copy(self, scope: Scope, body: bytes) -> bytes:
         """``/api/copy``."""
-        request = library.read_copy(body)
+        request = await decoded(library.read_copy, body)
         check_models(visit_of(scope).caller, request.source, request.destination)
         await self._keeper.copy(request)
         return DONE
 
     async def delete(self, scope: Scope, body: bytes) -> bytes:
         """``/api/delete``."""
-        request = library.read_delete(body)
+        request = await decoded(library.read_delete, body)
         check_models(visit_of(scope).caller, request.model)
         await self._keeper.delete(request)
         return DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from time import time_ns
 from typing import Protocol
 from urllib.parse import parse_qs
@@ -12,8 +13,9 @@ import msgspec
 from msgspec import Struct
 from starlette.types import Scope
 
+from localmodels.core.access import check_model
 from localmodels.core.catalog import Description, Model, Running
-from localmodels.core.errors import Forbidden, InvalidRequest
+from localmodels.core.errors import InvalidRequest
 from localmodels.dialects import gateway, listing, ollama, strict_json
 from localmodels.dialects.anthropic import models as anthropic
 from localmodels.dialects.protocol import Dialect, Stamp
@@ -74,7 +76,7 @@ class Listings:
                 verbose=query.get("verbose", ["false"])[-1] in {"1", "true"},
             )
         else:
-            asked = strict_json.read(body, _SHOW)
+            asked = await decoded(partial(strict_json.read, decoder=_SHOW), body)
         if not (asked.model or asked.name):
             raise InvalidRequest("model is required", param="model")
         return listing.write_show(await self._described(scope, asked.model or asked.name, verbose=asked.verbose))
@@ -121,8 +123,7 @@ class Listings:
             Forbidden: his key is for other models.
         """
         found = await self._catalog.describe(name, verbose=verbose)
-        if not visit_of(scope).caller.may_ask(found.model.name):
-            raise Forbidden(f"this key may not use model '{found.model.name}'", param="model")
+        check_model(visit_of(scope).caller, found.model.name)
         return found
 
     def embed(self, dialect: Dialect) -> Reply:

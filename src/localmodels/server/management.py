@@ -14,6 +14,7 @@ from localmodels.core.errors import Forbidden
 from localmodels.dialects import management
 from localmodels.flows.access import Keys
 from localmodels.flows.ledger import HOUR, HOURS_OF_A_DAY, Ledger
+from localmodels.server.inference import decoded
 from localmodels.server.wire import visit_of
 
 # Days of usage that are told where nobody says since when.
@@ -38,7 +39,8 @@ class Management:
 
     async def add(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/keys``."""
-        key, text = await self._keys.add(management.read_wish(body), visit_of(scope).caller)
+        wish = await decoded(management.read_wish, body)
+        key, text = await self._keys.add(wish, visit_of(scope).caller)
         return management.write_made(key, text)
 
     async def revoke(self, scope: Scope, body: bytes) -> bytes:

@@ -35,6 +35,7 @@ from localmodels.engine.loadable import Loader
 from localmodels.engine.memory import DEFAULT_CONTEXT
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
+from localmodels.flows.access import Keyring
 from localmodels.flows.chat import Answers
 from localmodels.flows.files import StoredFiles
 from localmodels.flows.finding import Finders
@@ -89,13 +90,17 @@ class ClosingWatcher(Protocol):
 
 
 class System(Struct, frozen=True):
-    """A system that answers; ``adopt`` hands the settings that can change to those who go by them."""
+    """A system that answers; ``adopt`` hands the settings that can change to those who go by them.
+
+    ``ring`` holds the keys that it knows.
+    """
 
     application: Application
     pool: Pool
     local: Local
     adopt: Adopt
     meter: Meter
+    ring: Keyring
 
 
 @asynccontextmanager
@@ -166,7 +171,7 @@ async def build(
         finders.adopt(default=new.default_model, aliases=remote_aliases(new))
         local.adopt(patience=new.queue_timeout, request_templates=new.request_templates)
         pool.adopt(limits_of(new, limit))
-        await remotes.adopt(new.servers)
+        await remotes.adopt(new.servers, patience=new.queue_timeout)
 
     async with AsyncExitStack() as opened:
         if config.traces:
@@ -184,7 +189,8 @@ async def build(
         opened.callback(store.close)  # ends what is read, which the others wait for
         opened.push_async_callback(responses.close)
         await opened.enter_async_context(outside)
-        yield System(Application(table(parts), gate, access.doorkeeper, watchers), pool, local, adopt, meter)
+        application = Application(table(parts), gate, access.doorkeeper, watchers)
+        yield System(application, pool, local, adopt, meter, access.ring)
 
 
 def open_traces(endpoint: str, opened: AsyncExitStack) -> Watcher:
@@ -307,7 +313,6 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
         log.error("%s", error)
         return 1
     urls = listeners.urls(sockets)
-    admin_key = first_key(config.home)
 
     async def main() -> None:
         async with build(config, lambda: urls) as system:
@@ -318,7 +323,7 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
                 system.application,
                 sockets,
                 drain=config.drain_timeout,
-                ready=lambda: greet(out, urls, as_json=as_json, admin_key=admin_key),
+                ready=lambda: greet(out, urls, as_json=as_json, admin_key=first_key(config.home, system.ring)),
                 draining=system.pool.drain,
                 reload=None if terminal else Reload(load, config, system.adopt),
                 bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),
@@ -392,7 +397,7 @@ def greet(out: TextIO, urls: list[str], *, as_json: bool, admin_key: Secret | No
     out.flush()
 
 
-GREETING = """LocalModels {version} answers Ollama's and OpenAI's API at
+GREETING = """LocalModels {version} answers Ollama's, OpenAI's and Anthropic's API at
   {urls}
 Try it:
   curl {url}/api/chat -d '{{"model": "localmodels", "messages": [{{"role": "user", "content": "Hello!"}}]}}'

@@ -57,7 +57,7 @@ class Traces:
         epoch = self._wall() - self._clock()
         parent = self._propagator.extract({"traceparent": visit.trace}, Context()) if visit.trace else Context()
         span = self._tracer.start_span(
-            f"{visit.operation} {visit.model}".rstrip(),
+            f"{visit.operation} {visit.label}".rstrip(),
             context=parent,
             kind=SpanKind.SERVER,
             attributes=attributes(outcome),
@@ -84,7 +84,7 @@ def attributes(outcome: Outcome) -> Attributes:
         "localmodels.request.id": visit.id,
     }
     if visit.model:
-        told |= {"gen_ai.request.model": visit.model, "gen_ai.response.model": visit.model}
+        told |= {"gen_ai.request.model": visit.label, "gen_ai.response.model": visit.label}
     if visit.reason:
         told["gen_ai.response.finish_reasons"] = [visit.reason]
     if visit.first:

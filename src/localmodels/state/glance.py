@@ -1,7 +1,7 @@
 """What a server looks at before and beside its work, by SQLite alone: the keys, and what they used of their quotas.
 
 A start must know the keys before it listens, and SQLAlchemy takes half a second to import; so reading is done here and
-writing there. Nothing here changes a file that exists.
+writing there. Nothing here changes a file that exists, but for the very first key.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ PATIENCE = 5
 
 _VERSION = "SELECT version_num FROM alembic_version"
 _GENERATION = "SELECT value FROM meta WHERE name = 'keys_generation'"
+_CHANGED = """
+INSERT INTO meta (name, value) VALUES ('keys_generation', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1
+"""
+_ANY_KEY = "SELECT EXISTS (SELECT 1 FROM key)"
 _KEYS = "SELECT * FROM key ORDER BY created_at, id"
 _SPENT = "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) FROM usage WHERE key_id = ? AND hour >= ?"
 _USES = """
@@ -35,12 +39,19 @@ VALUES (:id, :name, :hash, :shown, :scopes, :models, :requests_per_minute, :toke
 
 
 def begin_with(home: Path, first: Key) -> bool:
-    """Makes the state of a home that has none, with its first key; had it none?"""
-    return begin(home, STATE, lambda connection: _put(connection, first))
-
-
-def _put(connection: sqlite3.Connection, key: Key) -> None:
-    connection.execute(_INSERT, row_of(key))
+    """Puts the first key into the state, and makes that where there is none; was there none before?"""
+    begin(home, STATE)
+    with closing(sqlite3.connect(home / STATE, timeout=PATIENCE, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # another server of this home may want to do the same
+        try:
+            if is_first := not connection.execute(_ANY_KEY).fetchone()[0]:
+                connection.execute(_INSERT, row_of(first))
+                connection.execute(_CHANGED)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+    return is_first
 
 
 class Glance:

@@ -1,4 +1,4 @@
-"""What a start does with the state before anybody listens: read the keys, and make the first one."""
+"""What a start does with the state by itself: read the keys before it listens, and make the first one once it does."""
 
 from __future__ import annotations
 
@@ -28,13 +28,23 @@ def known_keys(home: Path) -> tuple[Key, ...]:
     return told(home, lambda: _keys(home))
 
 
-def first_key(home: Path, key: Key) -> bool:
-    """Makes the state of a home that has none, with this key in it; had it none?
+def first_key(home: Path, key: Key) -> tuple[int, tuple[Key, ...]] | None:
+    """Keeps this key in a home in which none was ever made.
+
+    Returns:
+        The generation and all keys of it; None where there was one, whatever became of it.
 
     Raises:
-        StateError: it cannot be made.
+        StateError: it cannot be kept.
     """
-    return told(home, lambda: begin_with(home, key))
+    return told(home, lambda: _begun(home, key))
+
+
+def _begun(home: Path, key: Key) -> tuple[int, tuple[Key, ...]] | None:
+    if not begin_with(home, key):
+        return None
+    with closing(Glance(home)) as glance:
+        return glance.keys()
 
 
 def _keys(home: Path) -> tuple[Key, ...]:

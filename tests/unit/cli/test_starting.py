@@ -27,6 +27,13 @@ def test_ready_is_a_line(tmp_path: Path) -> None:
     assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
 
 
+def test_the_first_key_is_not_shown_by_accident(tmp_path: Path) -> None:
+    ready = READY.replace('"urls": []', '"urls": [], "admin_key": "lm-secret"')
+    started = start_server(tmp_path / "server.log", (sys.executable, "-c", ready))
+    assert started.admin_key.reveal() == "lm-secret"
+    assert "lm-secret" not in repr(started)
+
+
 @pytest.mark.parametrize("more", ["", "print('{}')", "print('hello')"])
 def test_an_end_without_it_is_a_failure_with_the_last_words(tmp_path: Path, more: str) -> None:
     log = tmp_path / "server.log"

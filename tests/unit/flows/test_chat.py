@@ -90,6 +90,7 @@ class Model:
         self.defaults = defaults or Defaults()
         self.capabilities = tuple(capabilities.split())
         self.adapters: tuple[str, ...] = ()
+        self.listed = True
         self.held = 0
         self.unloaded = False
 

@@ -40,6 +40,7 @@ class Mine:
     defaults = Defaults()
     capabilities = ("completion",)
     adapters: tuple[str, ...] = ()
+    listed = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -102,6 +103,11 @@ class World:
         ("cloud/small", None),
         ("openai/small", None),
         ("gpu/", None),
+        ("gpu/" + "m" * 300, "gpu/" + "m" * 300),
+        ("gpu/" + "m" * 301, None),
+        ("gpu/a b", None),
+        ("gpu/m\n", None),
+        ("gpu/é", None),
         ("gpu", None),
         ("/m", None),
         ("", None),
@@ -154,6 +160,19 @@ async def test_servers_come_and_go() -> None:
 
 
 @awaited
+async def test_a_new_patience_counts_for_servers_that_stay() -> None:
+    remotes = Remotes(patience=600.0)
+    await remotes.adopt([spec("a")])
+    (stays,) = remotes.servers()
+    await remotes.adopt([spec("a"), spec("b")], patience=0.0)
+    assert remotes.servers()[0] is stays
+    for server in remotes.servers():
+        assert server.places.patience == 0.0
+    await remotes.adopt([spec("a")])
+    assert stays.places.patience == 0.0
+
+
+@awaited
 async def test_lists_are_ours_first() -> None:
     world = World("m")
     await world.remotes.adopt([spec("b", "openai", "y"), spec("a", "openai", "x")])
@@ -200,7 +219,10 @@ def test_what_passes_untouched_is_of_the_servers_own_dialect(kind: ServerKind, d
     ],
 )
 def test_errors_of_a_server_as_ours(error: LocalModelsError, kind: type[LocalModelsError], message: str) -> None:
+    before = error.message, error.args, error.param
     ours = translated(error, spec("far"), "m")
+    assert ours is not error
+    assert (error.message, error.args, error.param) == before
     assert (type(ours), ours.message, str(ours)) == (kind, message, message)
     assert KEY not in repr(ours)
 

@@ -83,6 +83,68 @@ def test_an_answer_that_was_left_is_estimated() -> None:
     asyncio.run(story())
 
 
+def test_names_that_only_callers_said_are_one_place_in_the_books() -> None:
+    async def story() -> None:
+        ledger = Ledger(MemoryUsage(), Keyring(), Clock())
+        for number in range(9):
+            visit = visit_of(LOCAL)
+            visit.model, visit.listed = f"far/{number}", False
+            ledger.note(visit)
+        (use,) = await ledger.of(since=0)
+        assert (use.model, use.requests, use.prompt_tokens) == ("unknown", 9, 90)
+
+    asyncio.run(story())
+
+
+class Slow(MemoryUsage):
+    """Writes when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may = asyncio.Event(), asyncio.Event()
+
+    async def add(self, uses: Sequence[Use]) -> None:
+        self.begun.set()
+        await self.may.wait()
+        await super().add(uses)
+
+
+def test_who_leaves_while_it_is_written_loses_nothing_and_nothing_counts_twice() -> None:
+    async def story() -> None:
+        store = Slow()
+        ledger = Ledger(store, Keyring(), Clock())
+        ledger.note(visit_of(quota()))
+        leaver = asyncio.ensure_future(ledger.of(since=0))
+        await store.begun.wait()
+        leaver.cancel()
+        await asyncio.wait([leaver])
+        assert leaver.cancelled()
+        assert ledger.left(quota()) == 85
+        store.may.set()
+        (use,) = await ledger.of(since=0)
+        assert use.requests == 1
+        assert ledger.left(quota()) == 85
+
+    asyncio.run(story())
+
+
+def test_a_write_that_is_broken_off_is_done_again() -> None:
+    async def story() -> None:
+        store = Slow()
+        ledger = Ledger(store, Keyring(), Clock())
+        ledger.note(visit_of(LOCAL))
+        leaver = asyncio.ensure_future(ledger.flush())
+        await store.begun.wait()
+        for task in asyncio.all_tasks() - {asyncio.current_task(), leaver}:
+            task.cancel()  # as at the end of a loop
+        await asyncio.wait([leaver])
+        store.may.set()
+        (use,) = await ledger.of(since=0)
+        assert use.requests == 1
+
+    asyncio.run(story())
+
+
 def test_what_asked_no_model_is_not_charged() -> None:
     async def story() -> None:
         ledger = Ledger(MemoryUsage(), Keyring(), Clock())

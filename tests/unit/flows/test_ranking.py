@@ -28,6 +28,7 @@ class Target:
 
     defaults = Defaults()
     adapters: tuple[str, ...] = ()
+    listed = True
 
     def __init__(self, name: str, capabilities: str) -> None:
         self.name = f"{name}:latest"

@@ -24,6 +24,7 @@ from localmodels.core.errors import (
 )
 from localmodels.core.responses import UNFINISHED, ResponseStore, StoredResponse
 from localmodels.dialects.responses.requests import Create, read_create
+from localmodels.flows import background
 from localmodels.flows.background import Events
 from localmodels.flows.responses import MOST_CHAIN, ResponseFlow
 from localmodels.flows.visit import Visit
@@ -522,9 +523,38 @@ def test_questions_are_counted_with_all_that_came_before() -> None:
 
 def test_too_many_events_are_not_kept_but_the_response_is() -> None:
     async def test() -> None:
-        events = Events(most=10)
+        events = Events(background.Memory(), most=10)
         events.add(b"event: a\ndata: {}\n\n")
-        with pytest.raises(InvalidRequest, match="too long"):
+        with pytest.raises(InvalidRequest, match="no longer kept"):
             await anext(events.after(-1))
+
+    asyncio.run(test())
+
+
+def test_of_all_jobs_together_those_that_ended_first_are_forgotten_first() -> None:
+    async def test() -> None:
+        memory = background.Memory(most=100)
+        first, second, running, last = (Events(memory) for _ in range(4))
+        frame = b"data: " + b"x" * 22 + b"\n\n"
+        for events in (second, first):
+            events.add(frame)
+            events.end()
+        running.add(frame)
+        last.add(frame)
+        assert memory.size == 90
+        for gone, kept in ((second, first), (first, running)):
+            with pytest.raises(InvalidRequest, match="no longer kept"):
+                await anext(gone.after(-1))
+            assert frame in await anext(kept.after(-1))
+            if kept is first:
+                running.add(frame)
+        last.add(frame)  # none has ended any more, so it goes itself
+        with pytest.raises(InvalidRequest, match="no longer kept"):
+            await anext(last.after(-1))
+        assert await anext(running.after(-1)) == frame * 2
+        assert memory.size == 60
+        running.drop()
+        running.drop()
+        assert memory.size == 0
 
     asyncio.run(test())

@@ -38,6 +38,14 @@ def visited() -> Visit:
     return visit
 
 
+def test_a_name_that_only_a_caller_said_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    visit = visited()
+    visit.model, visit.listed = "far/made-up", False
+    line = JsonFormatter().format(logged(caplog, Outcome(ROW, "GET", "/v1/models/x", 404, visit)))
+    assert json.loads(line)["request"]["model"] == "unknown"
+    assert "made-up" not in line
+
+
 def test_a_line_of_json_has_fields(caplog: pytest.LogCaptureFixture) -> None:
     record = logged(caplog, Outcome(ROW, "GET", "/v1/models/secret-name", 200, visited()))
     line = json.loads(JsonFormatter().format(record))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from tests.everybody import Everybody
 
 from localmodels.core.access import STRANGER, Caller
 from localmodels.core.errors import MethodNotAllowed, NotFound, RateLimited
@@ -31,11 +32,24 @@ async def fails_late(scope: Scope, receive: Receive, send: Send) -> None:
     raise ZeroDivisionError
 
 
+async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
+    raise NotFound("there is nothing at x")
+
+
+async def tells(scope: Scope, receive: Receive, send: Send) -> None:
+    head = [(b"x-ratelimit-limit-requests", b"3"), (b"x-localmodels-truncated", b"1"), (b"retry-after", b"1")]
+    await respond(send, 200, b"", headers=head)
+
+
 ROWS = (
     Row(("GET", "POST"), "/api/show", "ollama", "", echo),
     Row(("GET",), "/v1/models/{id:path}", "openai", "", echo),
     Row(("GET",), "/v1/fails", "openai", "", fails),
     Row(("GET",), "/fails-late", "plain", "", fails_late),
+    Row(("GET",), "/v1/told", "openai", "", tells),
+    Row(("GET",), "/v1/plainly", "plain", "", refuses),
+    Row(("GET",), "/keys", "management", "", refuses),
+    Row(("GET",), "/elsewhere", "openai", "", refuses),
 )
 GRANTS: Grants = {row.path: dict.fromkeys(row.methods, "open") for row in ROWS}
 
@@ -58,7 +72,8 @@ def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, 
     }
     if "host" not in headers:
         scope["headers"].append((b"host", b"localhost"))  # type: ignore[attr-defined]
-    asyncio.run(Application(ROWS, Gate(origins=["https://ok.example"]), permissions=GRANTS)(scope, receive, send))
+    application = Application(ROWS, Gate(origins=["https://ok.example"]), Everybody(), permissions=GRANTS)
+    asyncio.run(application(scope, receive, send))
     start = sent[0]
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body
@@ -119,6 +134,31 @@ def test_a_preflight_of_an_allowed_origin() -> None:
     assert status == 204
     assert headers["access-control-allow-origin"] == "https://ok.example"
     assert "POST" in headers["access-control-allow-methods"]
+    sent = set(headers["access-control-allow-headers"].split(", "))
+    assert sent == {
+        "authorization", "content-type", "x-api-key", "x-request-id", "anthropic-version", "anthropic-beta",
+    }  # fmt: skip
+
+
+def test_a_preflight_allows_what_clients_of_the_dialects_add() -> None:
+    asked = "Authorization, OpenAI-Organization,x-stainless-os, anthropic-dangerous-direct-browser-access, cookie, x-b"
+    headers = ask("/v1/models/x", "OPTIONS", origin="https://ok.example", access_control_request_headers=asked)[1]
+    sent = headers["access-control-allow-headers"].split(", ")
+    assert sent[6:] == ["openai-organization", "x-stainless-os", "anthropic-dangerous-direct-browser-access"]
+
+
+def test_a_page_of_an_allowed_origin_may_read_what_a_head_tells() -> None:
+    headers = ask("/v1/told", origin="https://ok.example")[1]
+    assert headers["access-control-expose-headers"].split(", ") == [
+        "x-ratelimit-limit-requests", "x-localmodels-truncated", "retry-after", "x-request-id", "request-id",
+    ]  # fmt: skip
+    assert "access-control-expose-headers" not in ask("/v1/told")[1]
+
+
+def test_an_error_of_a_row_is_written_by_its_dialect() -> None:
+    assert json.loads(ask("/v1/plainly")[2]) == {"detail": "there is nothing at x"}
+    assert json.loads(ask("/keys")[2]) == {"error": "there is nothing at x"}
+    assert json.loads(ask("/elsewhere")[2])["error"]["message"] == "there is nothing at x"
 
 
 def test_the_directory_names_what_would_be_right() -> None:

@@ -1,8 +1,8 @@
 """Counts what happened: plain numbers that every request adds to, and that a scrape reads.
 
 The one rule: nothing a stranger wrote becomes a label. Routes are patterns, models are the names under which they are
-listed, everything else is a word of ours; keys, addresses and ids do not appear. So the number of series is bounded by
-the number of models.
+listed (``unknown`` before one was found), everything else is a word of ours; keys, addresses and ids do not appear. So
+the number of series is bounded by the number of models.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from time import monotonic_ns
 from typing import NamedTuple, Protocol
 
 from localmodels.core.chat import Usage
+from localmodels.flows.visit import UNKNOWN
 from localmodels.server.app import Outcome
 
 SECOND = 1e9
@@ -24,7 +25,6 @@ FIRST_TOKEN = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
 EACH_TOKEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
 
 NOWHERE = "none"  # the route of what matched none
-NOBODY = "unknown"  # the model of a request that ended before one was found
 
 
 class Histogram:
@@ -117,7 +117,7 @@ class Meter:
             self.refused[error] += 1
         if not visit.operation:
             return
-        asked = Asked(visit.operation, visit.server, visit.model or NOBODY)
+        asked = Asked(visit.operation, visit.server, visit.label or UNKNOWN)
         figures = self.models.get(asked)
         if figures is None:
             figures = self.models[asked] = OfModel()

@@ -82,6 +82,15 @@ def test_requests_tokens_and_times_are_what_happened(accept: str) -> None:
 TOKENS = (("model", "m:latest"), ("server", "local"))
 
 
+def test_names_that_only_callers_said_make_one_series() -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    for number in range(9):
+        made_up = outcome(model=f"far/{number}", error=ModelNotFound("no"), usage=None)
+        made_up.visit.listed = False
+        meter(made_up)
+    assert [asked.model for asked in meter.models] == ["unknown"]
+
+
 def test_an_error_is_counted_by_its_code_and_takes_no_tokens() -> None:
     meter = Meter(clock=lambda: 6 * SECOND)
     meter(outcome(status=503, error=QueueFull("full"), times=(0, 0, 0), usage=None))

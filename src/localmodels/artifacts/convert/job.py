@@ -1,0 +1,58 @@
+"""What is said between the child that converts and whoever started it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+# Python, NumPy and a vocabulary of 260,000 tokens take 300 MiB; what is moved before it is written, a tensor at most.
+MEMORY = 2 * 2**30
+
+
+class Job(Struct, frozen=True):
+    """What is to be done.
+
+    Attributes:
+        files: path by name, as :class:`~localmodels.artifacts.convert.folder.Folder` has them.
+        target: name of a file type; empty: as the folder is.
+        title: what the model calls itself in the file.
+        threads: how many compute at once.
+        adapter: files of a PEFT adapter that is merged into the model, if there are any.
+        ignored: fields of ``config.json`` that compute nothing, as the user says.
+        pre_tokenizer: llama.cpp's name of how text is cut, if the user knows better.
+        memory: bytes that the child may set aside; what it maps of the folder is not counted.
+        nice: how far the child gives way to others, from 0 (not at all) to 19.
+    """
+
+    files: Mapping[str, str]
+    target: str
+    title: str
+    threads: int
+    adapter: Mapping[str, str] = {}
+    ignored: tuple[str, ...] = ()
+    pre_tokenizer: str = ""
+    memory: int = MEMORY
+    nice: int = 0
+
+
+class Outline(Struct, frozen=True):
+    """What the file will be; said before its first byte.
+
+    Attributes:
+        size: bytes.
+        target: name of its file type.
+        architecture: by llama.cpp's name.
+        parameters: weights.
+        tensors: how many.
+        context: tokens.
+        notes: what the user should know, in sentences.
+    """
+
+    size: int
+    target: str
+    architecture: str
+    parameters: int
+    tensors: int
+    context: int
+    notes: tuple[str, ...] = ()
