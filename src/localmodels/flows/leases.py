@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from localmodels.core.catalog import Digest, ModelName
-from localmodels.core.errors import LocalModelsError, ModelDamaged
+from localmodels.core.errors import LocalModelsError
 from localmodels.flows.threads import in_thread, opened
 from localmodels.store.leases import Lease
 from localmodels.store.manifests import parse_manifest
@@ -42,8 +42,11 @@ async def naming(store: ModelStore, name: ModelName) -> AsyncIterator[None]:
 
 
 def blobs_of(store: ModelStore, name: ModelName) -> tuple[Digest, ...]:
-    """What a name's manifest is made of; nothing where there is none, or none that can be read."""
-    with suppress(ModelDamaged):
+    """What a name's manifest is made of; nothing where there is none, or none that can be read.
+
+    Its directory may go while it is looked for. Whether the disk refuses, what is done next finds out.
+    """
+    with suppress(LocalModelsError):
         if (data := store.read_manifest(name)) is not None:
             return tuple(layer.digest for layer in parse_manifest(data).blobs)
     return ()

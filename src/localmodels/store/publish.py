@@ -130,10 +130,10 @@ def read_manifest(layout: Layout, name: ModelName) -> bytes | None:
     try:
         if _depth(layout, name) < _DEPTH:
             return None
-    except FileNotFoundError:
+        with layout.place(name) as folder:
+            data = folder.read(name_parts(name)[-1], MANIFEST_BYTES)
+    except FileNotFoundError:  # no store yet, or somebody takes the last name of a directory away in this moment
         return None
-    with layout.place(name) as folder:
-        data = folder.read(name_parts(name)[-1], MANIFEST_BYTES)
     if data is not None and len(data) > MANIFEST_BYTES:
         raise ModelDamaged(f"the manifest is longer than {MANIFEST_BYTES} bytes")
     return data
