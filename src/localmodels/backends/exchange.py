@@ -113,17 +113,21 @@ class Exchange(asyncio.Protocol):
     # For whoever asks.
 
     async def ask(self, request: bytes) -> None:
-        """Sends the request and waits for the head of the answer.
+        """Sends the request and waits for the head of the answer; without one the connection is closed.
 
         Raises:
             Unreachable, BackendTimeout, Garbled: there is none.
         """
-        if self._transport is not None:
-            self._transport.write(request)
-            self._expect(self._patience.first_byte)
-        while not self.status:
-            self._raise_failure()
-            await self._news()
+        try:
+            if self._transport is not None:
+                self._transport.write(request)
+                self._expect(self._patience.first_byte)
+            while not self.status:
+                self._raise_failure()
+                await self._news()
+        except BaseException:  # also when the asker leaves: nobody else would close it
+            self.close()
+            raise
 
     @property
     def ended(self) -> bool:

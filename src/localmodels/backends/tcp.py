@@ -63,11 +63,14 @@ class Tcp:
         kept = self._kept()
         if kept is not None:
             try:
-                return await _asked(kept, request)
+                await kept.ask(request)
+                return kept
             except Unreachable:
                 if not kept.untouched or self._closed:
                     raise
-        return await _asked(await self._connected(), request)
+        exchange = await self._connected()
+        await exchange.ask(request)
+        return exchange
 
     async def close(self) -> None:
         """Closes every connection; open answers raise."""
@@ -152,12 +155,3 @@ class Idle(asyncio.Protocol):
     def _forget(self) -> None:
         if self in self._among:
             self._among.remove(self)
-
-
-async def _asked(exchange: Exchange, request: bytes) -> Exchange:
-    try:
-        await exchange.ask(request)
-    except BaseException:
-        exchange.close()
-        raise
-    return exchange

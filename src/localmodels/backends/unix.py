@@ -41,11 +41,7 @@ class UnixSocket:
             _, exchange = await loop.create_unix_connection(lambda: Exchange(self._open), self._path)
         except OSError as error:
             raise Unreachable("the server cannot be reached") from error
-        try:
-            await exchange.ask(request)
-        except BaseException:
-            exchange.close()
-            raise
+        await exchange.ask(request)
         return exchange
 
     async def close(self) -> None:

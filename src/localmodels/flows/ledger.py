@@ -130,7 +130,7 @@ class Ledger:
                 spent.flying, spent.fresh = spent.fresh, 0
             try:
                 await self._store.add(tuple(batch.values()))
-            except BaseException:
+            except BaseException:  # also when the server ends in this moment: what was not written is still owed
                 for place, use in batch.items():
                     later = self._pending.get(place)
                     self._pending[place] = use.plus(later) if later else use

@@ -47,7 +47,7 @@ def begin_with(home: Path, first: Key) -> bool:
             if is_first := not connection.execute(_ANY_KEY).fetchone()[0]:
                 connection.execute(_INSERT, row_of(first))
                 connection.execute(_CHANGED)
-        except BaseException:
+        except BaseException:  # whatever it was, the lock on the file must not stay
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")

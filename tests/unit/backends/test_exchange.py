@@ -166,3 +166,31 @@ def test_requests_byte_for_byte() -> None:
 def test_a_path_cannot_become_more_than_a_path(path: str) -> None:
     with pytest.raises(InvalidRequest):
         written("GET", path, None, "")
+
+
+def test_who_leaves_before_the_answer_begins_takes_the_connection_along() -> None:
+    exchange, wire, _ = opened()
+
+    async def run() -> None:
+        asked = asyncio.ensure_future(exchange.ask(b"question"))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+        assert asked.cancelled()
+
+    asyncio.run(run())
+    assert wire.aborted
+
+
+def test_an_answer_that_is_none_ends_the_connection() -> None:
+    exchange, wire, _ = opened()
+
+    async def run() -> None:
+        asked = asyncio.ensure_future(exchange.ask(b"question"))
+        await asyncio.sleep(0)
+        exchange.data_received(b"what?\r\n\r\n")
+        with pytest.raises(Garbled):
+            await asked
+
+    asyncio.run(run())
+    assert wire.aborted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,12 @@ from tests.unit.store.written import (
 
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import Conflict, ModelDamaged, ModelNotFound, Unavailable
+from localmodels.store.folders import Folder
+from localmodels.store.layout import Layout
 from localmodels.store.manifests import MANIFEST_BYTES
 from localmodels.store.model_store import ModelStore
 from localmodels.store.ollama import OllamaShelf
+from localmodels.store.publish import read_manifest
 
 PLACE = Path("manifests/registry.ollama.ai/library/tiny/1b")
 
@@ -211,3 +215,26 @@ def test_no_descriptor_is_left_open(store: ModelStore) -> None:
     store.repair()
     after = len(os.listdir("/proc/self/fd")) if before else 0  # noqa: PTH208
     assert after == before
+
+
+class Emptied(Layout):
+    """Somebody takes the last name of a directory away, in the moment in which it is looked into."""
+
+    gone: Path
+
+    def place(self, name: ModelName, *, depth: int = 3, make: bool = False) -> Folder:
+        if depth == 3 and not make:
+            shutil.rmtree(self.gone)
+        return super().place(name, depth=depth, make=make)
+
+
+def test_a_name_whose_directory_goes_while_it_is_read_is_not_there(store: ModelStore) -> None:
+    create(store)
+    assert read_manifest(store.layout, NAME) == MANIFEST
+    emptied = Emptied(store.layout.root)
+    emptied.gone = (store.layout.root / PLACE).parent
+    assert read_manifest(emptied, NAME) is None
+
+
+def test_there_is_no_name_before_there_is_a_store(tmp_path: Path) -> None:
+    assert ModelStore(tmp_path / "nowhere").read_manifest(NAME) is None
