@@ -9,9 +9,13 @@ LITELLM := .venv-litellm
 CLIENTS := .venv-clients
 PROXY   := .venv-litellm-proxy
 NPM     := tests/acceptance/npm
+# What converted models are compared with: transformers, PEFT, SentencePiece and torch, which never are in ours.
+FIDELITY := .venv-fidelity
+UNLOCKED := torch triton $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
+  cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx) cuda-bindings cuda-pathfinder cuda-toolkit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check crash histories proofs hostile bench docs lock clean
+.PHONY: help setup serve test check crash histories proofs hostile soak fidelity bench docs lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +48,12 @@ hostile: $(VENV)/.test ## ten thousand hostile requests to a server, and as many
 	@$(BIN)/python -m tests.hostile $(ARGS)
 	@$(BIN)/python -m tests.hostile --keyed $(ARGS)
 
+soak: $(VENV)/.test ## an hour of everything at 20 visits a second, with faults; what grew meanwhile
+	@$(BIN)/python -m tests.soak $(ARGS)
+
+fidelity: $(FIDELITY)/.test ## converted models against transformers, PEFT and SentencePiece; many minutes
+	@PYTHONPATH=src:. $(FIDELITY)/bin/python -m tests.fidelity $(ARGS)
+
 bench: $(VENV)/.test $(PROXY)/.bench ## ratios against the bare engine, curl, nginx and LiteLLM, in interleaved runs
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -61,9 +71,12 @@ lock: ## resolves the requirements anew (needs uv)
 	  requirements/clients.in -o requirements/clients.txt
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
 	  requirements/litellm-proxy.in -o requirements/litellm-proxy.txt
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --no-header \
+	  $(addprefix --no-emit-package ,$(UNLOCKED)) -c requirements/serve.txt requirements/fidelity.in \
+	  -o requirements/fidelity.txt
 
 clean: ## removes the environment
-	rm -rf $(VENV) $(LITELLM) $(CLIENTS) $(PROXY) $(NPM)/node_modules
+	rm -rf $(VENV) $(LITELLM) $(CLIENTS) $(PROXY) $(FIDELITY) $(NPM)/node_modules
 
 $(VENV)/.serve: requirements/serve.txt pyproject.toml
 	@PYTHON=$(PYTHON) VENV=$(VENV) tools/setup requirements/serve.txt
@@ -83,6 +96,12 @@ $(CLIENTS)/.test: requirements/clients.txt
 
 $(PROXY)/.bench: requirements/litellm-proxy.txt
 	@PYTHON=$(PYTHON) VENV=$(PROXY) tools/setup requirements/litellm-proxy.txt alone
+	@touch $@
+
+# torch as the machine has it: its lock would bring gigabytes for graphics cards.
+$(FIDELITY)/.test: requirements/fidelity.txt
+	@PYTHON=$(PYTHON) VENV=$(FIDELITY) tools/setup requirements/fidelity.txt alone
+	@$(FIDELITY)/bin/python -m pip install -q --disable-pip-version-check --no-deps torch==2.13.0
 	@touch $@
 
 $(NPM)/node_modules: $(NPM)/package-lock.json

@@ -20,7 +20,7 @@ from typing import IO, Self
 import msgspec
 from msgspec import Struct
 
-from localmodels.core.errors import EngineError, InvalidRequest, LocalModelsError, ModelDamaged, Unsupported
+from localmodels.core.errors import EngineError, InvalidRequest, LocalModelsError, ModelDamaged, TooLarge, Unsupported
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 CHUNK = 2**20
@@ -28,7 +28,8 @@ _SET_PIPE_SIZE = 1031  # linux/fcntl.h: F_SETPIPE_SZ
 _LAST_WORDS = 20  # lines
 _LONGEST_LINE = 4096  # bytes
 _LONGEST_REASON = 600
-_ERRORS: dict[str, type[LocalModelsError]] = {kind.code: kind for kind in (ModelDamaged, Unsupported, InvalidRequest)}
+_REFUSALS = (ModelDamaged, Unsupported, InvalidRequest, TooLarge)
+_ERRORS: dict[str, type[LocalModelsError]] = {kind.code: kind for kind in _REFUSALS}
 
 
 class Refusal(Struct, frozen=True):
