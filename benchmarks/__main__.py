@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import library, serve
+from benchmarks.convert import measure as converting
 from benchmarks.gateway import measure
 from benchmarks.report import Figure
 
@@ -19,6 +20,7 @@ PARTS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
     "serve": serve.figures,
     "library": library.figures,
     "gateway": measure.figures,
+    "convert": converting.figures,
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results

@@ -22,7 +22,7 @@ from localmodels.engine.hardware import probe
 from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loadable, Loader
 from localmodels.engine.process import Process
-from localmodels.server.system import PROMPTS_MOST, PROMPTS_SHARE, memory_for_models
+from localmodels.server.housed import PROMPTS_MOST, PROMPTS_SHARE, memory_for_models
 
 CACHE = Path(__file__).parent.parent / ".cache"
 

@@ -2,6 +2,7 @@
 
 It speaks as much of OpenAI's chat API as its clients need: a whole answer, or a stream whose pieces are numbered. Every
 piece is a write of its own, and all streams get one piece before any gets the next, as an engine gives them out.
+With ``--uneven`` some are slower than others: streams of one length that begin together would end together for ever.
 
 ``GET /counts`` says how many connections and streams are open. It says where it is, ``{"port": …}``, and ends with
 SIGTERM or with its standard input.
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -22,6 +24,7 @@ CREATED = 1_767_225_600
 _SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 _MISSING = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples, without their whole parts, lie more evenly than drawn numbers would
 
 
 def piece(delta: dict[str, str], **more: object) -> bytes:
@@ -83,10 +86,11 @@ class Counts:
 class Connection(asyncio.Protocol):
     """One client's. Requests are answered one after the other, as clients with kept connections send them."""
 
-    def __init__(self, answers: Answers, counts: Counts, pause: float) -> None:
+    def __init__(self, answers: Answers, counts: Counts, pause: Callable[[int], float]) -> None:
         self._answers = answers
         self._counts = counts
-        self._pause = pause
+        self._pause_of = pause
+        self._pause = 0.0
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
         self._next: asyncio.Handle | None = None
@@ -126,6 +130,7 @@ class Connection(asyncio.Protocol):
         elif b'"stream":true' in self._body or b'"stream": true' in self._body:
             self._transport.write(_SSE)
             self._counts.begin()
+            self._pause = self._pause_of(self._counts.begun)
             self._send(0, b'"include_usage"' in self._body)
         else:
             self._transport.write(self._answers.whole)
@@ -144,7 +149,12 @@ class Connection(asyncio.Protocol):
             self._next = self._loop.call_soon(self._send, number + 1, usage)
 
 
-async def serve(pieces: int, pause: float) -> None:
+def paused(pause: float, uneven: float) -> Callable[[int], float]:
+    """Seconds between two pieces of the stream with this number: ``pause`` on average, and that share more or less."""
+    return lambda number: pause * (1 + uneven * (2 * (number * _GOLDEN % 1) - 1))
+
+
+async def serve(pieces: int, pause: Callable[[int], float]) -> None:
     """Until standard input ends."""
     loop = asyncio.get_running_loop()
     answers, counts = Answers(pieces), Counts()
@@ -160,8 +170,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gateway.mock")
     parser.add_argument("--pieces", type=int, default=100, help="of a stream")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds between two of them")
+    parser.add_argument("--uneven", type=float, default=0.0, help="by which share the pauses of two streams may differ")
     asked = parser.parse_args()
-    uvloop.run(serve(asked.pieces, asked.pause))
+    uvloop.run(serve(asked.pieces, paused(asked.pause, asked.uneven)))
 
 
 if __name__ == "__main__":

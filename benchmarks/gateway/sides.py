@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,9 +69,13 @@ async def child(
 
 
 @asynccontextmanager
-async def mock(cores: frozenset[int], *, pieces: int = 100, pause: float = 0.0) -> AsyncIterator[Side]:
+async def mock(
+    cores: frozenset[int], *, pieces: int = 100, pause: float = 0.0, uneven: float = 0.0
+) -> AsyncIterator[Side]:
     """The back end."""
-    words = (sys.executable, "-m", "benchmarks.gateway.mock", "--pieces", str(pieces), "--pause", str(pause))
+    figures = {"--pieces": pieces, "--pause": pause, "--uneven": uneven}
+    told = (word for name, figure in figures.items() for word in (name, str(figure)))
+    words = (sys.executable, "-m", "benchmarks.gateway.mock", *told)
     pipe = asyncio.subprocess.PIPE
     async with child(cores, *words, stdin=pipe, stdout=pipe) as process:
         yield Side("mock", await _told_port(process), process)
@@ -170,24 +174,27 @@ def _litellm_config(upstream: Side) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def ours(cores: frozenset[int], upstream: Side, settings: str = "") -> AsyncIterator[Side]:
+async def ours(
+    cores: frozenset[int], upstream: Side, settings: str = "", flags: Sequence[str] = ()
+) -> AsyncIterator[Side]:
     """``localmodels serve`` with the back end as a remote server, and an empty home.
 
     Args:
         cores: it may use.
         upstream: the back end.
         settings: further ones of that server, lines of TOML.
+        flags: further ones of our own server.
     """
-    async with serving(cores, OURS.format(upstream=upstream.port) + settings) as side:
+    async with serving(cores, OURS.format(upstream=upstream.port) + settings, flags) as side:
         yield replace(side, model="mock/mock")
 
 
 @asynccontextmanager
-async def serving(cores: frozenset[int], settings: str) -> AsyncIterator[Side]:
+async def serving(cores: frozenset[int], settings: str, flags: Sequence[str] = ()) -> AsyncIterator[Side]:
     """``localmodels serve`` in an empty home with this configuration file; its model is the built-in one."""
     with TemporaryDirectory() as home:
         (Path(home) / "localmodels.toml").write_text(settings)
-        words = ("serve", "--json", "--home", home, "--listen", "127.0.0.1:0", "--log-level", "warning")
+        words = ("serve", "--json", "--home", home, "--listen", "127.0.0.1:0", "--log-level", "warning", *flags)
         async with child(cores, sys.executable, "-m", "localmodels", *words, stdout=asyncio.subprocess.PIPE) as process:
             assert process.stdout is not None
             line = await process.stdout.readline()

@@ -1,7 +1,8 @@
 """``python -m tests.fidelity [NAME…]``: does a converted model compute what transformers computes?
 
 Tiny random models of every family, converted by ours, run by the engine, compared over the whole vocabulary; encoders
-by their embeddings; and models spoilt on purpose, which must fail. Needs an environment with torch and transformers,
+by their embeddings, rerankers by their scores; models spoilt on purpose, which must fail; every file type, which must
+load; then tokenizers (:mod:`.vocab`) and adapters (:mod:`.lora`). Needs an environment with torch and transformers,
 which no other test does. Ends with 1 if anything is further off than allowed, or a spoilt model is not.
 """
 
@@ -14,10 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import transformers
+from tests.fidelity import lora, vocab
 from tests.fidelity.comparison import GREEDY, compare, convert, experts_equal
 from tests.fidelity.controls import APART, CONTROLS
 from tests.fidelity.encoders import ENCODERS, REAL, compare_encoder, cosine_of, real_folder
 from tests.fidelity.models import CASES, make
+from tests.fidelity.rankers import RANKERS, compare_ranker
+from tests.fidelity.types import TYPES, compare_type
 
 from localmodels.artifacts.convert.drawing import Model
 
@@ -30,7 +34,9 @@ def main(names: list[str]) -> int:
         **{name: lambda place, name=name: _decoder(place, name) for name in CASES},
         **{name: lambda place, name=name: _encoder(place, name) for name in ENCODERS},
         **{name: lambda place, name=name: _real(place, name) for name in REAL},
+        **{name: lambda place, name=name: compare_ranker(RANKERS[name], place) for name in RANKERS},
         **{name: lambda place, name=name: _control(place, name) for name in CONTROLS},
+        **{f"type {name}": lambda place, name=name: compare_type(place, name) for name in TYPES},
     }
     failed = 0
     for name, check in checks.items():
@@ -43,6 +49,11 @@ def main(names: list[str]) -> int:
         took = time.monotonic() - begun
         sys.stdout.write(f"{'ok  ' if good else 'FAIL'} {name:44} {found}  {took:.1f} s\n")
         sys.stdout.flush()
+    if not names or "vocab" in names:
+        failed += vocab.main()
+    if not names or "lora" in names:
+        failed += lora.main()
+    sys.stdout.write(f"{failed or 'nothing'} failed\n")
     return 1 if failed else 0
 
 

@@ -31,15 +31,15 @@ class Compared:
 
 
 def convert(
-    folder: Path, path: Path, target: str = "F32", *, alter: Callable[[Model], Model] = lambda model: model
+    folder: Path | Folder, path: Path, target: str = "F32", *, alter: Callable[[Model], Model] = lambda model: model
 ) -> Plan:
     """Writes the GGUF file of a folder; ``alter`` may spoil the model before."""
-    files = Folder.of(folder)
+    files = folder if isinstance(folder, Folder) else Folder.of(folder)
     model = alter(read_model(files))
     config = text_values(files.read_object("config.json"))
     rows = next(made.shape[0] for made in model.tensors if made.name == "token_embd.weight")
     vocabulary = read_vocabulary(files, config, rows=rows)
-    made = planned(model, vocabulary, read_file_type(target), files.tensors(), folder.name)
+    made = planned(model, vocabulary, read_file_type(target), files.tensors(), files.name)
     with path.open("wb") as file:
         for piece in Work(files, made, Ggml(find_library()), 2).pieces():
             file.write(piece)

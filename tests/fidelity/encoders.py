@@ -23,6 +23,12 @@ TEXTS = (
     "unbelievable, isn't it?",
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen",
     "import numpy as np; print(np.arange(3))",
+    # Single words are what 8 bits do least well.
+    "that",
+    "not",
+    "name",
+    "then dummy",
+    "hello",
 )
 SIZES: Mapping[str, Any] = {
     "vocab_size": 320,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 GREEDY = 48
+AT_ONCE = 32  # texts
 WHOLE_LETTER = 100  # "a" by tests.fidelity.tokenizers
 
 
@@ -25,7 +26,8 @@ def ask(path: Path, **question: Any) -> dict[str, Any]:
     Args:
         path: of the file.
         question: ``prompts`` (lists of token ids) for log-probabilities, ``greedy`` (one list) for the tokens after it,
-            ``texts`` for embeddings; ``vocabulary`` and ``context``.
+            ``texts`` for embeddings; ``ranked`` (a question and documents) for scores; ``adapter`` (a path) and its
+            ``scale``; ``vocabulary`` and ``context``.
 
     Raises:
         RuntimeError: it did not load; with its last words.
@@ -85,9 +87,13 @@ def main() -> None:
     p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     p.cpuparams.n_threads = p.cpuparams_batch.n_threads = 2
-    if "texts" in question:
+    if "texts" in question or "ranked" in question:
         p.embedding = True
         p.kv_unified = True
+    if "ranked" in question:
+        p.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_RANK
+    if "adapter" in question:
+        p.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(question["adapter"], question["scale"])]
     server = xllamacpp.Server(p)
     address = server.listening_address
     answer: dict[str, Any] = {
@@ -98,10 +104,19 @@ def main() -> None:
     if "greedy" in question:
         answer["greedy"] = _greedy(address, question["greedy"])
     if "texts" in question:
-        found = _post(f"{address}/v1/embeddings", {"input": question["texts"]})["data"]
-        answer["embeddings"] = [one["embedding"] for one in found]
+        texts = question["texts"]
+        parts = [
+            _post(f"{address}/v1/embeddings", {"input": texts[at : at + AT_ONCE]})
+            for at in range(0, len(texts), AT_ONCE)
+        ]
+        answer["embeddings"] = [one["embedding"] for part in parts for one in part["data"]]
         answer["tokens"] = [_post(f"{address}/tokenize", {"content": text, "add_special": True})["tokens"]
                             for text in question["texts"]]  # fmt: skip
+    if "ranked" in question:
+        query, documents = question["ranked"]
+        results = [server.handle_rerank({"query": query, "documents": [text]}) for text in documents]
+        answer["scores"] = [one["results"][0]["relevance_score"] for one in results]
+        answer["lengths"] = [one["usage"]["prompt_tokens"] for one in results]
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 

@@ -76,7 +76,10 @@ def write_wordpiece(folder: Path, rows: int) -> None:
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {
-            "type": "TemplateProcessing", "single": around, "pair": [*around, {"Sequence": {"id": "B", "type_id": 1}}],
+            "type": "TemplateProcessing", "single": around,
+            "pair": [
+                *around, {"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "[SEP]", "type_id": 1}},
+            ],
             "special_tokens": {
                 text: {"id": text, "ids": [special.index(text)], "tokens": [text]} for text in ("[CLS]", "[SEP]")
             },
@@ -118,7 +121,8 @@ def write_unigram(folder: Path, rows: int) -> None:
         "normalizer": {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
         "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
         "post_processor": {
-            "type": "TemplateProcessing", "single": around, "pair": [*around, {"Sequence": {"id": "B", "type_id": 0}}],
+            "type": "TemplateProcessing", "single": around,
+            "pair": [*around, around[-1], {"Sequence": {"id": "B", "type_id": 0}}, around[-1]],
             "special_tokens": {
                 text: {"id": text, "ids": [special.index(text)], "tokens": [text]} for text in ("<s>", "</s>")
             },

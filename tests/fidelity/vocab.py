@@ -46,12 +46,12 @@ def check(style: Style, place: Path) -> bool:
         missed = _as_sentencepiece(engine, folder)
     due = (vocabulary.model, vocabulary.pre) == (style.model, style.pre)
     same, parsed_same = len(HARD) - len(plain), len(special) - len(parsed)
+    wrong = [case for case in (*plain, *parsed) if not style.known(case[0])]
     print(
-        f"{style.name}: {vocabulary.model}/{vocabulary.pre}{'' if due else ' (!)'}: {same}/{len(HARD)} texts, "
-        f"{parsed_same}/{len(special)} with specials{missed}",
+        f"{'ok  ' if due and not wrong else 'FAIL'} vocab: {style.name}: {vocabulary.model}/{vocabulary.pre}"
+        f"{'' if due else ' (!)'}: {same}/{len(HARD)} texts, {parsed_same}/{len(special)} with specials{missed}",
         flush=True,
     )
-    wrong = [case for case in (*plain, *parsed) if not style.known(case[0])]
     for text, want, got in wrong:
         print(f"    {text!r:.100}\n        theirs {want!r:.160}\n        engine {got!r:.160}")
     for note in vocabulary.notes if plain or parsed else ():
@@ -69,9 +69,8 @@ def _as_sentencepiece(engine: Engine, folder: Path) -> str:
     return f", {len(HARD) - len(missed)}/{len(HARD)} as SentencePiece"
 
 
-def main() -> int:
-    """The command line."""
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+def main(wanted: str = "") -> int:
+    """All tokenizers with this in their names."""
     with tempfile.TemporaryDirectory() as place:
         sound = [check(style, Path(place)) for style in styles() if wanted in style.name]
     print(f"{sum(sound)} of {len(sound)} tokenizers give the same ids, but for texts that are known")
@@ -79,4 +78,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

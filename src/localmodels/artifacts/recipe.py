@@ -147,7 +147,7 @@ def expanded(request: CreateRequest) -> CreateRequest:
     if not request.modelfile:
         return request
     recipe = read_recipe(request.modelfile)
-    own = bool(request.base or request.files)
+    own = bool(request.base or request.files or request.artifact)
     left = replace(
         recipe,
         models=() if own else recipe.models,
@@ -169,6 +169,7 @@ def expanded(request: CreateRequest) -> CreateRequest:
         parser=request.parser or read.parser,
         requires=request.requires or read.requires,
         stream=request.stream,
+        artifact=request.artifact,
     )
 
 

@@ -8,6 +8,7 @@ will do and no right to write anything is needed. What is wrong is said on stand
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import sys
@@ -17,16 +18,29 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from localmodels.artifacts.convert.folder import Folder
 from localmodels.artifacts.convert.job import Job, Outline
-from localmodels.artifacts.convert.lora import Merged
-from localmodels.artifacts.convert.plan import Plan, plan, stored_as
+from localmodels.artifacts.convert.lora import (
+    AdapterFile,
+    Merged,
+    adapter_file,
+    read_adapter,
+    rules_of_header,
+    rules_of_model,
+    without_base,
+)
+from localmodels.artifacts.convert.plan import Plan, plan, read_model, stored_as
+from localmodels.artifacts.convert.words import read_licenses, read_sampling
 from localmodels.artifacts.convert.work import Work
+from localmodels.artifacts.gguf import join, read_part
 from localmodels.artifacts.quantize.file_types import TARGETS, read_file_type
 from localmodels.artifacts.quantize.ggml import Ggml, find_library
 from localmodels.artifacts.worker import Refusal
 from localmodels.core.errors import LocalModelsError, Unsupported
+
+LONGEST_REASON = 600  # letters: names are the folder's, and may be as long as a stranger likes
 
 
 def unconfined(_job: Job) -> None:
@@ -57,7 +71,8 @@ def main(confine: Callable[[Job], object] = unconfined) -> int:
 
 
 def _refused(error: LocalModelsError) -> int:
-    sys.stderr.buffer.write(msgspec.json.encode(Refusal(error.message, error.code)) + b"\n")
+    said = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in error.message[:LONGEST_REASON])
+    sys.stderr.buffer.write(msgspec.json.encode(Refusal(said, error.code)) + b"\n")
     return 1
 
 
@@ -68,13 +83,41 @@ def _limit(memory: int) -> None:
 
 
 def _convert(job: Job) -> None:
+    if job.apart:
+        _convert_adapter(job)
+    else:
+        _convert_model(job)
+
+
+def _convert_model(job: Job) -> None:
     base = _folder(job.files, job.title)
-    target = read_file_type(job.target) if job.target else TARGETS[stored_as(base)]
+    stored = stored_as(base)
+    target = read_file_type(job.target) if job.target else TARGETS[stored]
     folder = Merged(base, _folder(job.adapter, "adapter")) if job.adapter else base
     made = plan(folder, target, title=job.title, ignored=job.ignored, pre_tokenizer=job.pre_tokenizer)
     ggml = Ggml(find_library())
-    _write(msgspec.json.encode(_outline(made)) + b"\n")
+    _tell(structs.replace(_outline(made), source=stored, sampling=read_sampling(base), licenses=read_licenses(base)))
     for piece in Work(folder, made, ggml, job.threads).pieces():
+        _write(piece)
+
+
+def _convert_adapter(job: Job) -> None:
+    folder = _folder(job.adapter, job.title)
+    adapter = read_adapter(folder)
+    if job.base:
+        header = join([read_part(path) for path in job.base])
+        file = adapter_file(adapter, rules_of_header(header), header.architecture, title=job.title)
+    else:
+        base = _folder(job.files, "base")
+        model = read_model(base, ignored=job.ignored)
+        own = without_base(adapter, folder, base)
+        try:
+            file = adapter_file(own, rules_of_model(model), model.architecture, title=job.title)
+        except Unsupported as error:  # what is no adapter of llama.cpp may still be one that can be merged
+            _tell(Outline(0, "F32", model.architecture, 0, 0, 0, merge=error.message))
+            return
+    _tell(outline_of(file))
+    for piece in file.pieces(folder):
         _write(piece)
 
 
@@ -94,6 +137,16 @@ def _outline(plan: Plan) -> Outline:
         context=header.context_length,
         notes=plan.notes,
     )
+
+
+def outline_of(file: AdapterFile) -> Outline:
+    """What an adapter comes to."""
+    weights = sum(math.prod(half.shape) for half in file.halves)
+    return Outline(file.size, "F32", file.architecture, weights, len(file.halves), context=0)
+
+
+def _tell(outline: Outline) -> None:
+    _write(msgspec.json.encode(outline) + b"\n")
 
 
 def _leave_with_input() -> None:

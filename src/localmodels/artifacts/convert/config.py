@@ -6,7 +6,6 @@ guess would be a model that answers a little wrong. A user who knows better can 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn, TypeGuard
 
@@ -16,6 +15,7 @@ FILE = "config.json"
 
 MOST_LAYERS = 512  # LLAMA_MAX_LAYERS in llama.cpp
 WIDEST = 2**20
+LARGEST = 3.4e38  # what fits into 32 bits
 
 # Fields that say where a model comes from, how it is trained, or how text is generated with it: they change nothing
 # that is computed for a given prompt. Those of generation are older models'; newer ones have a file for them.
@@ -53,6 +53,7 @@ class Config:
 
     def __init__(self, values: Mapping[str, Any], *, ignored: Collection[str] = ()) -> None:
         self.values = values
+        self._ignored = frozenset(ignored)
         self._read = set(ignored)
 
     def assume(self, defaults: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ class Config:
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A number that is finite and not below 0.
+        """A number that is not below 0, and that 32 bits can hold.
 
         Raises:
             ModelDamaged: it is missing (and there is no default), or none.
@@ -89,7 +90,7 @@ class Config:
         if value is None and default is not None:
             return default
         if not is_number(value) or value < 0:
-            _damaged(name, "a number not below 0", value)
+            _damaged(name, f"a number from 0 to {LARGEST:g}", value)
         return float(value)
 
     def flag(self, name: str, *, default: bool) -> bool:
@@ -148,6 +149,10 @@ class Config:
                     f"{FILE}: {name} is {value!r:.80}; the engine computes such a model only with {listed}"
                 )
 
+    def ignores(self, name: str) -> bool:
+        """Does the user say that a field computes nothing?"""
+        return name in self._ignored
+
     def pass_over(self, *names: str) -> None:
         """Notes fields that compute nothing in this family."""
         self._read.update(names)
@@ -161,7 +166,7 @@ class Config:
         left = sorted(self._unknown())
         if left:
             raise Unsupported(
-                f"{FILE}: {', '.join(f'{name} = {self.values[name]!r:.40}' for name in left[:5])}"
+                f"{FILE}: {', '.join(f'{name:.60} = {self.values[name]!r:.40}' for name in left[:5])}"
                 f"{' and more' if len(left) > 5 else ''}: not known here, so it may change what the model computes; "
                 "name it as a field to ignore if it does not"
             )
@@ -175,8 +180,8 @@ class Config:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """A finite number. To Python a truth value is one; not to us."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that a GGUF file can hold. To Python a truth value is one; not to us."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def _is(value: object, due: object) -> bool:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from localmodels.artifacts.convert.names import USE_SAFETENSORS, is_pickle
 from localmodels.artifacts.convert.safetensors import Stored, disguise, open_file, read_safetensors
 from localmodels.core.errors import InvalidRequest, ModelDamaged, Unsupported
 
@@ -35,12 +36,9 @@ _DTYPES: Mapping[str, str] = {
 
 LONGEST_TEXT = 16 * 2**20
 LONGEST_TOKENIZER = 64 * 2**20  # the largest known, Gemma 3's, has 33 MB
-_TOKENIZERS = frozenset({"tokenizer.json", "vocab.json", "tokenizer.model"})
+_TOKENIZERS = frozenset({"tokenizer.json", "vocab.json"})
 MOST_FILES = 10_000
-
-_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".msgpack", ".h5"})
-# What a trainer leaves beside the model; nobody opens it.
-_LEFTOVERS = ("training_args", "optimizer", "scheduler", "scaler", "rng_state")
+MOST_VALUES = 2**19  # in a JSON file, by its commas: each value takes 64 bytes and more, whatever it is
 
 SINGLE = ("model.safetensors", "adapter_model.safetensors")
 INDEX = "model.safetensors.index.json"
@@ -128,8 +126,12 @@ class Folder:
             ModelDamaged: as :meth:`read_text`, or it is not JSON.
             Unsupported: it is a program in disguise.
         """
+        text = self.read_text(name)
+        values = text.count(",")
+        if values > MOST_VALUES:
+            raise ModelDamaged(f"{name}: {values} values, at most {MOST_VALUES} are allowed in such a file")
         try:
-            return msgspec.json.decode(self.read_text(name))
+            return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ModelDamaged(f"{name}: not JSON ({error})") from error
 
@@ -243,11 +245,15 @@ class Folder:
         weights = self.read_object(INDEX).get("weight_map")
         if not isinstance(weights, dict) or not all(isinstance(file, str) for file in weights.values()):
             raise ModelDamaged(f"{INDEX}: 'weight_map' must say for each tensor in which file it is")
-        shards = tuple(sorted(set(weights.values())))
+        named = set(weights.values())
+        if len(named) > MOST_FILES:
+            raise ModelDamaged(f"{INDEX}: {len(named)} files with weights, at most {MOST_FILES} are allowed")
+        shards = tuple(sorted(named))
         missing = [name for name in shards if not self.has(name)]
         if missing:
+            listed = ", ".join(f"{name:.60}" for name in missing[:5])
             raise ModelDamaged(
-                f"of the {len(shards)} files with weights there are missing: {', '.join(missing[:5])}"
+                f"of the {len(shards)} files with weights there are missing: {listed}"
                 f"{' and more' if len(missing) > 5 else ''}"
             )
         return shards
@@ -255,19 +261,10 @@ class Folder:
     def _without_weights(self) -> str:
         pickles = [name for name in self.names if is_pickle(name)]
         if pickles:
-            return (
-                f"{pickles[0]}: pickles run a program when they are read, so they are not read here; save the model "
-                "as safetensors (save_pretrained does, without further arguments)"
-            )
+            return f"{pickles[0]}: {USE_SAFETENSORS}"
         if any(name.endswith(".gguf") for name in self.names):
             return "there are no safetensors in the folder, only GGUF, which needs no conversion"
         return "there are no safetensors in the folder, so there is nothing to convert"
-
-
-def is_pickle(name: str) -> bool:
-    """Does the name promise weights in a format that can run programs? What a trainer leaves beside them is none."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in _PICKLES and not path.name.startswith(_LEFTOVERS)
 
 
 def widened(weights: Tensor, dtype: str, name: str) -> Floats:

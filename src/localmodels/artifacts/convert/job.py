@@ -11,14 +11,16 @@ MEMORY = 2 * 2**30
 
 
 class Job(Struct, frozen=True):
-    """What is to be done.
+    """What is to be done: a model of a folder; of a folder and an adapter; or of an adapter alone, ``apart``.
 
     Attributes:
-        files: path by name, as :class:`~localmodels.artifacts.convert.folder.Folder` has them.
+        files: path by name, as :class:`~localmodels.artifacts.convert.folder.Folder` has them; of the whole model.
         target: name of a file type; empty: as the folder is.
         title: what the model calls itself in the file.
         threads: how many compute at once.
-        adapter: files of a PEFT adapter that is merged into the model, if there are any.
+        adapter: files of a PEFT adapter, if there are any. It is merged into the model, or with ``apart`` made a file
+            of its own for the model in ``files``, or for the one in ``base``.
+        base: paths of a GGUF file, or in order of the parts of one, of which the head alone is read.
         ignored: fields of ``config.json`` that compute nothing, as the user says.
         pre_tokenizer: llama.cpp's name of how text is cut, if the user knows better.
         memory: bytes that the child may set aside; what it maps of the folder is not counted.
@@ -30,6 +32,8 @@ class Job(Struct, frozen=True):
     title: str
     threads: int
     adapter: Mapping[str, str] = {}
+    apart: bool = False
+    base: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     pre_tokenizer: str = ""
     memory: int = MEMORY
@@ -40,13 +44,17 @@ class Outline(Struct, frozen=True):
     """What the file will be; said before its first byte.
 
     Attributes:
-        size: bytes.
+        size: bytes; 0 of an adapter that must be merged into the folder it is for: then ``merge`` says why, and there
+            is no file.
         target: name of its file type.
+        source: likewise, of what the folder's weights are stored as.
         architecture: by llama.cpp's name.
         parameters: weights.
         tensors: how many.
         context: tokens.
         notes: what the user should know, in sentences.
+        sampling: what the folder says of how tokens are drawn, by our names of options.
+        licenses: texts of the folder.
     """
 
     size: int
@@ -55,4 +63,8 @@ class Outline(Struct, frozen=True):
     parameters: int
     tensors: int
     context: int
+    source: str = ""
+    merge: str = ""
     notes: tuple[str, ...] = ()
+    sampling: Mapping[str, int | float] = {}
+    licenses: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
 The rule: whatever can be refused is refused here, so that the work itself fails only where weights are broken.
 Tensors are in llama.cpp's order, and of the types that its converter and its quantiser would give them together:
-:mod:`..quantize.mixing` decides, told of a model that is stored as the folder has it.
+:mod:`..quantize.mixing` decides, told of a model that is stored as the folder has it; for one exception see
+:mod:`.narrow`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from localmodels.artifacts.convert.config import FILE, Config
 from localmodels.artifacts.convert.drawing import Made, Model
 from localmodels.artifacts.convert.families import FAMILIES
 from localmodels.artifacts.convert.folder import Folder
+from localmodels.artifacts.convert.narrow import is_spared
 from localmodels.artifacts.convert.safetensors import Stored
 from localmodels.artifacts.convert.vocab import Vocabulary, read_vocabulary
 from localmodels.artifacts.gguf import DEFAULT_ALIGNMENT, LONGEST_NAME
@@ -238,7 +240,7 @@ def metadata(model: Model, vocabulary: Vocabulary, target: FileType, title: str)
         "general.name": safe_title(title, vocabulary),
         "general.size_label": counted(sum(made.count for made in model.tensors)),
         **dict(model.pairs),
-        **{key: _plain(value) for key, value in vocabulary.pairs()},
+        **{key: _plain(value) for key, value in vocabulary.pairs() if key not in dict(model.pairs)},
         "general.quantization_version": QUANTIZATION_VERSION,
         "general.file_type": target.number,
     }
@@ -307,6 +309,8 @@ def _types(header: Header, target: FileType) -> tuple[tuple[TensorInfo, WeightTy
             form = source.type  # packed already; to pack it again would lose more than it saves
         elif is_kept(source, header.architecture):
             form = weight_type("F32")
+        elif is_spared(source, header, target):
+            form = weight_type("F16")
         else:
             expect_no_matrix(source.name, form, target)
         chosen.append((source, form))

@@ -13,8 +13,9 @@ from localmodels.artifacts.worker import Worker
 from localmodels.core.errors import EngineError, Unsupported
 
 MODULE = "localmodels.artifacts.convert"
-LONGEST_OUTLINE = 2**20
+LONGEST_OUTLINE = 2**21  # licences are in it
 PATIENCE = 60.0  # seconds; the largest vocabularies take 3 on a slow machine
+SILENCE = 120.0  # seconds between two pieces; a large matrix takes 4 to be merged, and the child gives way to others
 
 
 class Converter(Worker):
@@ -31,14 +32,16 @@ class Converter(Worker):
         job: what is to be done.
         module: what the child runs. The default has all rights of this process; whoever can confine it gives a module
             of his own, which calls :func:`localmodels.artifacts.convert.child.main`.
+        silence: seconds without a byte after which the child is killed.
 
     Raises:
         EngineError: it could not be started.
     """
 
-    def __init__(self, job: Job, *, module: str = MODULE) -> None:
+    def __init__(self, job: Job, *, module: str = MODULE, silence: float = SILENCE) -> None:
         super().__init__(job, module=module, doing="converts")
         self._begun = b""
+        self._silence = silence
 
     def outline(self, *, patience: float = PATIENCE) -> Outline:
         """What the file will be; waits for it. To be asked for once, before the pieces.
@@ -54,7 +57,7 @@ class Converter(Worker):
         """
         until = time.monotonic() + patience
         while b"\n" not in self._begun:
-            if not select.select([self._stdout], [], [], max(until - time.monotonic(), 0))[0]:
+            if not self._has_more(until - time.monotonic()):
                 self.kill()
                 raise Unsupported(f"the model was not understood within {patience:.0f} s")
             data = self._read()
@@ -70,9 +73,21 @@ class Converter(Worker):
 
         Raises:
             ModelDamaged: the folder has weights that are no numbers, or has changed.
-            EngineError: the child died.
+            EngineError: the child died, or gave nothing for too long.
         """
         if self._begun:
             yield self._begun
             self._begun = b""
         yield from super().pieces()
+
+    def _read(self) -> bytes:
+        if not self._has_more(self._silence):
+            self.kill()
+            raise EngineError(f"the process that converts gave nothing for {self._silence:.0f} s, and was ended")
+        return super()._read()
+
+    def _has_more(self, seconds: float) -> bool:
+        """Are there bytes to read, or their end? Waits so long for it."""
+        poll = select.poll()  # select() would refuse the descriptors of a busy server
+        poll.register(self._stdout, select.POLLIN)
+        return bool(poll.poll(max(seconds, 0.0) * 1000))

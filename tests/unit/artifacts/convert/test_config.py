@@ -30,7 +30,7 @@ def test_a_size_that_is_none_is_refused(value: object) -> None:
         Config({"hidden_size": value}).count("hidden_size")
 
 
-@pytest.mark.parametrize("value", ["1e-5", True, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("value", ["1e-5", True, -1.0, float("inf"), float("nan"), 1e39, 10**400])
 def test_a_number_that_is_none_is_refused(value: object) -> None:
     with pytest.raises(ModelDamaged, match="eps"):
         Config({"eps": value}).number("eps")

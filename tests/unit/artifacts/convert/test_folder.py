@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from tests.weight_folders import bf16, drawn, safetensors
 
-from localmodels.artifacts.convert.folder import INDEX, Folder, is_pickle
+from localmodels.artifacts.convert.folder import INDEX, Folder
+from localmodels.artifacts.convert.names import is_pickle
 from localmodels.core.errors import ModelDamaged, Unsupported
 
 

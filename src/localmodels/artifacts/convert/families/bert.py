@@ -17,7 +17,7 @@ from localmodels.artifacts.convert.folder import Folder, Tensor
 from localmodels.artifacts.convert.pooling import RANK, read_pooling
 from localmodels.artifacts.convert.rope import read_rope
 from localmodels.artifacts.gguf_write import Plain
-from localmodels.core.errors import Unsupported
+from localmodels.core.errors import ModelDamaged, Unsupported
 
 PREFIXES = ("bert.", "roberta.", "distilbert.", "model.")
 GELU = ("gelu", *GELU_TANH)  # ggml has one of them, which differs from the other by 1e-3 at most
@@ -108,6 +108,7 @@ def read_bert_ranker(config: Config, folder: Folder) -> Model:
     sizes = _bert_sizes(config, offset=0)
     drawing, pairs, notes = _begun("bert", config, folder, sizes, ranks=True)
     _bert_embeddings(drawing, sizes, offset=0)
+    _expect_one_type(drawing, sizes, config, folder)
     _layers(drawing, sizes, BERT)
     _head(drawing, sizes, "pooler.dense", "classifier")
     return finished("bert", config, drawing, pairs, notes)
@@ -139,6 +140,7 @@ def read_roberta_ranker(config: Config, folder: Folder) -> Model:
     sizes = _bert_sizes(config, offset=offset)
     drawing, pairs, notes = _begun("bert", config, folder, sizes, ranks=True)
     _bert_embeddings(drawing, sizes, offset=offset)
+    _expect_one_type(drawing, sizes, config, folder)
     _layers(drawing, sizes, BERT)
     _head(drawing, sizes, "classifier.dense", "classifier.out_proj")
     return finished("bert", config, drawing, pairs, notes)
@@ -199,6 +201,8 @@ def read_nomic(config: Config, folder: Folder) -> Model:
 def _bert_sizes(config: Config, *, offset: int, activation: tuple[str, ...] = GELU) -> Sizes:
     config.must(hidden_act=activation, position_embedding_type="absolute", is_decoder=False)
     width, heads = config.count("hidden_size"), config.count("num_attention_heads")
+    if width % heads:
+        raise ModelDamaged(f"{FILE}: num_attention_heads: {heads} heads cannot share a hidden_size of {width}")
     config.must(head_dim=width // heads, embedding_size=width)
     return Sizes(
         layers=config.count("num_hidden_layers", high=MOST_LAYERS),
@@ -284,6 +288,18 @@ def _bert_embeddings(drawing: Drawing, sizes: Sizes, *, offset: int) -> None:
     if sizes.types:
         drawing.add("token_types.weight", "embeddings.token_type_embeddings.weight", sizes.types, sizes.width)
     _norm(drawing, "token_embd_norm", "embeddings.LayerNorm", sizes.width)
+
+
+def _expect_one_type(drawing: Drawing, sizes: Sizes, config: Config, folder: Folder) -> None:
+    """The engine gives every token the first type; a ranker that tells a text from its question by them needs both."""
+    if sizes.types < 2 or config.ignores("type_vocab_size"):
+        return
+    rows = folder.tensor(drawing.take("embeddings.token_type_embeddings.weight", sizes.types, sizes.width))
+    if (rows != rows[:1]).any():
+        raise Unsupported(
+            f"{FILE}: type_vocab_size is {sizes.types}: the model tells a text from its question by token types, which "
+            "the engine has not; name it as a field to ignore to rank without them"
+        )
 
 
 def _from(row: int) -> Change:

@@ -19,6 +19,8 @@ from localmodels.core.errors import ModelDamaged, Unsupported
 NAME = "adapter_config.json"
 HIGHEST_RANK = 2**14
 
+MOST_PATTERNS = 10_000  # one for each module of the largest models is a tenth of it
+
 Rank = Annotated[int, Meta(ge=1, le=HIGHEST_RANK)]
 Names = list[str] | str | None
 
@@ -93,8 +95,8 @@ class _Said(Struct):
     lora_alpha: float = 8.0
     use_rslora: bool = False
     use_dora: bool = False
-    rank_pattern: dict[str, Rank] | None = None
-    alpha_pattern: dict[str, float] | None = None
+    rank_pattern: Annotated[dict[str, Rank], Meta(max_length=MOST_PATTERNS)] | None = None
+    alpha_pattern: Annotated[dict[str, float], Meta(max_length=MOST_PATTERNS)] | None = None
     modules_to_save: list[str] | None = None
     bias: str = "none"
     lora_bias: bool = False

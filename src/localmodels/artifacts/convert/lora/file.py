@@ -45,12 +45,14 @@ class AdapterFile(Struct, frozen=True):
     """A file to be made of an adapter.
 
     Attributes:
+        architecture: of the base, by llama.cpp's name.
         head: everything before the weights.
         halves: in the order of the file.
         size: bytes of the file.
     """
 
     adapter: Adapter
+    architecture: str
     head: bytes
     halves: tuple[Half, ...]
     size: int
@@ -104,7 +106,7 @@ def adapter_file(adapter: Adapter, rules: Rules, architecture: str, *, title: st
     head = beginning(len(halves), len(pairs)) + b"".join(pair(key, value) for key, value in pairs.items())
     head += b"".join(infos)
     head += bytes(-len(head) % DEFAULT_ALIGNMENT)
-    return AdapterFile(adapter, head, halves, len(head) + offset)
+    return AdapterFile(adapter, architecture, head, halves, len(head) + offset)
 
 
 def rule_for(low: Low, adapter: Adapter, rules: Rules) -> Rule:

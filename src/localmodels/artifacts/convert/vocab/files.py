@@ -10,10 +10,11 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from localmodels.core.errors import ModelDamaged
+from localmodels.core.errors import ModelDamaged, Unsupported
 
 T = TypeVar("T")
 
+MOST_VALUES = 2**21  # by their commas; Gemma 3 has 1.3 million. Each takes 60 bytes and more of memory, whatever it is
 _QUOTED = 60  # characters of a stranger's text that an error repeats
 
 
@@ -37,11 +38,18 @@ def decoded(files: Files, name: str, decoder: msgspec.json.Decoder[T]) -> T:
 
     Raises:
         ModelDamaged: it is missing, not JSON, nested too deep, or a field is not what it should be.
+        Unsupported: it takes more memory than there is.
     """
+    raw = files.read_bytes(name)
+    values = raw.count(b",")
+    if values > MOST_VALUES:
+        raise ModelDamaged(f"{name}: {values} values, at most {MOST_VALUES} are possible")
     try:
-        return decoder.decode(files.read_bytes(name))
+        return decoder.decode(raw)
     except RecursionError as error:
         raise ModelDamaged(f"{name}: nested too deep") from error
+    except MemoryError as error:
+        raise Unsupported(f"{name}: takes more memory to read than a conversion may have") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelDamaged(f"{name}: {error}") from error
 

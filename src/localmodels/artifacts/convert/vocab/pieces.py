@@ -60,23 +60,23 @@ def read_pieces(files: Files) -> Pieces:
     Raises:
         ModelDamaged: it is missing or not sound.
     """
-    pieces: list[Piece] = []
+    found: list[bytes] = []
     trainer: dict[int, int | bytes] = {}
     normalizer: dict[int, int | bytes] = {}
     for number, value in _fields(files.read_bytes(NAME)):
         if number == 1:
-            if len(pieces) == MOST_TOKENS:
+            if len(found) == MOST_TOKENS:
                 raise ModelDamaged(f"{NAME}: more than {MOST_TOKENS} tokens")
-            pieces.append(_piece(_inner(value), len(pieces)))
+            found.append(_inner(value))
         elif number == 2:
             trainer = dict(_fields(_inner(value)))
         elif number == 3:
             normalizer = dict(_fields(_inner(value)))
-    if not pieces:
+    if not found:
         raise ModelDamaged(f"{NAME}: there are no tokens in it")
     charsmap = normalizer.get(2, b"")
     return Pieces(
-        pieces=tuple(pieces),
+        pieces=tuple(_piece(message, index) for index, message in enumerate(found)),
         model_type=_number(trainer.get(3, UNIGRAM)),
         charsmap=_inner(charsmap),
         adds_prefix=bool(_number(normalizer.get(3, 1))),

@@ -76,6 +76,11 @@ _MARKS = (
     "the engine cuts words of scripts with combining marks (Hindi, Thai, Khmer, Bengali) where the tokenizer does not"
 )
 
+_NEW = (
+    "older engines do not know the name of its pre-tokenizer, granite-embed-multi-97m; for them convert with gpt-4o, "
+    "which cuts words of scripts with combining marks (Hindi, Thai, Khmer, Bengali) where the tokenizer does not"
+)
+
 
 class Known(Struct, frozen=True):
     """What llama.cpp calls a cut.
@@ -86,16 +91,18 @@ class Known(Struct, frozen=True):
             none. The tables of merges of such vocabularies name every way to a token, so that merging nearly always
             ends at the same.
         note: what the one called ``name`` does otherwise.
+        warning: what should be known of the one called ``whole``.
     """
 
     name: str
     whole: str = ""
     note: str = ""
+    warning: str = ""
 
     def named(self, *, takes_whole: bool) -> tuple[str, str]:
         """llama.cpp's word, and what it does otherwise."""
         if takes_whole and self.whole:
-            return self.whole, self.note if self.whole == self.name else ""
+            return self.whole, self.note if self.whole == self.name else self.warning
         return self.name, self.note
 
 
@@ -106,7 +113,7 @@ TABLE: Mapping[tuple[str, ...], Known] = {
     (QWEN2,): Known("qwen2"),
     (QWEN35,): Known("qwen35"),
     # Written for another model, but the only one of the two that takes combining marks for parts of words.
-    (GPT4O,): Known("gpt-4o", "granite-embed-multi-97m", note=_MARKS),
+    (GPT4O,): Known("gpt-4o", "granite-embed-multi-97m", note=_MARKS, warning=_NEW),
     (TEKKEN,): Known("tekken", "tekken", note=_MARKS),
     (TRIPLES, MINICPM5): Known("minicpm5", "minicpm5"),
     (SEED_CODER,): Known("seed-coder"),
@@ -159,7 +166,7 @@ def name_of(pre_tokenizer: Step | None, *, takes_whole: bool, override: str = ""
     expressions = tuple(expression for step in found for expression in _expressions(step))
     known = TABLE.get(expressions)
     if known is None:
-        cuts = ", then ".join(expression[:600] for expression in expressions) or "nothing"
+        cuts = ", then ".join(expression[:300] for expression in expressions)[:400] or "nothing"
         raise Unsupported(
             f"{NAME}: pre_tokenizer cuts in a way that the engine has no name for: {cuts}. If it is the same as one of "
             "llama.cpp's pre-tokenizers, say which: pre=NAME",

@@ -135,7 +135,7 @@ def _around(document: Document | None) -> Around:
     for step in steps(document.post_processor, "processors", "post_processor"):
         if step["type"] in {"RobertaProcessing", "BertProcessing"}:
             sep = _first_of(step, "sep")
-            found = Around(_first_of(step, "cls"), sep, (sep,))
+            found = Around(_first_of(step, "cls"), sep, (sep,) * (2 if step["type"] == "RobertaProcessing" else 1))
         elif step["type"] == "TemplateProcessing":
             found = _templated(step)
         elif step["type"] != "ByteLevel":
@@ -199,7 +199,8 @@ def _flags(
         }
     flags = {key: value and f"{key[4:]}_id" in ids for key, value in flags.items()}
     if {texts["sep"], texts["eos"]} & set(around.between):
-        flags["add_sep_token"] = True
+        # Between two texts the engine puts the end of the first, and then this: RoBERTa has both, BERT has one.
+        flags["add_sep_token"] = len(around.between) > 1
     return flags
 
 
