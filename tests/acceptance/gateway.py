@@ -15,22 +15,28 @@ import aiohttp
 from msgspec import Struct
 from tests.everybody import Everybody
 
-from localmodels.backends.exchange import Patience
 from localmodels.backends.fake import FakeServer, Script
 from localmodels.backends.fake.script import Choose, Request, Sleep
 from localmodels.backends.http import Http
 from localmodels.backends.internet import Internet
 from localmodels.backends.remote import Remote
+from localmodels.backends.round_trip import Patience
 from localmodels.core.address import Address
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ModelNotFound, Unsupported
 from localmodels.dialects.table import DIALECTS
+from localmodels.flows.access import Issuer, Keyring
 from localmodels.flows.chat import Answerer, Answers, Defaults
-from localmodels.flows.inspection import State
+from localmodels.flows.deploys import Deploys
+from localmodels.flows.inspection import Condition
 from localmodels.flows.keeper import Keeper
+from localmodels.flows.ledger import Ledger
 from localmodels.flows.ranking import Ranker
+from localmodels.flows.responses import ResponseFlow
+from localmodels.flows.tasks import Tasks
 from localmodels.flows.transfers import Transfers
+from localmodels.flows.uploads import Uploads
 from localmodels.flows.visit import Visit
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries
@@ -40,15 +46,19 @@ from localmodels.registry.hub import Hub, HubTokens
 from localmodels.registry.outbound import Outbound
 from localmodels.server import listeners
 from localmodels.server.app import Access, Application
+from localmodels.server.deploys import Deploying
 from localmodels.server.gate import Gate
 from localmodels.server.http import run
 from localmodels.server.listings import Listings
+from localmodels.server.management import Management
 from localmodels.server.metrics.meter import Meter
 from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.parts import Parts
 from localmodels.server.rows import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
+from localmodels.state.memory import MemoryKeys, MemoryTasks, MemoryUsage
+from localmodels.store.artifacts import ArtifactStore
 from localmodels.store.entries import Entry
 from localmodels.store.library import Library
 from localmodels.store.model_store import ModelStore
@@ -118,8 +128,8 @@ class Registry:
 
     async def unload(self, entry: Entry) -> None: ...
 
-    async def inspect(self, *, verbose: bool) -> State:
-        return State(status="healthy", model_ready=True, default_model="", models=())
+    async def inspect(self, *, verbose: bool) -> Condition:
+        return Condition(status="healthy", model_ready=True, default_model="", models=())
 
     async def default_name(self) -> str:
         return ""
@@ -156,10 +166,17 @@ def application(registry: Registry, access: Access | None = None) -> Application
     store, outbound = ModelStore(Path("nowhere")), Outbound()
     tokens = auth.RegistryTokens(outbound, MemoryCredentials())
     hub = Hub(outbound, HubTokens(MemoryCredentials()))
-    transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries(), named=True)
+    transfers = Transfers(store, Library(()), Distribution(outbound, tokens), hub, Registries())
     keeper = Keeper(store, Library(()), registry)
+    ring = Keyring()
+    tasks, uploads = Tasks(MemoryTasks()), Uploads(ArtifactStore(Path("nowhere/artifacts")))
+    deploys = Deploys(uploads, lambda wanted: keeper.create(wanted.create), str)
     parts = Parts(
         answers=answers,
+        responses=ResponseFlow(answers, None),
+        management=Management(Issuer(MemoryKeys(), ring), Ledger(MemoryUsage(), ring)),
+        deploying=Deploying(uploads, tasks, deploys.check),
+        tasks=tasks,
         ranker=Ranker(registry, registry.models),
         listings=Listings(registry, answers),
         status=Status(registry.inspect, list),

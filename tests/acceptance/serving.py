@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ _LEASHED = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-os.execv(sys.executable, [sys.executable, "-m", "localmodels", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
 """
 
 
@@ -76,13 +76,15 @@ def serve(
     listen: str | None = "127.0.0.1:0",
     log: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("localmodels",),
 ) -> Iterator[Served]:
     """A server with these flags; asserts at the end that it leaves in order and leaves nobody behind.
 
-    Its log goes to the file ``log``, or to where the test's goes; ``environ`` is added to its environment.
+    Its log goes to the file ``log``, or to where the test's goes; ``environ`` is added to its environment; ``program``
+    is a module that does as ours does, and what comes before its verb.
     """
     listening = ["--listen", listen] if listen else []
-    command = [sys.executable, "-c", _LEASHED, "serve", "--json", *listening, "--home", str(home), *flags]
+    command = [sys.executable, "-c", _LEASHED, *program, "serve", "--json", *listening, "--home", str(home), *flags]
     with log.open("w") if log else nullcontext() as errors:
         process = subprocess.Popen(
             command,

@@ -13,11 +13,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
 import pytest
+from tests.hostile_folders.bases import write_adapted
+from tests.weight_folders import write_folder
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "localmodels"]
@@ -195,6 +198,105 @@ def test_run_starts_a_server_that_stays(place: Place) -> None:
         os.kill(pid, signal.SIGTERM)
 
 
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a training run left a folder, with an adapter for it beside."""
+    root = tmp_path_factory.mktemp("training")
+    write_folder(root / "tuned", max_position_embeddings=4096)
+    (root / "tuned" / "training_args.bin").write_bytes(b"pickle")
+    write_adapted(root / "both")
+    (root / "both" / "adapter").rename(root / "style")
+    return root
+
+
+def test_a_folder_is_deployed_asked_for_and_taken_away(served: Place, tuned: Path) -> None:
+    done = served("deploy", str(tuned / "tuned"), "mine", "-q", "Q8_0", "--system", "Be brief.", "-p", "num_predict=4")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[0] == "not sent, since no model needs it: training_args.bin"
+    assert lines[-1] == "'mine' is ready; try: localmodels run mine"
+    assert any(re.match(r"uploading tuned\.tar 100% of ", line) for line in lines)
+    assert lines.index("Verify model") < lines.index("Success create model")
+    assert served("run", "mine", "Hello").returncode == 0
+    assert re.search(r"quantization +Q8_0", served("show", "mine").stdout)
+    (artifact,) = served.json("artifacts")
+    assert (artifact["name"], artifact["kind"], artifact["architecture"]) == ("tuned", "model", "LlamaForCausalLM")
+    again = served("deploy", "tuned", "again", "--uploaded")
+    assert again.returncode == 0, again.stderr
+    assert "uploading" not in again.stderr
+    style = served("deploy", str(tuned / "style"), "styled", "--base", "again")
+    assert style.returncode == 0, style.stderr
+    assert "styled:latest" in [model["name"] for model in served.json("list")]
+    rows = served.json("tasks")
+    assert [(row["kind"], row["subject"], row["state"]) for row in rows] == [
+        ("deploy", "styled", "succeeded"), ("create", "again", "succeeded"), ("deploy", "mine", "succeeded"),
+    ]  # fmt: skip
+    told = served("tasks", "follow", rows[1]["id"][:8], "--json")
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    assert (told.returncode, events[-1]["ratio"], events[-1]["action"]) == (0, 1.0, "Success create model")
+    assert served("artifacts", "rm", "tuned", "style").stderr == "deleted 'tuned'\ndeleted 'style'\n"
+    assert served.json("artifacts") == []
+    assert served("rm", "mine", "again", "styled").returncode == 0
+    for row in served.json("tasks"):
+        assert served("tasks", "cancel", row["id"]).stderr.startswith(f"forgot the {row['kind']} of ")
+    assert served.json("tasks") == []
+
+
+def test_a_program_gets_every_event_of_a_deployment(served: Place, tuned: Path) -> None:
+    done = served("deploy", str(tuned / "tuned"), "mine", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {tuple(event) for event in events} == {("number", "action", "ratio", "details", "status")}
+    assert [event["action"] for event in events if event["number"] < 0].count("Upload.") > 0
+    assert [event["ratio"] for event in events] == sorted(event["ratio"] for event in events)
+    assert events[-1]["details"]["model_name_on_ollama"] == "mine"
+
+
+def test_what_cannot_be_deployed_is_one_sentence_and_nothing_is_left(served: Place, tuned: Path) -> None:
+    served("artifacts", "rm", *(row["name"] for row in served.json("artifacts")), "nobody")
+    bad = tuned / "bad"
+    write_folder(bad, architectures=["ZebraForCausalLM"])
+    before = [model["name"] for model in served.json("list")]
+    done = served("deploy", str(bad), "broken")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(r"^Error: .*ZebraForCausalLM", done.stderr.splitlines()[-1]), done.stderr
+    task = served.json("tasks")[0]
+    assert (task["state"], "ZebraForCausalLM" in task["failure"]["message"]) == ("failed", True)
+    followed = served("tasks", "follow", task["id"])
+    assert (followed.returncode, followed.stderr.splitlines()[-1]) == (1, done.stderr.splitlines()[-1])
+    again = served("tasks", "retry", task["id"])
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (1, done.stderr.splitlines()[-1])
+    assert "Extract model" not in again.stderr  # what had come is not sent or unpacked again
+    assert "has been repeated" in served("tasks", "retry", task["id"]).stderr
+    (tuned / "a b.gguf").write_bytes(b"GGUF" + bytes(30_000_000))
+    refused = served("artifacts", "upload", str(tuned / "a b.gguf"))
+    assert (refused.returncode, "cannot be the name of an artifact" in refused.stderr) == (1, True), refused.stderr
+    assert served("deploy", "nothing-of-this-name", "broken").returncode == 1
+    assert [model["name"] for model in served.json("list")] == before
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_deployment(served: Place, tuned: Path) -> None:
+    with Terminal("deploy", str(tuned / "tuned"), "kept", environ=served.environ) as terminal:
+        seen = terminal.until("Start save model")
+        terminal.send(b"\x03")
+        assert "the server goes on with it" in seen + terminal.rest()
+        assert terminal.wait() == 130
+    task = next(row for row in served.json("tasks") if row["subject"] == "kept")
+    assert served("tasks", "follow", task["id"]).returncode == 0
+    assert "kept:latest" in [model["name"] for model in served.json("list")]
+
+
+def test_a_folder_is_converted_without_a_server(place: Place, tuned: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tuned.gguf"
+    done = place("convert", str(tuned / "tuned"), "-q", "q4_0", "-o", str(file))
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"{re.escape(str(file))}  Q4_0  \d+ KB\n", done.stdout)
+    assert file.read_bytes()[:4] == b"GGUF"
+    refused = place("convert", str(tmp_path), "-o", str(file))
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["tuned.gguf"]
+
+
 class Terminal:
     """The program on a terminal of its own."""
 
@@ -234,6 +336,14 @@ class Terminal:
         while not seen.endswith(text):
             seen += self.read()
         return seen
+
+    def rest(self) -> str:
+        """What comes until the program ends."""
+        seen = b""
+        with suppress(OSError):  # of a terminal that nobody writes to any more
+            while data := os.read(self._terminal, 4096):
+                seen += data
+        return seen.decode(errors="replace")
 
     def wait(self) -> int:
         """The exit code."""

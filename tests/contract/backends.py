@@ -7,13 +7,13 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from localmodels.backends.exchange import Patience
 from localmodels.backends.fake import Book, Fake, FakeServer, Script
 from localmodels.backends.fake.script import Choose, Sleep
 from localmodels.backends.http import Carrier, Http
 from localmodels.backends.internet import Internet
 from localmodels.backends.protocol import Backend
 from localmodels.backends.remote import Remote
+from localmodels.backends.round_trip import Patience
 from localmodels.backends.tcp import Tcp
 from localmodels.backends.unix import UnixSocket
 from localmodels.core.chat import ChatRequest, GenerateRequest, Message, Text

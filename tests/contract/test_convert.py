@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.contract.test_quantize import LOAD_AND_ANSWER
-from tests.weight_folders import llama_tensors, safetensors, write_folder
+from tests.hostile_folders.bases import ADAPTER, adapter_tensors, write_adapted
+from tests.hostile_folders.kinds import files_of
+from tests.weight_folders import drawn, llama_tensors, safetensors, write_folder
 
 from localmodels.artifacts.convert import Converter, Job
+from localmodels.artifacts.convert.words import LONGEST_LICENSE
 from localmodels.artifacts.gguf import read_header
+from localmodels.artifacts.lora import misfit
 from localmodels.core.errors import EngineError, InvalidRequest, ModelDamaged, Unsupported
 
 MODULES = ("localmodels.artifacts.convert", "localmodels.engine.converter")
@@ -73,6 +79,90 @@ def test_memory_is_bounded(place: Path) -> None:
 def test_patience_ends(place: Path) -> None:
     with Converter(job(place)) as converter, pytest.raises(Unsupported, match="not understood within"):
         converter.outline(patience=0.0)
+
+
+def test_silence_ends_the_child(place: Path) -> None:
+    with Converter(job(place), silence=0.0) as converter:
+        os.kill(converter.pid, signal.SIGSTOP)
+        with pytest.raises(EngineError, match="gave nothing for 0 s, and was ended"):
+            list(converter.pieces())
+        assert converter._child.wait() == -signal.SIGKILL
+
+
+@pytest.fixture
+def adapted(tmp_path: Path) -> Path:
+    write_adapted(tmp_path / "adapted")
+    return tmp_path / "adapted"
+
+
+def apart(place: Path, **fields: object) -> Job:
+    """The adapter of a folder, for that folder or another base."""
+    model, adapter = files_of(place)
+    return Job({} if "base" in fields else model, "", "style", threads=2, adapter=adapter, apart=True, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_adapter_is_the_same_for_a_folder_and_for_what_became_of_it(
+    tmp_path: Path, adapted: Path, module: str
+) -> None:
+    base, quantized = tmp_path / "base.gguf", tmp_path / "quantized.gguf"
+    model, _ = files_of(adapted)
+    for path, target in ((base, ""), (quantized, "Q8_0")):
+        with Converter(Job(model, target, "base", threads=2), module=module) as converter:
+            assert converter.outline().source == "F32"
+            path.write_bytes(b"".join(converter.pieces()))
+    made = []
+    for fields in ({}, {"base": (str(base),)}, {"base": (str(quantized),)}):
+        with Converter(apart(adapted, **fields), module=module) as converter:
+            outline = converter.outline()
+            made.append(b"".join(converter.pieces()))
+            assert (outline.size, outline.architecture, outline.tensors) == (len(made[-1]), "llama", 2)
+    assert len(set(made)) == 1
+    (tmp_path / "style.gguf").write_bytes(made[0])
+    head = read_header(tmp_path / "style.gguf")
+    assert (head.is_adapter, head.text("general.name")) == (True, "style")
+    assert not misfit(head, "llama", read_header(quantized).tensors)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_must_be_merged_is_said_to_whoever_has_the_folder(tmp_path: Path, adapted: Path, module: str) -> None:
+    weights = adapter_tensors() | {"base_model.model.model.norm.weight": drawn(64, seed=7)}
+    (adapted / "adapter" / "adapter_model.safetensors").write_bytes(safetensors(weights))
+    (adapted / "adapter" / "adapter_config.json").write_text(json.dumps({**ADAPTER, "modules_to_save": ["norm"]}))
+    with Converter(apart(adapted), module=module) as converter:
+        outline = converter.outline()
+        assert (outline.size, list(converter.pieces())) == (0, [])
+        assert "must be merged into its base" in outline.merge
+    model, adapter = files_of(adapted)
+    with Converter(Job(model, "", "m", threads=2, adapter=adapter), module=module) as converter:
+        assert converter.outline().size == sum(map(len, converter.pieces()))
+    (tmp_path / "base.gguf").write_bytes(b"".join(pieces(Job(model, "", "m", threads=2))))
+    with (
+        Converter(apart(adapted, base=(str(tmp_path / "base.gguf"),)), module=module) as converter,
+        pytest.raises(Unsupported, match="must be merged into its base"),
+    ):
+        converter.outline()
+
+
+def pieces(job: Job) -> list[bytes]:
+    with Converter(job) as converter:
+        converter.outline()
+        return list(converter.pieces())
+
+
+def test_what_is_said_besides_weights_is_told_and_no_reason_to_refuse(place: Path) -> None:
+    said = {"do_sample": True, "temperature": 0.6, "top_k": -1, "top_p": "high", "repetition_penalty": 1.05}
+    (place / "generation_config.json").write_text(json.dumps(said))
+    (place / "LICENSE").write_bytes(b"Tu was du willst: f\xfcr immer")
+    with Converter(job(place)) as converter:
+        outline = converter.outline()
+    assert outline.sampling == {"temperature": 0.6, "repeat_penalty": 1.05}
+    assert outline.licenses == ("Tu was du willst: f\ufffdr immer",)
+    (place / "generation_config.json").write_text(json.dumps({**said, "do_sample": False}))
+    (place / "LICENSE").write_text("x" * (LONGEST_LICENSE + 1))
+    with Converter(job(place)) as converter:
+        outline = converter.outline()
+    assert (outline.sampling, outline.licenses) == ({}, ())
 
 
 def test_closing_ends_the_child(place: Path) -> None:

@@ -230,7 +230,7 @@ def test_an_endpoint_ends_with_its_client_under_either_server(loop: str, host: s
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive()).get("more_body"):
             pass
-        await attended(receive, work(send))
+        await attended(scope, receive, work(send))
 
     async def work(send: Send) -> None:
         begun.set()

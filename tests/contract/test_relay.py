@@ -35,8 +35,8 @@ from localmodels.core.errors import (
 )
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerKind, ServerSpec
-from localmodels.dialects.peek import WAYS, peek
-from localmodels.dialects.table import CHATS
+from localmodels.dialects.peek import peek
+from localmodels.dialects.table import CHATS, WAYS
 from localmodels.flows.finding import Finders, RelayTo, RemoteTarget
 from localmodels.flows.relay import Relays, asked_tokens
 from localmodels.flows.remotes import Remotes, Server
@@ -503,7 +503,7 @@ def test_no_server_shows_its_key() -> None:
         remotes = Remotes()
         await remotes.adopt([spec])
         (server,) = remotes.servers()
-        text = repr((spec, str(spec), server, server.state(), vars(server), server.http))
+        text = repr((spec, str(spec), server, server.state(), vars(server), vars(server.far)))
         await remotes.close()
         return text
 

@@ -9,12 +9,12 @@ import pytest
 from tests.awaited import awaited
 from tests.contract.backends import PATIENT, SHORT, chat
 
-from localmodels.backends.exchange import Patience
 from localmodels.backends.fake import FakeServer, Script, Wire
 from localmodels.backends.fake.server import body_of
 from localmodels.backends.http import Carrier, Http
 from localmodels.backends.internet import Internet
 from localmodels.backends.remote import Remote
+from localmodels.backends.round_trip import Patience
 from localmodels.backends.tcp import Tcp
 from localmodels.backends.unix import UnixSocket
 from localmodels.core.chat import Chunk, Done, EmbedRequest, Event, fold

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.awaited import awaited
 
-from localmodels.backends.exchange import Patience
 from localmodels.backends.http import whole
+from localmodels.backends.round_trip import Patience
 from localmodels.backends.tcp import Tcp
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
 

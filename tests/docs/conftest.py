@@ -1,4 +1,7 @@
-"""One server for all examples: the built-in model, the same file as ``mine``, and an Ollama store with ``smollm2``."""
+"""One server for all examples: the built-in model, the same file as ``mine``, and an Ollama store with ``smollm2``.
+
+The reader has two folders, too: ``tuned``, as a training leaves it, and ``adapter``, which is one for it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from pathlib import Path
 
 import pytest
 from tests.docs.pages import Example
+from tests.hostile_folders.bases import write_adapted
 from tests.unit.store.ollama_store import OllamaStore
+from tests.weight_folders import write_folder
 from tools.random_model import write_random_model
 
 from localmodels.store.shelves import builtin_path
@@ -65,6 +70,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     mine = directory / "mine.gguf"
     mine.write_bytes(builtin_path().read_bytes())  # a file of its own: equal files share a runner
     ranks = write_random_model(directory / "reranker.gguf", rerank=True)
+    write_folder(directory / "tuned", max_position_embeddings=4096)
+    write_adapted(directory / "training")
+    (directory / "training" / "adapter").rename(directory / "adapter")
     store = OllamaStore(directory / "ollama")
     store.add("smollm2:latest", builtin_path().read_bytes())
     command = [*PROGRAM, "serve", "--json", "--listen", "127.0.0.1:0"]

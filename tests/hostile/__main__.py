@@ -20,11 +20,16 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keyed", action="store_true", help="a key is asked for, and one of each scope attacks")
+    parser.add_argument("--stalls", action="store_true", help="tell what held the server's loop up, and where")
     asked = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
-        siege = besieged(Path(directory), requests=asked.requests, seed=asked.seed, keyed=asked.keyed)
+        siege = besieged(
+            Path(directory), requests=asked.requests, seed=asked.seed, keyed=asked.keyed, stalls=asked.stalls
+        )
     print("\n".join(told(siege)))
+    for stall in siege.stalls[:20]:
+        print(f"held up for {stall}\n    beside {beside(siege, stall.at, stall.at + stall.took)}")
     print(f"seed {asked.seed}, {'with' if asked.keyed else 'without'} keys, {time.monotonic() - start:.0f} s")
     broken = siege.broken(by_the_clock=True)
     for what in broken:

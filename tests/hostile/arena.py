@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,7 +79,9 @@ def nothing() -> Iterator[str]:
 
 
 @contextmanager
-def arena(directory: Path, *flags: str, log_level: str = "info") -> Iterator[Served]:
+def arena(
+    directory: Path, *flags: str, log_level: str = "info", program: Sequence[str] = ("localmodels",)
+) -> Iterator[Served]:
     """A server of its own, in a home of its own, which may have been one before; its log is ``directory/log``."""
     files = [directory / f"{name}.gguf" for name in MODELS]
     for file in files:
@@ -92,7 +94,7 @@ def arena(directory: Path, *flags: str, log_level: str = "info") -> Iterator[Ser
     with nothing() as url:
         inside = ("--mirror", f"registry.ollama.ai={url}", "--hf-endpoint", url)
         every = (*named, "--default-model", "brief", "--log-format", "json", "--log-level", log_level, *inside, *flags)
-        with serve(*every, home=home, log=directory / "log") as served:
+        with serve(*every, home=home, log=directory / "log", program=program) as served:
             yield served
 
 

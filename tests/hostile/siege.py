@@ -17,6 +17,7 @@ from tests.hostile.arena import arena, golden
 from tests.hostile.arena import described as description
 from tests.hostile.attack import Attack
 from tests.hostile.attacker import HANG, Tally, attacked
+from tests.hostile.stalls import Stall, read
 from tests.hostile.watch import Seen, watching
 
 MIB = 2**20
@@ -36,12 +37,14 @@ class Siege(Struct, frozen=True):
     Attributes:
         changed: paths whose golden answer is another one now.
         traces: lines of the log with a trace in them.
+        stalls: what held the server's loop up, the longest first, where that was looked for.
     """
 
     tally: Tally
     seen: Seen
     changed: tuple[str, ...]
     traces: tuple[str, ...]
+    stalls: tuple[Stall, ...] = ()
 
     @property
     def growth(self) -> int:
@@ -64,7 +67,7 @@ class Siege(Struct, frozen=True):
         return [what for what, holds in claims.items() if not holds] + self.tally.wrong + slow
 
 
-def besieged(directory: Path, *, requests: int, seed: int, keyed: bool = False) -> Siege:
+def besieged(directory: Path, *, requests: int, seed: int, keyed: bool = False, stalls: bool = False) -> Siege:
     """Starts a server, attacks it, and looks.
 
     Args:
@@ -72,9 +75,11 @@ def besieged(directory: Path, *, requests: int, seed: int, keyed: bool = False) 
         requests: how many.
         seed: of every choice.
         keyed: does everybody need a key? Then one of each scope goes with the requests, and none with some.
+        stalls: look for what holds its loop up? That takes some of its time.
     """
-    flags = ("--require-key",) if keyed else ()
-    with arena(directory, *flags) as served:
+    flags, held_up = ("--require-key",) if keyed else (), directory / "stalls"
+    program = ("tests.hostile.stalls", str(held_up)) if stalls else ("localmodels",)
+    with arena(directory, *flags, program=program) as served:
         port = int(served.url.rpartition(":")[2])
         admin = served.admin_key if keyed else ""
         shown = ("", *(scoped_key(served, admin, scope) for scope in SCOPES)) if keyed else ("",)
@@ -87,7 +92,7 @@ def besieged(directory: Path, *, requests: int, seed: int, keyed: bool = False) 
         changed = tuple(path for path in before if before[path] != after[path])
     log = (directory / "log").read_text()
     traces = tuple(line for line in log.splitlines() if "Traceback" in line or "unforeseen" in line)
-    return Siege(tally, watch.seen, changed, traces)
+    return Siege(tally, watch.seen, changed, traces, tuple(read(held_up)) if stalls else ())
 
 
 def warm(served: Served, key: str) -> None:

@@ -21,6 +21,7 @@ class Slow(Struct, frozen=True):
         trickles: what it goes on with, byte by byte, for ever.
         reads: does it take what it is sent?
         heard: how the server's last words begin; empty where there are none.
+        pause: seconds between two bytes.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Slow(Struct, frozen=True):
     trickles: bytes
     reads: bool
     heard: bytes
+    pause: float = PAUSE
 
 
 KINDS = (
@@ -50,7 +52,7 @@ async def visit(port: int, kind: Slow) -> bytes:
         if not kind.reads:
             await _ended(connection)
             return b""
-        trickling = asyncio.create_task(_trickle(connection, kind.trickles))
+        trickling = asyncio.create_task(_trickle(connection, kind))
         try:
             return await _read(connection)
         finally:
@@ -59,11 +61,11 @@ async def visit(port: int, kind: Slow) -> bytes:
                 await trickling
 
 
-async def _trickle(connection: socket.socket, byte: bytes) -> None:
+async def _trickle(connection: socket.socket, kind: Slow) -> None:
     with suppress(ConnectionError):
-        while byte:
-            await asyncio.sleep(PAUSE)
-            await asyncio.get_running_loop().sock_sendall(connection, byte)
+        while kind.trickles:
+            await asyncio.sleep(kind.pause)
+            await asyncio.get_running_loop().sock_sendall(connection, kind.trickles)
 
 
 async def _read(connection: socket.socket) -> bytes:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 
 import uvloop
-from tests.proofs import chunks, departures, ending, overload, secrets, streams, turns
+from tests.proofs import chunks, departures, ending, overload, secrets, slow, streams, turns
 from tests.proofs.claims import Claim
 
 PROOFS: Mapping[str, Callable[[], Awaitable[list[Claim]]]] = {
     "streams": streams.proof,
     "departures": departures.proof,
     "overload": overload.proof,
+    "slow": slow.proof,
     "turns": turns.proof,
     "ending": ending.proof,
     "secrets": secrets.proof,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from msgspec import Struct
 
@@ -35,6 +36,6 @@ def broken(claims: Sequence[Claim]) -> list[str]:
 
 
 def share_of(values: Sequence[float], share: float) -> float:
-    """The value that this share of them does not exceed."""
-    ordered = sorted(values)
+    """The value that this share of them does not exceed; without any there is none that it may not."""
+    ordered = sorted(values) or [inf]
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

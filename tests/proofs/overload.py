@@ -1,24 +1,27 @@
 """Ten times more than can be answered, from one caller: what is taken is answered in time, the rest is told so at once.
 
-The bound of the line is as long as the places are many, so whoever is taken waits about one answer's length at most. A
-second caller, who asks for less than his half, does not notice the flood but by that wait (F13).
+The gateway promises a wait of less than half an answer's length, and refuses at once whoever would wait longer. A
+second caller, who asks for less than his half, does not notice the flood but by that wait (F14). Answers are not all
+equally long: those that are begin and end together for ever, as no server's do.
 """
 
 from __future__ import annotations
 
 import asyncio
+from statistics import fmean
 from time import monotonic
 
 from msgspec import Struct, field
 from tests.proofs.claims import Claim, share_of, timed
-from tests.proofs.clients import Asking, answered, ask
+from tests.proofs.clients import Asking, answered, ask, undisturbed
 from tests.proofs.places import Scene, healthy, key, scene
 
 PLACES = 16
-PIECES, PAUSE = 25, 0.02  # half a second an answer
+PIECES, PAUSE, UNEVEN = 25, 0.02, 0.2  # half a second an answer, a fifth more or less
 TIMES = 10
 MODEST = 0.25  # of what can be answered, asked for by the second caller
-SETTINGS = f"max_concurrent = {PLACES}\nmax_queue = {PLACES}\n"
+SETTINGS = f"max_concurrent = {PLACES}\n"
+PROMISED = 0.2  # seconds of waiting
 SLOWEST_HEALTH = 0.1
 AT_ONCE = 0.1  # seconds until a refusal
 
@@ -33,12 +36,15 @@ class Flood(Struct):
 
 async def proof(seconds: float = 60.0) -> list[Claim]:
     """An open loop: requests come whether or not others were answered."""
-    async with scene(pieces=PIECES, pause=PAUSE, settings=SETTINGS) as at:
+    async with scene(
+        pieces=PIECES, pause=PAUSE, uneven=UNEVEN, settings=SETTINGS, flags=("--max-wait", f"{PROMISED}s")
+    ) as at:
         expected = (await answered(at.mock)).body
         alone = await unloaded(at)
         can = PLACES / alone  # requests a second
         start = monotonic()
-        flood = await flooded(at, seconds, can)
+        with undisturbed():
+            flood = await flooded(at, seconds, can)
         took = monotonic() - start
         most = (await at.counts()).most
         after = await unloaded(at)
@@ -54,15 +60,15 @@ async def proof(seconds: float = 60.0) -> list[Claim]:
         Claim("those that are taken are answered well", all(one.body == expected for one in good), f"{len(good)}"),
         Claim("the back end never gets more than it was to get", most <= PLACES, f"{most} of {PLACES} places"),
         Claim("the others are told to come back", bool(refused) and told == len(refused), f"{told} of {len(refused)}"),
-        Claim(
-            "a modest caller gets all that he asks for", served == len(flood.modest), f"{served} of {len(flood.modest)}"
-        ),
+        # On a busy machine his requests come in heaps, of which the last would wait too long.
+        Claim("a modest caller does not starve", 2 * served >= len(flood.modest), f"{served} of {len(flood.modest)}"),
+        timed("he gets all that he asks for", served == len(flood.modest), f"{served} of {len(flood.modest)}"),
         timed(
             "no place stands empty", len(good) >= 0.9 * can * took, f"{len(good) / (can * took):.0%} of all there are"
         ),
         timed(
             "99 of 100 take twice as long as alone at most",
-            slowest <= 2.2 * alone,
+            slowest <= 2 * alone,
             f"{slowest:.2f} s, {alone:.2f} s alone",
         ),
         timed("refusals come at once", late <= AT_ONCE, f"99 of 100 in {1e3 * late:.0f} ms"),
@@ -74,8 +80,8 @@ async def proof(seconds: float = 60.0) -> list[Claim]:
 
 
 async def unloaded(at: Scene) -> float:
-    """Seconds of one answer alone."""
-    return sorted([(await answered(at.gateway)).took for _ in range(3)])[1]
+    """Seconds of an answer for which nobody waits, on average."""
+    return fmean(one.took for one in await asyncio.gather(*(answered(at.gateway) for _ in range(PLACES))))
 
 
 async def flooded(at: Scene, seconds: float, can: float) -> Flood:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 
 import aiohttp
 import msgspec
 from benchmarks.gateway import sides
+from benchmarks.gateway.cpu import Cores
 from benchmarks.gateway.sides import Side
 from msgspec import Struct
 
@@ -46,18 +47,30 @@ class Scene(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def scene(*, pieces: int, pause: float, settings: str = "") -> AsyncIterator[Scene]:
+async def scene(
+    *,
+    pieces: int,
+    pause: float,
+    uneven: float = 0.0,
+    settings: str = "",
+    flags: Sequence[str] = (),
+    cores: Cores | None = None,
+) -> AsyncIterator[Scene]:
     """Starts both.
 
     Args:
         pieces: of a stream.
         pause: seconds between two of them.
+        uneven: by which share of that streams differ.
         settings: further lines of TOML for the gateway's server.
+        flags: of the gateway itself.
+        cores: for the gateway and for the back end; all for both without them.
     """
-    cores = frozenset(os.sched_getaffinity(0))
+    every = frozenset(os.sched_getaffinity(0))
+    cores = cores or Cores(every, every)
     async with (
-        sides.mock(cores, pieces=pieces, pause=pause) as mock,
-        sides.ours(cores, mock, settings) as gateway,
+        sides.mock(cores.others, pieces=pieces, pause=pause, uneven=uneven) as mock,
+        sides.ours(cores.measured, mock, settings, flags) as gateway,
     ):
         yield Scene(gateway, mock)
 

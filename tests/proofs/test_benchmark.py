@@ -10,6 +10,7 @@ from benchmarks.gateway import sides
 from benchmarks.gateway.cpu import Cores, share_out
 from benchmarks.gateway.load import Result
 from benchmarks.gateway.measure import Bench, Taken, added, by_the_clock, cpu_ratio, load, per_core
+from benchmarks.gateway.mock import paused
 from tests.awaited import awaited
 
 CORES = frozenset(os.sched_getaffinity(0))
@@ -70,3 +71,12 @@ def test_what_is_measured_has_a_core_for_itself() -> None:
     cores = share_out()
     assert cores.apart == (len(CORES) > 1)
     assert cores.measured | cores.others == CORES
+
+
+def test_uneven_streams_are_as_long_on_average() -> None:
+    pause = paused(0.02, 0.2)
+    pauses = [pause(number) for number in range(1, 101)]
+    assert sum(pauses) / 100 == pytest.approx(0.02, rel=0.01)
+    assert min(pauses) == pytest.approx(0.016, rel=0.05)
+    assert max(pauses) == pytest.approx(0.024, rel=0.05)
+    assert {paused(0.02, 0.0)(number) for number in range(10)} == {0.02}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.awaited import awaited
-from tests.proofs import chunks, departures, ending, overload, streams, turns
+from tests.proofs import chunks, departures, ending, overload, slow, streams, turns
 from tests.proofs.claims import broken
 
 
@@ -20,6 +20,11 @@ async def test_many_departures_at_once() -> None:
 @awaited
 async def test_ten_times_more_than_can_be_answered() -> None:
     assert broken(await overload.proof(3.0)) == []
+
+
+@awaited
+async def test_others_beside_slow_clients() -> None:
+    assert broken(await slow.proof(60, seconds=2.0)) == []
 
 
 @awaited

@@ -133,7 +133,7 @@ class Flows(Product):
             places = Registries({DEFAULT_HOST: (Place.parse(registry.url),)})
             distribution = Distribution(outbound, RegistryTokens(outbound, credentials))
             hub = Hub(outbound, HubTokens(credentials))
-            yield Transfers(self._models, self._library, distribution, hub, places, named=True)
+            yield Transfers(self._models, self._library, distribution, hub, places)
 
 
 def _done(work: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
-from localmodels.backends.exchange import Exchange
+from localmodels.backends.round_trip import Take
 from localmodels.core.chat import Done, Event
 from localmodels.core.errors import Garbled, LocalModelsError
 from localmodels.dialects.passage import Passage
@@ -24,6 +24,26 @@ ReadError = Callable[[int, bytes, float | None], LocalModelsError]
 MAX_ANSWER = 32 * 2**20
 # Seconds for the end of an answer whose last event has come: it travels with that event or right behind it.
 TAIL = 0.05
+
+
+class Pouring(Protocol):
+    """An answer that hands on its pieces in the moment they come."""
+
+    async def pour(self, take: Take) -> None:
+        """Calls ``take`` with each, until the body ends or no more is wanted.
+
+        Raises:
+            BackendTimeout, StreamCut: it goes on no more, or not in time; and whatever ``take`` raises.
+        """
+        ...
+
+    def hold(self) -> None:
+        """Lets the sender wait until :meth:`go_on`."""
+        ...
+
+    def go_on(self) -> None:
+        """Takes more."""
+        ...
 
 
 class Reply(Protocol):
@@ -41,6 +61,11 @@ class Reply(Protocol):
     @property
     def ended(self) -> bool:
         """Has all of it been read?"""
+        ...
+
+    @property
+    def pouring(self) -> Pouring | None:
+        """The same, where its pieces can be had in the moment they come; None where they have to be asked for."""
         ...
 
     async def piece(self) -> bytes:
@@ -159,12 +184,7 @@ class Http:
                     await tail(reply)
                     return
                 passage.feed(b"")  # an error in the same bytes comes out now
-                if (
-                    frames
-                    and outlet is not None
-                    and isinstance(reply, Exchange)
-                    and await poured(reply, passage, outlet)
-                ):
+                if frames and outlet and (pouring := reply.pouring) and await poured(pouring, passage, outlet):
                     await tail(reply)
                     return
             passage.close()
@@ -186,7 +206,7 @@ class Http:
             reply.close()
 
 
-async def poured(exchange: Exchange, passage: Passage, outlet: Outlet) -> bool:
+async def poured(pouring: Pouring, passage: Passage, outlet: Outlet) -> bool:
     """Passes frames on in the moment they come; whoever takes slowly slows the sender. Was the end said?"""
 
     def take(data: bytes) -> bool:
@@ -196,14 +216,14 @@ async def poured(exchange: Exchange, passage: Passage, outlet: Outlet) -> bool:
             return False
         passage.feed(b"")  # an error in the same bytes comes out now
         if outlet.paused:
-            exchange.hold()
+            pouring.hold()
         return True
 
-    outlet.on_resume = exchange.go_on
+    outlet.on_resume = pouring.go_on
     try:
         if outlet.paused:
-            exchange.hold()
-        await exchange.pour(take)
+            pouring.hold()
+        await pouring.pour(take)
     finally:
         outlet.on_resume = None
     return passage.judge.done

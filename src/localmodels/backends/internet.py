@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from localmodels.backends.exchange import KEEPALIVE, Patience
+from localmodels.backends.round_trip import KEEPALIVE, Patience
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
 
 JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -99,6 +99,11 @@ class InternetReply:
     def ended(self) -> bool:
         """Has all of it been read?"""
         return self._response.content.at_eof()
+
+    @property
+    def pouring(self) -> None:
+        """Its pieces have to be asked for."""
+        return
 
     async def piece(self) -> bytes:
         """What has arrived of the body, empty at its end."""

@@ -39,7 +39,7 @@ class Asking(Chatting, Protocol):
     def read_models(self, body: bytes) -> tuple[str, ...]: ...
 
 
-class Chats:
+class ChatServer:
     """A :class:`~localmodels.backends.protocol.Backend` over HTTP that only holds conversations.
 
     It is also a :class:`~localmodels.flows.chat.Answerer`; what only an engine of ours can do is refused.
@@ -71,7 +71,7 @@ class Chats:
         path = self._chats.paths.get("rerank")
         if path is None:
             raise Unsupported("this server does not rerank", param="model")
-        ranking = rerank.read_answer(await self._http.post(path, rerank.write(rerank.Asked(request))))
+        ranking = rerank.read_answer(await self._http.post(path, rerank.write(rerank.Question(request))))
         return replace(ranking, results=ranking.results[: request.top_n])
 
     async def models(self) -> tuple[str, ...]:
@@ -107,7 +107,7 @@ class Chats:
         await self._http.close()
 
 
-class Remote(Chats):
+class Remote(ChatServer):
     """A back end over HTTP that also goes on with texts and makes vectors."""
 
     def __init__(self, http: Http, dialect: Asking) -> None:

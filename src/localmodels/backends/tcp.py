@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from localmodels.backends.exchange import KEEPALIVE, Exchange, Patience, written
+from localmodels.backends.round_trip import KEEPALIVE, Patience, RoundTrip, written
 from localmodels.core.errors import Unreachable
 
 MOST_KEPT = 256
@@ -47,11 +47,11 @@ class Tcp:
         self._keepalive = keepalive
         self._most = most
         self._idle: list[Idle] = []
-        self._open: set[Exchange] = set()
+        self._open: set[RoundTrip] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def open(self, method: str, path: str, body: bytes | None) -> Exchange:
+    async def open(self, method: str, path: str, body: bytes | None) -> RoundTrip:
         """Sends a request and waits for the head of its answer.
 
         Raises:
@@ -83,7 +83,7 @@ class Tcp:
         if self._sweep is not None:
             self._sweep.cancel()
 
-    async def _connected(self) -> Exchange:
+    async def _connected(self) -> RoundTrip:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._patience.connect):
@@ -92,10 +92,10 @@ class Tcp:
             raise Unreachable("the server cannot be reached") from error
         return exchange
 
-    def _exchange(self) -> Exchange:
-        return Exchange(self._open, self._patience, self._give_back)
+    def _exchange(self) -> RoundTrip:
+        return RoundTrip(self._open, self._patience, self._give_back)
 
-    def _kept(self) -> Exchange | None:
+    def _kept(self) -> RoundTrip | None:
         """The connection that was used last, if it is young enough."""
         while self._idle:
             idle = self._idle.pop()

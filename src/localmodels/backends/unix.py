@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from localmodels.backends.exchange import Exchange, written
+from localmodels.backends.round_trip import RoundTrip, written
 from localmodels.core.errors import Unreachable
 
 FIELDS = "Host: runner\r\nConnection: close\r\n"
@@ -23,10 +23,10 @@ class UnixSocket:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._open: set[Exchange] = set()
+        self._open: set[RoundTrip] = set()
         self._closed = False
 
-    async def open(self, method: str, path: str, body: bytes | None) -> Exchange:
+    async def open(self, method: str, path: str, body: bytes | None) -> RoundTrip:
         """Sends a request and waits for the head of its answer.
 
         Raises:
@@ -38,7 +38,7 @@ class UnixSocket:
         request = written(method, path, body, FIELDS)
         loop = asyncio.get_running_loop()
         try:
-            _, exchange = await loop.create_unix_connection(lambda: Exchange(self._open), self._path)
+            _, exchange = await loop.create_unix_connection(lambda: RoundTrip(self._open), self._path)
         except OSError as error:
             raise Unreachable("the server cannot be reached") from error
         await exchange.ask(request)

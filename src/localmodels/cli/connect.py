@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from typing import NoReturn
 
 from localmodels.cli.world import World
-from localmodels.client._sync_calls import Calls
+from localmodels.client._sync_calls import Calls, Carrier
 from localmodels.client.plain import Plain
 from localmodels.client.site import HOST_NAMES, find_site, headers, named_in
 from localmodels.config import load
@@ -28,17 +29,32 @@ def connect(args: argparse.Namespace, world: World) -> Calls:
     Raises:
         Unreachable: none was named and none of ours answers.
     """
-    return find(args.host, world) or _nobody(world.environ)
+    return Calls(reach(args, world))
+
+
+def reach(args: argparse.Namespace, world: World) -> Carrier:
+    """The way to the server that is meant, for a client that has more calls.
+
+    Raises:
+        Unreachable: as :func:`connect`.
+    """
+    return seek(args.host, world) or _nobody(world.environ)
 
 
 def find(host: str | None, world: World) -> Calls | None:
     """A client of the server that is meant; None when none was named and none of ours answers."""
+    way = seek(host, world)
+    return None if way is None else Calls(way)
+
+
+def seek(host: str | None, world: World) -> Carrier | None:
+    """The way to the server that is meant; None as :func:`find`."""
     if named(host, world.environ):
-        return client_of(host, world)
+        return way_to(host, world)
     for url in addresses(world.environ):
         with stranger(url, world) as client:
             if answers(client):
-                return client_of(url, world)
+                return way_to(url, world)
     return None
 
 
@@ -49,8 +65,13 @@ def named(host: str | None, environ: Mapping[str, str]) -> bool:
 
 def client_of(host: str | None, world: World) -> Calls:
     """A client of the server at ``host``."""
+    return Calls(way_to(host, world))
+
+
+def way_to(host: str | None, world: World) -> Carrier:
+    """The way to the server at ``host``, with the key of the environment."""
     url = find_site(host, world.environ).url
-    return Calls((world.carry or Plain)(url, headers(None, world.environ), None))
+    return (world.carry or Plain)(url, headers(None, world.environ), None)
 
 
 def stranger(host: str, world: World) -> Calls:
@@ -72,7 +93,7 @@ def answers(client: Calls) -> bool:
     return True
 
 
-def _nobody(environ: Mapping[str, str]) -> Calls:
+def _nobody(environ: Mapping[str, str]) -> NoReturn:
     raise Unreachable(
         f"no LocalModels server answers at {' or '.join(addresses(environ))}; start one with `localmodels serve`"
     )

@@ -17,7 +17,7 @@ from localmodels.artifacts.recipe import Material, Recipe, create_request, read_
 from localmodels.cli import materials
 from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument
-from localmodels.cli.materials import Found
+from localmodels.cli.materials import Found, Local
 from localmodels.cli.progress import shower
 from localmodels.cli.world import World
 from localmodels.core.catalog import ModelName
@@ -47,6 +47,9 @@ def run(args: argparse.Namespace, world: World) -> int:
     recipe = read_recipe(source)
     found = {line: materials.find(line, folder) for line in (*recipe.models, *recipe.adapters)}
     request(args, recipe, {line: material(one, lambda file: "") for line, one in found.items()})
+    for line, one in found.items():
+        if isinstance(one, Local) and one.left:
+            print(f"{line.value}: not sent, since they are programs or pickles: {', '.join(one.left)}", file=world.err)
     with connect(args, world) as client, shower(args, world) as show:
         known = {line: material(one, lambda file: client.upload(file, show)) for line, one in found.items()}
         client.finish(client.create(request(args, recipe, known)), show)
@@ -70,7 +73,9 @@ def read(file: str, world: World) -> tuple[bytes | str, Path]:
 
 def material(found: Found, digest: Callable[[Path], str]) -> Material:
     """What a line stands for, its files by their digests."""
-    return found if isinstance(found, Material) else Material(files=tuple((file.name, digest(file)) for file in found))
+    if isinstance(found, Material):
+        return found
+    return Material(files=tuple((name, digest(path)) for name, path in found.files.items()))
 
 
 def request(args: argparse.Namespace, recipe: Recipe, known: Mapping[Command, Material]) -> CreateRequest:

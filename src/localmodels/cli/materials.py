@@ -1,23 +1,60 @@
 """What FROM and ADAPTER of a Modelfile mean on this machine: files, folders of files, or the name of a model.
 
 The rule, which is Ollama's: what exists is a file, relative to the Modelfile; anything else is the name of a model. But
-what nobody would call a model (``./weights``, ``weights.gguf``) is a missing file, and is said so.
+what nobody would call a model (``./weights``, ``weights.gguf``) is a missing file, and is said so. Of a folder of
+safetensors the same files are sent as by Ollama, and of links only what lies in the folder: nobody can make others send
+their own files by giving them a folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from msgspec import Struct
+
+from localmodels.artifacts.convert.names import (
+    ADAPTER_CONFIG,
+    USE_SAFETENSORS,
+    is_adapter,
+    is_pickle,
+    is_program,
+    is_safetensors,
+)
 from localmodels.artifacts.gguf import parts, read_part
 from localmodels.artifacts.modelfile import Command
 from localmodels.artifacts.recipe import Material, looks_like_path, named, said, uploaded
 from localmodels.core.errors import InvalidRequest, ModelDamaged, Unsupported
 
-GGUF, SAFETENSORS = ".gguf", ".safetensors"
+GGUF = ".gguf"
 MAGIC = b"GGUF"
 SOME = 3  # files that are named of many
-Found = Sequence[Path] | Material
+
+# Weights, the first pattern that finds some: all that is beside them would be another form of the same model.
+_WEIGHTS: Mapping[str, Sequence[str]] = {
+    "from": ("model*.safetensors", "consolidated*.safetensors", "*.safetensors"),
+    "adapter": ("adapter_model*.safetensors", "adapters.safetensors", "*.safetensors"),
+}
+# What is sent besides; of nested folders, what sentence-transformers keeps there.
+_BESIDE = ("*.json", "*/*.json", "chat_template.jinja", "tokenizer.model")
+_NESTED = "*/model*.safetensors"
+# What trainers and tools leave: whole models again, of earlier hours.
+_NOT_BELOW = ("checkpoint-", ".")
+
+
+class Local(Struct, frozen=True):
+    """Files of this machine.
+
+    Attributes:
+        files: path by the name under which the server is to know it.
+        left: names of programs and pickles beside them, which nobody is sent.
+    """
+
+    files: Mapping[str, Path]
+    left: tuple[str, ...] = ()
+
+
+Found = Local | Material
 
 
 def find(line: Command, folder: Path) -> Found:
@@ -29,6 +66,7 @@ def find(line: Command, folder: Path) -> Found:
 
     Raises:
         InvalidRequest: there is no such file, or no model in the folder; names the line.
+        Unsupported: the folder's weights are pickles.
     """
     path = folder / expanded(line.value)
     if path.is_dir():
@@ -50,30 +88,72 @@ def expanded(text: str) -> Path:
         return Path(text)
 
 
-def _whole(line: Command, path: Path) -> Sequence[Path]:
+def _whole(line: Command, path: Path) -> Local:
     """The file, and of a split model all."""
-    _convertible(line, path.name, [path])
+    if is_safetensors(path.name):
+        what = f"{line.value!r} are weights alone; name the folder, which has the configuration and the tokenizer too"
+        raise InvalidRequest(said(line, what))
     if not path.is_file():
         raise InvalidRequest(said(line, f"{line.value!r} is neither a file nor a folder"))
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise InvalidRequest(said(line, f"{line.value!r} is not a GGUF file"))
+            why = f": {USE_SAFETENSORS}" if is_pickle(path.name) else ""
+            raise InvalidRequest(said(line, f"{line.value!r} is not a GGUF file{why}"))
     try:
-        return parts(path)
+        return _by_name(parts(path))
     except ModelDamaged as error:
         raise InvalidRequest(said(line, error.message)) from error
 
 
-def _in_folder(line: Command, folder: Path) -> Sequence[Path]:
+def _by_name(files: Iterable[Path]) -> Local:
+    return Local({file.name: file for file in files})
+
+
+def _in_folder(line: Command, folder: Path) -> Local:
+    weights = next((found for found in (_matching(folder, one) for one in _WEIGHTS[line.command]) if found), [])
+    if weights:
+        return _convertible(line, folder, weights)
     inside = sorted(path for path in folder.iterdir() if path.is_file())
     found = [path for path in inside if path.suffix.lower() == GGUF]
     if not found:
-        _convertible(line, line.value, inside)
+        if pickle := next((path.name for path in inside if is_pickle(path.name)), None):
+            raise Unsupported(said(line, f"{pickle}: {USE_SAFETENSORS}"))
         hint = "" if looks_like_path(line.value) else f"; if a model is meant, write {line.value}:latest"
-        raise InvalidRequest(said(line, f"the folder {line.value!r} has no GGUF files{hint}"))
+        raise InvalidRequest(said(line, f"the folder {line.value!r} has no GGUF files and no safetensors{hint}"))
     if line.command == "from":
         _require_one(line, found)
-    return found
+    return _by_name(found)
+
+
+def _convertible(line: Command, folder: Path, weights: Sequence[Path]) -> Local:
+    """The files of a folder of safetensors that are sent, by their names in it."""
+    nested = _matching(folder, _NESTED) if line.command == "from" else []
+    chosen = [*weights, *nested, *(path for pattern in _BESIDE for path in _matching(folder, pattern))]
+    files = {path.relative_to(folder).as_posix(): path for path in chosen}
+    if line.command == "from" and is_adapter(files):
+        what = f"{line.value!r} is an adapter: write ADAPTER {line.value}, and the model that it is for after FROM"
+        raise InvalidRequest(said(line, what))
+    if line.command == "adapter" and ADAPTER_CONFIG not in files:
+        raise InvalidRequest(said(line, f"{line.value!r} has no {ADAPTER_CONFIG}, so it is no adapter"))
+    for name, path in files.items():
+        _require_inside(line, folder, name, path)
+    left = sorted(path.name for path in folder.iterdir() if path.is_file() and is_program(path.name))
+    return Local(files, tuple(left))
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    found = (path for path in sorted(folder.glob(pattern)) if path.is_file())
+    return [path for path in found if not path.relative_to(folder).as_posix().startswith(_NOT_BELOW)]
+
+
+def _require_inside(line: Command, folder: Path, name: str, path: Path) -> None:
+    """Looks whether a link leads out of the folder; those of Hugging Face's cache lead to its blobs."""
+    places = [folder.resolve()]
+    if places[0].parent.name == "snapshots":
+        places.append(places[0].parent.parent / "blobs")
+    target = path.resolve()
+    if not any(target.is_relative_to(place) for place in places):
+        raise InvalidRequest(said(line, f"{name} is a link that leads out of the folder {line.value!r}; copy the file"))
 
 
 def _require_one(line: Command, files: Sequence[Path]) -> None:
@@ -93,9 +173,3 @@ def _require_one(line: Command, files: Sequence[Path]) -> None:
         some = ", ".join(models[:SOME]) + (" …" if len(models) > SOME else "")
         what = f"the folder {line.value!r} has {len(models)} models: {some}; name one of them"
         raise InvalidRequest(said(line, what))
-
-
-def _convertible(line: Command, where: str, files: Iterable[Path]) -> None:
-    if any(path.suffix.lower() == SAFETENSORS for path in files):
-        what = f"{where} is in safetensors, which cannot be converted here yet; give a GGUF file"
-        raise Unsupported(said(line, what))

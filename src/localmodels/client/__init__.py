@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from localmodels.client.messages import assistant, system, user
     from localmodels.client.wire import Health
     from localmodels.core.access import Allowance, Use, Wish
+    from localmodels.core.artifacts import Artifact
     from localmodels.core.chat import (
         Answer,
         ChatRequest,
@@ -34,18 +35,22 @@ if TYPE_CHECKING:
         Lora,
         Message,
     )
+    from localmodels.core.deploys import Deployment
     from localmodels.core.library import CreateRequest, Progress
     from localmodels.core.rerank import RerankRequest
+    from localmodels.core.tasks import Task
     from localmodels.dialects.management import ShownKey
 
 __all__ = [
     "Allowance",
     "Answer",
+    "Artifact",
     "AsyncClient",
     "ChatRequest",
     "Chunk",
     "Client",
     "CreateRequest",
+    "Deployment",
     "Done",
     "EmbedRequest",
     "Event",
@@ -56,6 +61,7 @@ __all__ = [
     "Progress",
     "RerankRequest",
     "ShownKey",
+    "Task",
     "Use",
     "Wish",
     "assistant",
@@ -72,6 +78,9 @@ _HOMES = {
     **dict.fromkeys(("Allowance", "Use", "Wish"), "localmodels.core.access"),
     **dict.fromkeys(("CreateRequest", "Progress"), "localmodels.core.library"),
     "RerankRequest": "localmodels.core.rerank",
+    "Artifact": "localmodels.core.artifacts",
+    "Deployment": "localmodels.core.deploys",
+    "Task": "localmodels.core.tasks",
 }
 
 

@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 import httpx2
 
 from localmodels.client import failures, site
-from localmodels.client._async_calls import AsyncCalls
+from localmodels.client._async_task_calls import AsyncTaskCalls
 
 
-class AsyncClient(AsyncCalls):
+class AsyncClient(AsyncTaskCalls):
     """Speaks with one LocalModels server, or with an Ollama.
 
     Args:
@@ -64,10 +64,17 @@ class AsyncHttpx:
 
     @asynccontextmanager
     async def open(
-        self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None, *, size: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | AsyncIterator[bytes] | None,
+        *,
+        size: int | None = None,
+        content_type: str = "",
     ) -> AsyncIterator[AsyncHttpxReply]:
         """Sends a request."""
-        request = self._http.build_request(method, path, content=body, headers=site.body_headers(body, size))
+        headers = site.body_headers(body, size, content_type)
+        request = self._http.build_request(method, path, content=body, headers=headers)
         try:
             response = await self._http.send(request, stream=True)
         except httpx2.TransportError as error:

@@ -1,4 +1,4 @@
-"""Every call of the API, written by hand in its asynchronous form; ``_sync_calls.py`` is generated from it.
+"""Every call about models and keys, written by hand in its asynchronous form; ``_sync_calls.py`` is generated from it.
 
 Its rule: an answer is a value and a failure an error of ``core.errors``, whatever went wrong on the way. It speaks
 Ollama's dialect, through the same codec with which the server reads. How bytes are carried is the business of a
@@ -63,7 +63,13 @@ class AsyncCarrier(Protocol):
     url: str
 
     def open(
-        self, method: str, path: str, body: bytes | AsyncIterator[bytes] | None, *, size: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | AsyncIterator[bytes] | None,
+        *,
+        size: int | None = None,
+        content_type: str = "",
     ) -> AbstractAsyncContextManager[AsyncReply]:
         """Sends a request; leaving the context closes what is still open of the answer.
 
@@ -72,6 +78,7 @@ class AsyncCarrier(Protocol):
             path: below the server's address.
             body: JSON, or the pieces of a file of ``size`` bytes.
             size: of a body in pieces.
+            content_type: of such a body; empty for bytes of no kind.
 
         Raises:
             BackendError: there is no answer.
@@ -120,7 +127,7 @@ class AsyncCalls:
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """Puts texts in the order in which they answer a question; without a model the newest reranker does."""
-        return rerank.read_answer(await self._post("/api/rerank", rerank.write(rerank.Asked(request))))
+        return rerank.read_answer(await self._post("/api/rerank", rerank.write(rerank.Question(request))))
 
     async def load(self, model: str, keep_alive: float | None = None) -> None:
         """Loads a model and returns when it is ready; ``keep_alive`` is seconds, negative for ever."""

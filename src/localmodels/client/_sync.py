@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import httpx2
 
 from localmodels.client import failures, site
-from localmodels.client._sync_calls import Calls
+from localmodels.client._sync_task_calls import TaskCalls
 
 
-class Client(Calls):
+class Client(TaskCalls):
     """Speaks with one LocalModels server, or with an Ollama.
 
     Args:
@@ -62,10 +62,17 @@ class Httpx:
 
     @contextmanager
     def open(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, size: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None,
+        *,
+        size: int | None = None,
+        content_type: str = "",
     ) -> Iterator[HttpxReply]:
         """Sends a request."""
-        request = self._http.build_request(method, path, content=body, headers=site.body_headers(body, size))
+        headers = site.body_headers(body, size, content_type)
+        request = self._http.build_request(method, path, content=body, headers=headers)
         try:
             response = self._http.send(request, stream=True)
         except httpx2.TransportError as error:

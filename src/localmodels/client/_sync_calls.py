@@ -58,7 +58,13 @@ class Carrier(Protocol):
     url: str
 
     def open(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, size: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None,
+        *,
+        size: int | None = None,
+        content_type: str = "",
     ) -> AbstractContextManager[Reply]:
         """Sends a request; leaving the context closes what is still open of the answer.
 
@@ -67,6 +73,7 @@ class Carrier(Protocol):
             path: below the server's address.
             body: JSON, or the pieces of a file of ``size`` bytes.
             size: of a body in pieces.
+            content_type: of such a body; empty for bytes of no kind.
 
         Raises:
             BackendError: there is no answer.
@@ -115,7 +122,7 @@ class Calls:
 
     def rerank(self, request: RerankRequest) -> Ranking:
         """Puts texts in the order in which they answer a question; without a model the newest reranker does."""
-        return rerank.read_answer(self._post("/api/rerank", rerank.write(rerank.Asked(request))))
+        return rerank.read_answer(self._post("/api/rerank", rerank.write(rerank.Question(request))))
 
     def load(self, model: str, keep_alive: float | None = None) -> None:
         """Loads a model and returns when it is ready; ``keep_alive`` is seconds, negative for ever."""

@@ -40,13 +40,19 @@ class Plain:
 
     @contextmanager
     def open(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, size: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None,
+        *,
+        size: int | None = None,
+        content_type: str = "",
     ) -> Iterator[PlainReply]:
         """Sends a request."""
         kind = _KINDS[self._site.scheme]
         connection = kind(self._site.hostname or "", self._site.port, timeout=self._connect_timeout)
         try:
-            headers = {**self._headers, **site.body_headers(body, size)}
+            headers = {**self._headers, **site.body_headers(body, size, content_type)}
             yield PlainReply(self._asked(connection, method, self._site.path + path, body, headers))
         finally:
             connection.close()

@@ -30,13 +30,13 @@ def headers(api_key: str | None, environ: Mapping[str, str]) -> dict[str, str]:
     return {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if key else {})}
 
 
-def body_headers(body: object, size: int | None) -> dict[str, str]:
-    """What a request says of its body: JSON, or a file of ``size`` bytes in pieces."""
+def body_headers(body: object, size: int | None, content_type: str = "") -> dict[str, str]:
+    """What a request says of its body: JSON, or ``size`` bytes in pieces."""
     if body is None:
         return {}
     if size is None:
         return {"Content-Type": "application/json"}
-    return {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+    return {"Content-Type": content_type or "application/octet-stream", "Content-Length": str(size)}
 
 
 def named_in(environ: Mapping[str, str], names: tuple[str, ...]) -> str:

@@ -17,9 +17,9 @@ from localmodels.core.errors import MOST_NAME, Forbidden
 # What a route asks for. `open` needs nobody, `known` anybody who has a key or needs none, `infer` everything that
 # computes or counts tokens, `list` what can be seen of models, `manage` what changes them, `observe` metrics and the
 # details of health, `admin` keys and everything else.
-Scope = Literal["open", "known", "infer", "list", "manage", "observe", "admin"]
-GRANTS: tuple[Scope, ...] = ("infer", "list", "manage", "observe", "admin")
-USUAL: frozenset[Scope] = frozenset({"infer", "list"})
+Grant = Literal["open", "known", "infer", "list", "manage", "observe", "admin"]
+GRANTS: tuple[Grant, ...] = ("infer", "list", "manage", "observe", "admin")
+USUAL: frozenset[Grant] = frozenset({"infer", "list"})
 Period = Literal["ever", "day", "month"]
 EVERY_MODEL = ("*",)
 LATEST = ":latest"  # the tag of a name that has none
@@ -43,6 +43,21 @@ class Allowance(Struct, frozen=True):
 UNLIMITED = Allowance()
 
 
+class Level(Struct, frozen=True):
+    """One limit of a minute: what it allows, what is left, and the seconds until all of it is there again."""
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+class Standing(Struct, frozen=True):
+    """What a caller has left of his minute; None where he has no limit."""
+
+    requests: Level | None = None
+    tokens: Level | None = None
+
+
 class Key(Struct, frozen=True):
     """A key as it is kept.
 
@@ -62,7 +77,7 @@ class Key(Struct, frozen=True):
     name: str
     hash: bytes
     shown: str
-    scopes: frozenset[Scope] = USUAL
+    scopes: frozenset[Grant] = USUAL
     models: tuple[str, ...] = EVERY_MODEL
     allowance: Allowance = UNLIMITED
     weight: int = 1
@@ -92,16 +107,16 @@ class Caller(Struct, frozen=True):
 
     id: str
     name: str
-    scopes: frozenset[Scope] = frozenset()
+    scopes: frozenset[Grant] = frozenset()
     models: tuple[str, ...] = EVERY_MODEL
     allowance: Allowance = UNLIMITED
     weight: int = 1
 
-    def may(self, scope: Scope) -> bool:
+    def may(self, grant: Grant) -> bool:
         """May he use routes that ask for this?"""
-        if scope == "known":
+        if grant == "known":
             return bool(self.scopes)
-        return scope == "open" or scope in self.scopes or "admin" in self.scopes
+        return grant == "open" or grant in self.scopes or "admin" in self.scopes
 
     def may_ask(self, model: str) -> bool:
         """May he use this model, by the name under which it is listed? A pattern may leave out ``:latest``."""

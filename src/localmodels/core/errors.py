@@ -27,6 +27,7 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
     │   ├── RateLimited             429  more in a minute than this key, or a server behind us, allows
     │   │   └── QuotaExceeded            the key's tokens are used up
     │   ├── HeadTooLarge            431
+    │   ├── Cancelled               499  somebody ended the work before it was done
     │   └── VersionNotSupported     505  of HTTP
     ├── Unavailable                 503  not now; ``retry_after`` says when to come back
     │   ├── OutOfMemory                  the model does not fit beside what is busy
@@ -248,6 +249,13 @@ class HeadTooLarge(CallerError):
 
     status = 431
     code = "head_too_large"
+
+
+class Cancelled(CallerError):
+    """Somebody ended the work before it was done; nginx's status for a client that left, since HTTP has none."""
+
+    status = 499
+    code = "cancelled"
 
 
 class VersionNotSupported(CallerError):

@@ -83,6 +83,8 @@ class CreateRequest(Struct, frozen=True):
         base: name of the model that it is made of; empty if it is made of ``files``.
         files: file name and digest of uploaded blobs, relative names in any order.
         adapters: the same, of LoRA adapters.
+        artifact: name of an uploaded artifact that it is made of; of an adapter, ``base`` is then the model of the
+            library, or the artifact, that it is for.
         template, system: None leaves what the base has; an empty text takes it away.
         parameters: name and value, as checked against the table of options where it knows them.
         messages: role and text of the turns that every conversation begins with; None leaves what the base has.
@@ -108,3 +110,4 @@ class CreateRequest(Struct, frozen=True):
     requires: str = ""
     modelfile: str = ""
     stream: bool = True
+    artifact: str = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -19,14 +19,13 @@ from localmodels.core.quantity import parse_duration
 from localmodels.core.secrets import Secret
 
 ServerKind = Literal["openai", "ollama", "llamacpp", "anthropic"]
-KINDS: tuple[str, ...] = get_args(ServerKind)
 
 # Our own engine's name wherever a server is named.
 RESERVED = frozenset({"local"})
 DAY = 86_400.0
 MOST_PLACES = 100_000
-# What people copy from other clients' settings: the paths that we put behind the address ourselves.
-_BEHIND: Mapping[str, str] = {"openai": "/v1", "llamacpp": "/v1", "anthropic": "/v1", "ollama": "/api"}
+# Every kind, and what people copy from other clients' settings: the path that we put behind the address ourselves.
+_BEHIND: Mapping[str, str] = {"openai": "/v1", "ollama": "/api", "llamacpp": "/v1", "anthropic": "/v1"}
 
 # What can be the name of a model anywhere.
 MODEL_NAME = re.compile(r"[\x21-\x7e]{1,300}")
@@ -118,8 +117,8 @@ def read_server(table: str, around: Around) -> ServerSpec:
 
 
 def _read(said: Table, around: Around) -> ServerSpec:
-    if said.kind not in KINDS:
-        raise InvalidValue(f"kind must be one of {', '.join(KINDS)}")
+    if said.kind not in _BEHIND:
+        raise InvalidValue(f"kind must be one of {', '.join(_BEHIND)}")
     if not _URL.fullmatch(said.url):
         raise InvalidValue("url must be http://HOST:PORT or https://HOST, without a name or password in it")
     if not all(map(MODEL_NAME.fullmatch, said.models)):

@@ -2,74 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from math import ceil
-from time import time_ns
-from typing import Protocol
 
+from localmodels.core.access import Level, Standing
 from localmodels.core.errors import LocalModelsError, QuotaExceeded, RateLimited
 from localmodels.core.moment import rfc3339
 
 Headers = Iterator[tuple[bytes, bytes]]
 
 
-class Level(Protocol):
-    """What may be used in a minute, what is left of it, and the seconds until all of it is there again."""
-
-    @property
-    def limit(self) -> int: ...
-
-    @property
-    def remaining(self) -> int: ...
-
-    @property
-    def reset(self) -> float: ...
+WriteLevel = Callable[[str, Level, int], Headers]
 
 
-class Standing(Protocol):
-    """Of requests and of tokens; None without a limit."""
-
-    @property
-    def requests(self) -> Level | None: ...
-
-    @property
-    def tokens(self) -> Level | None: ...
-
-
-def write_standing(dialect: str, standing: Standing | None, error: LocalModelsError | None = None) -> Headers:
+def write_standing(
+    write_level: WriteLevel, standing: Standing | None, error: LocalModelsError | None, now: int
+) -> Headers:
     """The headers.
 
     Args:
-        dialect: in which was asked.
+        write_level: of the dialect in which was asked.
         standing: what the caller has left; None without limits.
         error: why the request is refused, if it is.
+        now: nanoseconds since 1970, UTC.
     """
     if standing is not None:
-        words = _WORDS.get(dialect, _openai)
         for name, level in (("requests", standing.requests), ("tokens", standing.tokens)):
             if level is not None:
-                yield from words(name, level)
+                yield from write_level(name, level, now)
     if isinstance(error, QuotaExceeded):
         yield b"x-should-retry", b"false"  # OpenAI's and Anthropic's clients would, twice
     elif isinstance(error, RateLimited) and error.retry_after is not None:
         yield b"retry-after-ms", str(ceil(error.retry_after * 1000)).encode()
 
 
-def _openai(name: str, level: Level) -> Headers:
+def openai_level(name: str, level: Level, now: int) -> Headers:
+    """In OpenAI's words, which say how long."""
     yield f"x-ratelimit-limit-{name}".encode(), str(level.limit).encode()
     yield f"x-ratelimit-remaining-{name}".encode(), str(level.remaining).encode()
     yield f"x-ratelimit-reset-{name}".encode(), go_duration(level.reset).encode()
 
 
-def _anthropic(name: str, level: Level) -> Headers:
+def anthropic_level(name: str, level: Level, now: int) -> Headers:
+    """In Anthropic's, which say when."""
     # A moment in whole seconds, as Anthropic writes it; rounded up, since before it there is less.
-    moment = ceil((time_ns() + level.reset * 1e9) / 1e9) * 10**9
+    moment = ceil((now + level.reset * 1e9) / 1e9) * 10**9
     yield f"anthropic-ratelimit-{name}-limit".encode(), str(level.limit).encode()
     yield f"anthropic-ratelimit-{name}-remaining".encode(), str(level.remaining).encode()
     yield f"anthropic-ratelimit-{name}-reset".encode(), f"{rfc3339(moment).partition('.')[0]}Z".encode()
-
-
-_WORDS: Mapping[str, Callable[[str, Level], Headers]] = {"openai": _openai, "anthropic": _anthropic}
 
 
 def go_duration(seconds: float) -> str:

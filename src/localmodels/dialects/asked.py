@@ -53,6 +53,16 @@ MAX_ADAPTERS = 64
 MAX_SCALE = 100.0  # either way; adapters are trained for 1, and beyond 10 nothing of the model is left
 
 THINK_LEVELS: Mapping[str, ThinkLevel] = {"low": "low", "medium": "medium", "high": "high", "max": "max"}
+# The same in OpenAI's words, which others have taken over.
+EFFORTS: Mapping[str, bool | ThinkLevel] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "max",
+    "max": "max",
+}
 
 
 def required(value: T | None, name: str) -> T:
@@ -139,6 +149,27 @@ def write_options(options: Options) -> dict[str, Any]:
     if options.logit_bias is not None:
         chosen["logit_bias"] = {str(token): bias for token, bias in options.logit_bias}
     return chosen
+
+
+def read_effort(word: str, name: str) -> bool | ThinkLevel:
+    """How much a model shall think, in OpenAI's words.
+
+    Raises:
+        InvalidValue: it is none of them.
+    """
+    if word not in EFFORTS:
+        raise InvalidValue(f"{name} must be one of {', '.join(EFFORTS)}, not '{word[:60]}'", param=name)
+    return EFFORTS[word]
+
+
+def read_grammar(syntax: str | None, definition: str | None, name: str) -> str:
+    """A custom tool's grammar in Lark's notation, in which a regular expression is a grammar of one rule.
+
+    Raises:
+        InvalidRequest: it is not there.
+    """
+    text = required(definition, f"{name}.definition")
+    return f"start: /{text}/" if syntax == "regex" else text
 
 
 def read_image(text: str, name: str) -> bytes:

@@ -11,7 +11,10 @@ import re
 from collections.abc import Collection
 from typing import Any, NoReturn
 
+import msgspec
 from msgspec import Struct
+
+from localmodels.dialects.strict_json import encode
 
 NAMES = ("name", "tool_name", "function")
 ARGUMENTS = ("arguments", "parameters", "args", "input")
@@ -150,3 +153,14 @@ class Scanner:
             self._depth += 1
         elif char in "}]":
             self._depth -= 1
+
+
+def as_object(arguments: str) -> bytes | None:
+    """The arguments as a JSON object in one line; None if they are none. No text at all is an empty object."""
+    if not arguments.strip():
+        return b"{}"
+    try:
+        value = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    return encode(value) if isinstance(value, dict) else None

@@ -16,20 +16,21 @@ from msgspec.structs import replace
 
 from localmodels.core.catalog import Details, Model
 from localmodels.core.chat import Answer, ChatRequest, Chunk, Done, Event, Fold, Message, Text, Usage
-from localmodels.core.errors import Garbled, InvalidRequest, InvalidValue, LocalModelsError, Unsupported
+from localmodels.core.errors import Garbled, InvalidRequest, LocalModelsError, Unsupported
 from localmodels.dialects import asked, failures, strict_json
+from localmodels.dialects.allowances import openai_level
 from localmodels.dialects.durations import read_keep_alive, write_keep_alive
 from localmodels.dialects.framing import SSE, SSE_DONE, ServerSentEvents, StreamReader, sse_event
 from localmodels.dialects.openai.answers import REASONS, finish_reason
-from localmodels.dialects.openai.requests import EFFORTS
-from localmodels.dialects.plain import Plain
+from localmodels.dialects.peek import Way
+from localmodels.dialects.plain import Detail, Plain
 from localmodels.dialects.protocol import Call, Stamp
 from localmodels.dialects.strict_json import encode
 
 # The seed's own. Its temperature of 0.7 is everybody's here, unless the model's author set another.
 MOST_TOKENS = 512
 EFFORT = "medium"
-_WORDS = {effort: word for word, effort in EFFORTS.items() if word not in {"minimal", "xhigh"}}
+_WORDS = {effort: word for word, effort in asked.EFFORTS.items() if word not in {"minimal", "xhigh"}}
 
 
 class Ask(Struct, omit_defaults=True, kw_only=True):
@@ -89,16 +90,13 @@ _LIST = msgspec.json.Decoder(Listed)
 def read_chat(body: bytes) -> ChatRequest:
     """``POST /chat``. An empty ``model`` is for the address, or the default, to fill in."""
     sent = strict_json.read(body, _ASK)
-    effort = sent.reasoning or EFFORT
-    if effort not in EFFORTS:
-        raise InvalidValue(f"reasoning must be one of {', '.join(EFFORTS)}, not '{effort[:60]}'", param="reasoning")
     options = asked.read_options(sent.options, {"max_tokens": sent.max_tokens, "temperature": sent.temperature})
     system = (Message("system", (Text(sent.system),)),) if sent.system else ()
     return ChatRequest(
         model=sent.model or "",
         messages=(*system, Message("user", (Text(asked.required(sent.message, "message")),))),
         options=replace(options, num_predict=MOST_TOKENS) if options.num_predict is None else options,
-        think=EFFORTS[effort],
+        think=asked.read_effort(sent.reasoning or EFFORT, "reasoning"),
         think_wish=True,
         stream=bool(sent.stream),
         keep_alive=read_keep_alive(sent.keep_alive),
@@ -260,7 +258,11 @@ class Gateway:
     """A :class:`~localmodels.dialects.protocol.ChatDialect`."""
 
     name: str = "gateway"
+    title: str = "The gateway's own API"
+    roots: tuple[str, ...] = ()
+    failure: type[Struct] = Detail
     stream_type: str = SSE
+    way: Way | None = None
     paths: Mapping[Call, str] = {"chat": "/chat", "models": "/models"}
 
     read_chat = staticmethod(read_chat)
@@ -271,5 +273,6 @@ class Gateway:
     read_chat_answer = staticmethod(read_chat_answer)
     write_error = staticmethod(write_error)
     status = staticmethod(failures.status)
+    write_level = staticmethod(openai_level)
     read_error = staticmethod(failures.read_error)
     read_models = staticmethod(read_models)

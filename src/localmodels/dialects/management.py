@@ -6,7 +6,6 @@ The rule: a key's text is in one answer, that which made it, and in no other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from time import time_ns
 from typing import Literal, TypeVar
 
 import msgspec
@@ -16,7 +15,10 @@ from localmodels.core.access import GRANTS, USUAL, Allowance, Key, Period, Use, 
 from localmodels.core.errors import Garbled, InvalidValue
 from localmodels.core.moment import nanoseconds, rfc3339
 from localmodels.core.secrets import Secret
-from localmodels.dialects import strict_json
+from localmodels.dialects import failures, strict_json
+from localmodels.dialects.allowances import openai_level
+from localmodels.dialects.ollama.answers import write_error
+from localmodels.dialects.ollama.wire import Failure
 
 T = TypeVar("T")
 HOUR = 3_600 * 10**9
@@ -161,20 +163,19 @@ def shown(key: Key, now: int) -> ShownKey:
     )
 
 
-def write_keys(keys: Iterable[Key]) -> bytes:
-    """All keys."""
-    now = time_ns()
+def write_keys(keys: Iterable[Key], now: int) -> bytes:
+    """All keys, as they are at this time (nanoseconds since 1970, UTC)."""
     return _ENCODER.encode(ShownKeys(tuple(shown(key, now) for key in keys)))
 
 
-def write_key(key: Key) -> bytes:
+def write_key(key: Key, now: int) -> bytes:
     """One key."""
-    return _ENCODER.encode(shown(key, time_ns()))
+    return _ENCODER.encode(shown(key, now))
 
 
-def write_made(key: Key, text: Secret) -> bytes:
+def write_made(key: Key, text: Secret, now: int) -> bytes:
     """A new key with its text, for the only time."""
-    fields = msgspec.structs.asdict(shown(key, time_ns()))
+    fields = msgspec.structs.asdict(shown(key, now))
     return _ENCODER.encode(MadeKey(**fields, key=text.reveal()))
 
 
@@ -218,6 +219,19 @@ def read_since(text: str) -> int:
         InvalidValue: it is no moment.
     """
     return _moment("since", text) // HOUR
+
+
+class Management:
+    """The dialect of these routes; its errors are Ollama's, under whose paths they stand."""
+
+    name: str = "management"
+    title: str = "Keys and usage"
+    roots: tuple[str, ...] = ()
+    failure: type[Struct] = Failure
+
+    write_error = staticmethod(write_error)
+    status = staticmethod(failures.status)
+    write_level = staticmethod(openai_level)
 
 
 def _moment(field: str, text: str) -> int:

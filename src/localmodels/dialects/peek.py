@@ -6,7 +6,7 @@ way does not pass, and every value that is not ours to change goes out byte for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from localmodels.core.errors import InvalidRequest, InvalidValue
 from localmodels.dialects import strict_json
-from localmodels.dialects.framing import NDJSON, SSE
-from localmodels.dialects.judges import AnthropicJudge, Judge, OllamaJudge, OpenAIJudge
+from localmodels.dialects.judges import Judge
 
 Fields = dict[str, msgspec.Raw]
 
@@ -93,16 +92,6 @@ class Way(Struct, frozen=True):
     broken: Callable[[bytes], bytes]
     streams: bool = False
     must_ask: bool = False
-
-
-WAYS: Mapping[str, Way] = {
-    way.name: way
-    for way in (
-        Way("openai", SSE, OpenAIJudge, lambda body: b"data: %b\n\n" % body, must_ask=True),
-        Way("ollama", NDJSON, OllamaJudge, lambda body: body + b"\n", streams=True),
-        Way("anthropic", SSE, AnthropicJudge, lambda body: b"event: error\ndata: %b\n\n" % body),
-    )
-}
 
 
 def peek(way: Way, body: bytes, *, streams: bool = True) -> Peek:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from localmodels.core.errors import LocalModelsError
+from localmodels.dialects.allowances import openai_level
 from localmodels.dialects.failures import sayable
 
 _ENCODER = msgspec.json.Encoder()
@@ -20,7 +21,12 @@ class Detail(Struct, frozen=True):
 class Plain:
     """Only errors: each plain route writes its own small object."""
 
-    name = "plain"
+    name: str = "plain"
+    title: str = "Others"
+    roots: tuple[str, ...] = ()
+    failure: type[Struct] = Detail
+
+    write_level = staticmethod(openai_level)
 
     def write_error(self, error: LocalModelsError) -> bytes:
         """``{"detail": "…"}``."""

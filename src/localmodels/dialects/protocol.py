@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import LocalModelsError
+from localmodels.dialects.allowances import WriteLevel
+from localmodels.dialects.peek import Way
 
 Call = Literal["chat", "generate", "embed", "models", "count", "rerank"]
 
@@ -78,11 +80,35 @@ class ErrorWriter(Protocol):
         ...
 
 
-class ChatDialect(ErrorWriter, Protocol):
-    """One API's way of writing conversations down."""
+class Spoken(ErrorWriter, Protocol):
+    """What every dialect tells of itself, so that nobody else keeps a table of dialects.
+
+    Attributes:
+        name: in rows, figures and logs.
+        title: for people.
+        roots: how its paths begin; where nothing is under one of them, that is told in this dialect.
+        failure: what its errors look like.
+        write_level: what a head tells of a limit, by its name, how it stands, and the time.
+    """
 
     name: str
+    title: str
+    roots: tuple[str, ...]
+    failure: type[Struct]
+
+    @property
+    def write_level(self) -> WriteLevel: ...
+
+
+class ChatDialect(Spoken, Protocol):
+    """One API's way of writing conversations down.
+
+    Attributes:
+        way: how its answers pass untouched; None where they are always translated.
+    """
+
     stream_type: str
+    way: Way | None
     paths: Mapping[Call, str]
 
     def read_chat(self, body: bytes) -> ChatRequest: ...

@@ -43,7 +43,7 @@ class Rerank(Struct, omit_defaults=True, kw_only=True):
     keep_alive: float | str | None = None
 
 
-class Asked(Struct, frozen=True):
+class Question(Struct, frozen=True):
     """A question as its asker put it.
 
     Attributes:
@@ -136,7 +136,7 @@ _READ = msgspec.json.Decoder(_Read)
 _READ_BARE = msgspec.json.Decoder(tuple[BareResult, ...])
 
 
-def read(body: bytes) -> Asked:
+def read(body: bytes) -> Question:
     """A question. An empty ``model`` is for us to fill in."""
     sent = strict_json.read(body, _RERANK)
     if sent.documents is not None and sent.texts is not None:
@@ -155,7 +155,7 @@ def read(body: bytes) -> Asked:
         options=parse_options(sent.options, prefix="options.") if sent.options else NO_OPTIONS,
         keep_alive=read_keep_alive(sent.keep_alive),
     )
-    return Asked(request, bare=bare, shown=bool(sent.return_text if bare else sent.return_documents))
+    return Question(request, bare=bare, shown=bool(sent.return_text if bare else sent.return_documents))
 
 
 def _read_document(sent: Any, fields: list[str] | None, name: str) -> str:
@@ -177,9 +177,9 @@ def _bounded(text: str, name: str) -> str:
     return text
 
 
-def write(asked_: Asked) -> bytes:
+def write(question: Question) -> bytes:
     """A question as a client sends it."""
-    request, bare = asked_.request, asked_.bare
+    request, bare = question.request, question.bare
     documents = list(request.documents)
     return encode(
         Rerank(
@@ -188,8 +188,8 @@ def write(asked_: Asked) -> bytes:
             documents=None if bare else documents,
             texts=documents if bare else None,
             top_n=request.top_n,
-            return_documents=None if bare else asked_.shown or None,
-            return_text=(asked_.shown or None) if bare else None,
+            return_documents=None if bare else question.shown or None,
+            return_text=(question.shown or None) if bare else None,
             max_tokens_per_doc=request.most_tokens,
             raw_scores=request.raw or None,
             truncate=None if request.truncate == (not bare) else request.truncate,
@@ -199,7 +199,7 @@ def write(asked_: Asked) -> bytes:
     )
 
 
-def write_answer(stamp: Stamp, question: Asked, ranking: Ranking) -> bytes:
+def write_answer(stamp: Stamp, question: Question, ranking: Ranking) -> bytes:
     """The answer in the form of the question."""
     if question.bare:
         texts = question.request.documents
@@ -214,13 +214,13 @@ def write_answer(stamp: Stamp, question: Asked, ranking: Ranking) -> bytes:
     return encode(Answer(stamp.id, stamp.model, results, _Usage(count, count), _Meta(_Tokens(count))))
 
 
-def write_ollama_answer(stamp: Stamp, question: Asked, ranking: Ranking) -> bytes:
+def write_ollama_answer(stamp: Stamp, question: Question, ranking: Ranking) -> bytes:
     """The answer with Ollama's figures."""
     timings, results = ranking.timings, _write_results(question, ranking)
     return encode(OllamaAnswer(stamp.model, results, timings.total, timings.load, ranking.prompt_tokens))
 
 
-def _write_results(question: Asked, ranking: Ranking) -> tuple[_Result, ...]:
+def _write_results(question: Question, ranking: Ranking) -> tuple[_Result, ...]:
     texts, shown = question.request.documents, question.shown
     return tuple(
         _Result(one.index, one.score, _Document(texts[one.index]) if shown else UNSET) for one in ranking.results

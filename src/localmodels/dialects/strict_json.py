@@ -11,7 +11,8 @@ and seven times what Python's own parser takes, which keeps the whole tree in me
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from codecs import getincrementaldecoder
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,10 +23,14 @@ T = TypeVar("T")
 
 MAX_DEPTH = 64
 
-# Half of them are the texts that a body may hold: far more than any request needs, and few enough to be split at once.
+# Far more than any request needs, and few enough to be gone through at once. Half of the quotes are texts.
 MAX_QUOTES = 2**17
-MAX_BRACKETS = 65_536  # between two texts; a batch of token lists has some thousands
-_BRACKETS = re.compile(rb"[{}\[\]]")
+_MOST = ((b",", 2**20, "values"), (b"[", 2**17, "lists"), (b"{", 2**17, "objects"))  # tokens of a prompt are values
+SLICE = 2**20  # bytes that are searched in one go, while nobody else has the interpreter's lock: some milliseconds
+COLON, BRACE = b":{"
+OPENING = b"{["
+_NO_SIGNS = bytes(set(range(256)) - set(b":{}[]"))
+_PLAIN = b"0123456789,.-+eE \t\r\n"  # what numbers are made of, and what may stand around them
 # Escapes that would hide where a text ends, as bytes that cannot stand in JSON; two for two, so that they can go back.
 _HIDDEN = ((b"\\\\", b"\0\0"), (b'\\"', b"\0\1"))
 _PROBLEM = re.compile(r"(?P<what>.*?)(?: - at `(?P<where>[^`]*)`)?", re.DOTALL)
@@ -84,59 +89,78 @@ def parsed(text: bytes | str, shape: Any = Any) -> Any:
 
 
 def check(body: bytes) -> None:
-    """Looks for what the parser would let pass.
+    """Looks for what the parser would let pass, and for what would keep it busy for long.
 
     Raises:
-        InvalidRequest: not UTF-8, deeper than 64, or an object with the same key twice.
+        InvalidRequest: not UTF-8, deeper than 64, an object with the same key twice, or more of anything than a request
+            needs.
     """
     if not body.isascii():
         _check_utf8(body)
-    for escape, hidden in _HIDDEN if b"\\" in body else ():
-        body = body.replace(escape, hidden)
-    if body.count(b'"') > MAX_QUOTES:
-        raise InvalidRequest(f"the body holds more than {MAX_QUOTES // 2:,} texts")
-    _check_objects(body.split(b'"'))
+    pieces = _unescaped(body).split(b'"')
+    gaps = pieces[::2]
+    for sign, most, what in _MOST:
+        if len(body) > most and body.count(sign) > most and sum(gap.count(sign) for gap in gaps) > most:
+            raise InvalidRequest(f"the body holds more than {most:,} {what}")
+    _check_objects(pieces[1::2], gaps)
 
 
-def _check_objects(pieces: list[bytes]) -> None:
-    """Follows texts (every second piece) and what stands between them. Loose brackets are left to the parser.
+def _unescaped(body: bytes) -> bytes:
+    """The body with every escape of a quote or a backslash made unlike both, so that each quote begins or ends a text.
+
+    Raises:
+        InvalidRequest: there are too many quotes.
+    """
+    start, quotes = 0, 0
+    pieces: list[bytes] = []
+    while start < len(body):
+        piece = body[start : start + SLICE]
+        if b"\\" in piece:
+            if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # the last one belongs to what follows
+                piece = body[start : start + SLICE + 1]
+            start += len(piece)
+            for escape, hidden in _HIDDEN:
+                piece = piece.replace(escape, hidden)
+        else:
+            start += len(piece)
+        quotes += piece.count(b'"')
+        if quotes > MAX_QUOTES:
+            raise InvalidRequest(f"the body holds more than {MAX_QUOTES // 2:,} texts")
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _check_objects(texts: list[bytes], gaps: list[bytes]) -> None:
+    """Follows texts and what stands between them, one more than these. Loose brackets are left to the parser.
 
     In one function, since a call for each key would double its time.
     """
     keys: set[bytes] = set()
+    nothing: set[bytes] = set()  # what stands for the keys of a list
     around: list[set[bytes]] = []
-    roles: dict[bytes, tuple[bool, tuple[bool, ...]]] = {}
-    for text, after in zip([b"", *pieces[1::2]], pieces[::2], strict=False):
-        role = roles.get(after)
-        if role is None:
-            role = roles[after] = _role(after) if len(after) > USUAL_GAP else _usual_role(after)
-        is_key, brackets = role
-        if is_key:
+    known = {b":": b":", b"": b""}  # gaps are few, but for the numbers in them: from a gap to its signs
+    for text, gap in zip(chain((b"",), texts), gaps, strict=False):  # a text that does not end is the parser's
+        signs = known.get(gap)
+        if signs is None:
+            signs = known.get(gap.rstrip(_PLAIN)) or known.setdefault(gap, gap.translate(None, _NO_SIGNS))
+        if not signs:
+            continue
+        if signs[0] == COLON:
             if b"\\" in text or b"\0" in text:
                 text = _spelled(text)  # noqa: PLW2901
             if text in keys:
                 raise InvalidRequest(f"the key '{text[:80].decode(errors='replace')}' appears twice in one object")
             keys.add(text)
-        for opens in brackets:
-            if opens:
-                if len(around) == MAX_DEPTH:  # before anything is made for this level: a body may be all brackets
+            if len(signs) == 1:
+                continue
+        for sign in signs:
+            if sign in OPENING:
+                if len(around) == MAX_DEPTH:
                     raise InvalidRequest(f"the body nests deeper than {MAX_DEPTH} levels")
                 around.append(keys)
-                keys = set()
-            elif around:
+                keys = set() if sign == BRACE else nothing
+            elif sign != COLON and around:
                 keys = around.pop()
-
-
-def _role(after: bytes) -> tuple[bool, tuple[bool, ...]]:
-    """What stands between two texts: is the one before it a key, and which brackets open (True) or close."""
-    if after.count(b"[") + after.count(b"{") > MAX_BRACKETS:
-        raise InvalidRequest(f"the body holds more than {MAX_BRACKETS:,} lists and objects in a row")
-    return after.lstrip()[:1] == b":", tuple(bracket in b"{[" for bracket in _BRACKETS.findall(after))
-
-
-# What stands between two texts is nearly always the same few signs: `:`, `,`, `},{`, and numbers.
-USUAL_GAP = 16
-_usual_role = lru_cache(maxsize=4096)(_role)
 
 
 def objection(problem: str) -> CallerError:
@@ -160,10 +184,13 @@ def _words(types: str) -> str:
 
 
 def _check_utf8(body: bytes) -> None:
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the body is not UTF-8 (byte {error.start})") from error
+    decoder, view = getincrementaldecoder("utf-8")(), memoryview(body)
+    for start in range(0, len(body), SLICE):
+        begun = len(decoder.getstate()[0])  # bytes of a character that the slice before has cut
+        try:
+            decoder.decode(view[start : start + SLICE], final=start + SLICE >= len(body))
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(f"the body is not UTF-8 (byte {start - begun + error.start})") from error
 
 
 def _spelled(key: bytes) -> bytes:

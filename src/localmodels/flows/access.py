@@ -167,7 +167,7 @@ def caller_of(key: Key) -> Caller:
     return Caller(key.id, key.name, key.scopes, key.models, key.allowance, key.weight)
 
 
-class Keys:
+class Issuer:
     """Makes keys and takes them away, for callers who may; what changes counts here at once.
 
     Args:

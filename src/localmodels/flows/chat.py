@@ -34,7 +34,7 @@ from localmodels.core.chat import (
 from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, Unsupported
 from localmodels.core.options import NO_OPTIONS, Options
 from localmodels.core.rerank import Ranking, RerankRequest
-from localmodels.dialects import customs, lone
+from localmodels.flows import customs, lone
 from localmodels.flows.adapters import with_adapters
 from localmodels.flows.estimates import answer_tokens, prompt_tokens
 from localmodels.flows.rotation import prompt_room, turns, without_oldest

@@ -21,12 +21,11 @@ from localmodels.core.catalog import Capability, Description, Model, Running
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
 from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
 from localmodels.core.rerank import Ranking, RerankRequest
-from localmodels.dialects import listing
-from localmodels.dialects.peek import WAYS, Way
+from localmodels.dialects.offered import named
+from localmodels.dialects.peek import Way
 from localmodels.dialects.protocol import Call
-from localmodels.dialects.strict_json import encode
+from localmodels.dialects.table import WAYS
 from localmodels.flows.chat import Answerer, Defaults, Finder, Found, Request, Stream
-from localmodels.flows.listed import remote_model
 from localmodels.flows.remotes import Remotes, Server
 from localmodels.flows.visit import Visit
 
@@ -34,15 +33,6 @@ from localmodels.flows.visit import Visit
 EVERYTHING = ("completion", "tools", "thinking", "vision", "embedding", "insert", "rerank")
 # What nearly all of them can, for clients that ask before they try.
 USUAL: tuple[Capability, ...] = ("completion", "tools")
-# In which dialects a kind of server can be asked byte for byte, and for what.
-NATIVE: Mapping[str, Mapping[str, frozenset[Call]]] = {
-    "openai": {"openai": frozenset({"chat", "generate", "embed"})},
-    "ollama": {"ollama": frozenset({"chat", "generate", "embed"})},
-    "llamacpp": {"openai": frozenset({"chat", "generate", "embed"})},
-    "anthropic": {"anthropic": frozenset({"chat", "count"})},
-}
-
-
 # How servers say that a model does not think: Ollama `"m" does not support thinking`, OpenAI by the parameter's name.
 _THOUGHTS = re.compile(r"think|reasoning", re.IGNORECASE)
 
@@ -99,8 +89,8 @@ class RemoteTarget:
 
     def relay(self, dialect: str, call: Call) -> RelayTo | None:
         """Where a request in this dialect can go as it is; None where it has to be translated."""
-        calls = NATIVE[self._server.spec.kind].get(dialect, frozenset())
-        return RelayTo(self._server, self._model, WAYS[dialect]) if call in calls else None
+        passes = self._server.far.passes(dialect, call)
+        return RelayTo(self._server, self._model, WAYS[dialect]) if passes else None
 
     async def describe(self) -> Description:
         """What its server tells of it.
@@ -111,16 +101,14 @@ class RemoteTarget:
         """
         server, model = self._server, self._model
         try:
-            if server.spec.kind == "ollama":
-                shown, _ = listing.read_show(await server.http.post("/api/show", encode({"model": model})))
-                told = replace(shown.model, name=self.name, server=server.name)
-                return replace(shown, model=told, path="")
+            if shown := await server.far.describe(model):
+                return shown
         except LocalModelsError as error:
             raise server.said(error, model) from None
         known = {one.name: one for one in await server.listed.models()}
         if server.listed.known and self.name not in known:
             raise ModelNotFound(self.name)
-        return Description(replace(known.get(self.name) or remote_model(server.name, model), capabilities=USUAL))
+        return Description(replace(known.get(self.name) or named(server.name, model), capabilities=USUAL))
 
     async def unload(self) -> None:
         """Not ours to unload."""
@@ -138,7 +126,7 @@ class Renamed:
 
     def __init__(self, server: Server, model: str, visit: Visit) -> None:
         self._server = server
-        self._backend = server.backend
+        self._backend = server.far.backend
         self._model = model
         self._visit = visit
 

@@ -18,7 +18,7 @@ from localmodels.store.entries import Entry, to_model
 from localmodels.store.library import Library, Survey
 
 
-class State(Struct, frozen=True):
+class Condition(Struct, frozen=True):
     """How the system is.
 
     Attributes:
@@ -71,7 +71,7 @@ class Inspector:
         """The name of the model that answers where none is named."""
         return await asyncio.to_thread(self._library.default_name)
 
-    async def __call__(self, *, verbose: bool) -> State:
+    async def __call__(self, *, verbose: bool) -> Condition:
         """The state now."""
         survey, default, name = await asyncio.to_thread(self._look)
         notes = [f"model '{damaged.name}' cannot be used: {damaged.why}" for damaged in survey.damaged]
@@ -84,7 +84,7 @@ class Inspector:
         draining = self._pool.snapshot().draining
         if draining:
             notes.append("the server is shutting down")
-        return State(
+        return Condition(
             status=verdict(draining=draining, usable=bool(survey.entries) or elsewhere, notes=notes),
             model_ready=(default is not None or elsewhere) and not failure and not draining,
             default_model=to_model(default).name if default else name,

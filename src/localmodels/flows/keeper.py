@@ -6,32 +6,42 @@ was made for it is protected by a lease that ends with the operation, however it
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
 from msgspec import structs
 
 from localmodels.artifacts.chat_template import read_chat_template
+from localmodels.artifacts.convert import Outline
 from localmodels.artifacts.quantize import read_file_type
 from localmodels.artifacts.recipe import expanded
 from localmodels.core.catalog import Digest, ModelName
-from localmodels.core.errors import Conflict, ModelDamaged, ModelNotFound, NotFound
+from localmodels.core.errors import Conflict, LocalModelsError, ModelDamaged, ModelNotFound, NotFound
 from localmodels.core.library import SUCCESS, CopyRequest, CreateRequest, DeleteRequest, Progress
-from localmodels.flows.ingredients import Ingredients, Weights
+from localmodels.flows.converting import with_words
+from localmodels.flows.ingredients import Weights
 from localmodels.flows.leases import blobs_of, leased, naming
+from localmodels.flows.making import Maker
+from localmodels.flows.origins import Artifacts, NoArtifacts, Origins
 from localmodels.flows.texts import kept_of, texts_of
 from localmodels.flows.threads import in_thread, opened
 from localmodels.store.blobs import BlobWriter
-from localmodels.store.entries import Entry, details_of
+from localmodels.store.entries import Entry, Kind, details_of
+from localmodels.store.leases import Lease
 from localmodels.store.library import Library
-from localmodels.store.manifests import Layer, write_config, write_manifest
+from localmodels.store.manifests import Layer, parse_manifest, write_config, write_manifest
 from localmodels.store.model_store import ModelStore
+from localmodels.store.ollama import OllamaShelf
+
+log = logging.getLogger(__name__)
 
 Steps = AsyncGenerator[Progress, None]
 # Bytes that are set aside at a time for an upload whose size nobody has said.
 ROOM = 64 * 2**20
+_ORDER: tuple[Kind, ...] = ("model", "projector", "adapter")  # of the layers in a manifest
 _WHERE = {
     "file": "a file that was named with --model",
     "builtin": "the built-in model",
@@ -45,6 +55,22 @@ class Unloads(Protocol):
     async def unload(self, entry: Entry) -> None: ...
 
 
+class Trial(Protocol):
+    """Looks whether a model does what models are for."""
+
+    async def __call__(self, entry: Entry) -> None:
+        """Returns if it does.
+
+        Raises:
+            LocalModelsError: it does not; says what.
+        """
+        ...
+
+
+Put = Callable[[Entry], Steps]
+"""Brings a model somewhere else; tells how far it is."""
+
+
 class Keeper:
     """Changes the library.
 
@@ -52,58 +78,123 @@ class Keeper:
         store: is written; every other shelf is only read.
         library: finds models on all shelves.
         unloads: ends the runners of models that are deleted.
+        artifacts: what was uploaded to become models.
         threads: how many quantise at once; 0 takes every processor.
     """
 
-    def __init__(self, store: ModelStore, library: Library, unloads: Unloads, *, threads: int = 0) -> None:
-        self._ingredients = Ingredients(store, threads=threads or os.cpu_count() or 1)
+    def __init__(
+        self,
+        store: ModelStore,
+        library: Library,
+        unloads: Unloads,
+        *,
+        artifacts: Artifacts | None = None,
+        threads: int = 0,
+    ) -> None:
+        self._origins = Origins(library, artifacts or NoArtifacts())
+        self._maker = Maker(store, threads=threads or os.cpu_count() or 1)
+        self._home = OllamaShelf(store.layout.root, source="home")
         self._store = store
         self._library = library
         self._unloads = unloads
 
-    async def create(self, request: CreateRequest) -> Steps:
-        """Makes a model of another one, or of uploaded files.
+    async def create(self, request: CreateRequest, trial: Trial | None = None, put: Put | None = None) -> Steps:
+        """Makes a model of another one, of uploaded files, or of an artifact.
+
+        Args:
+            request: names them.
+            trial: the model is put to it before it gets its name; if it fails, what had the name keeps it.
+            put: brings it to where it shall be instead; here it gets no name then, and nothing of it stays.
 
         Raises:
             InvalidRequest: a file that is not here or is none; a template or a Modelfile that cannot be used.
-            ModelNotFound: there is no such base.
+            Unsupported: a folder that cannot be converted; says why.
+            ModelNotFound, NotFound: there is no such base, or no such artifact.
             Conflict: it would be hidden by a file that was named with ``--model``.
             DiskFull: there is no room.
+            LocalModelsError: the trial failed.
         """
         name = ModelName.parse(request.model)
         await in_thread(self._library.require_seen, name)
-        request = expanded(request)
+        request = await in_thread(expanded, request)
         target = read_file_type(request.quantize) if request.quantize else None
         if request.template:
-            read_chat_template(request.template)
-        base = await in_thread(self._library.find, request.base) if request.base else None
-        texts = texts_of(request, base)
-        async with naming(self._store, name), leased(self._store, f"create {name}") as lease:
-            yield Progress("reading model metadata")
-            weights: list[Weights] = []
-            async with aclosing(self._ingredients.brought(lease, request, base, target)) as steps:
-                async for step in steps:
-                    if isinstance(step, Weights):
-                        weights.append(step)
-                    else:
-                        yield step
-            for one in weights:
-                yield Progress(f"using existing layer {one.blob.digest}")
-            layers = [Layer(one.kind, one.blob.digest, one.blob.size, one.title) for one in weights]
-            for kind, data in texts:
-                blob = await in_thread(self._store.write, lease, (data,))
-                layers.append(Layer(kind, blob.digest, blob.size))
-                yield Progress(f"creating new layer {blob.digest}")
-            model = next(one for one in weights if one.kind == "model")
-            details = base.details if base else details_of(model.header)
-            if target is not None:
-                details = structs.replace(details, quantization_level=model.header.quantization_level)
-            about = write_config(details, [layer.digest for layer in layers], kept_of(request, base))
-            config = await in_thread(self._store.write, lease, (about,))
-            yield Progress("writing manifest")
-            manifest = write_manifest(Layer("", config.digest, config.size), layers)
-            await in_thread(self._store.publish, lease, name, manifest)
+            await in_thread(read_chat_template, request.template)
+        made: list[Weights] = []
+        manifest = b""
+        try:
+            async with self._origins.named(request) as origin, naming(self._store, name):
+                texts_of(request, origin.entry)  # what it refuses is refused before anything is made
+                async with leased(self._store, f"create {name}") as lease:
+                    yield Progress("reading model metadata")
+                    async with aclosing(self._maker.made(lease, request, origin, target)) as steps:
+                        async for step in steps:
+                            if isinstance(step, Weights):
+                                made.append(step)
+                            elif isinstance(step, Outline):
+                                request = with_words(request, step)
+                            else:
+                                yield step
+                    made.sort(key=lambda one: _ORDER.index(one.kind))
+                    async with aclosing(self._described(lease, request, origin.entry, made)) as describing:
+                        async for said in describing:
+                            if isinstance(said, Progress):
+                                yield said
+                            else:
+                                manifest = said
+                    given = self._given(lease, name, manifest, trial) if put is None else self._put(name, manifest, put)
+                    async with aclosing(given) as giving:
+                        async for step in giving:
+                            yield step
+        except BaseException:
+            await self._forget(made, manifest)
+            raise
+        if put is not None:
+            await self._forget(made, manifest)
         yield Progress(SUCCESS)
+
+    async def _described(
+        self, lease: Lease, request: CreateRequest, base: Entry | None, made: Sequence[Weights]
+    ) -> AsyncGenerator[Progress | bytes, None]:
+        """How far it is until what the request says lies beside the files; at the end the manifest of all."""
+        for one in made:
+            yield Progress(f"{'creating new' if one.new else 'using existing'} layer {one.blob.digest}")
+        layers = [Layer(one.kind, one.blob.digest, one.blob.size, one.title) for one in made]
+        for kind, data in texts_of(request, base):
+            blob = await in_thread(self._store.write, lease, (data,))
+            layers.append(Layer(kind, blob.digest, blob.size))
+            yield Progress(f"creating new layer {blob.digest}")
+        model = next(one for one in made if one.kind == "model")
+        details = base.details if base else details_of(model.header)
+        if request.quantize:
+            details = structs.replace(details, quantization_level=model.header.quantization_level)
+        about = write_config(details, [layer.digest for layer in layers], kept_of(request, base))
+        config = await in_thread(self._store.write, lease, (about,))
+        yield write_manifest(Layer("", config.digest, config.size), layers)
+
+    async def _given(self, lease: Lease, name: ModelName, manifest: bytes, trial: Trial | None) -> Steps:
+        """Gives the model its name, once it has stood its trial."""
+        if trial is not None:
+            yield Progress("verifying model")
+            await trial(await in_thread(self._home.unpublished, name, manifest))
+        yield Progress("writing manifest")
+        await in_thread(self._store.publish, lease, name, manifest)
+
+    async def _put(self, name: ModelName, manifest: bytes, put: Put) -> Steps:
+        async with aclosing(put(await in_thread(self._home.unpublished, name, manifest))) as steps:
+            async for step in steps:
+                yield step
+
+    async def _forget(self, made: Sequence[Weights], manifest: bytes) -> None:
+        """Gives back what was made for a model that has no name here, unless another one needs it."""
+        texts = {layer.digest for layer in parse_manifest(manifest).blobs} if manifest else set()
+        asked_for = {one.blob.digest for one in made if not one.new}
+        released = ({one.blob.digest for one in made} | texts) - asked_for
+        if released:
+            try:
+                await in_thread(self._store.collect, released=released)
+            except LocalModelsError as error:  # the next collection takes it
+                log.warning("what was made in vain is not removed yet: %s", error)
 
     async def copy(self, request: CopyRequest) -> None:
         """Gives a model a second name. One that stands on another shelf is brought into the store.

@@ -11,9 +11,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Protocol
 
-from msgspec import Struct
-
-from localmodels.core.access import UNLIMITED, Allowance, Caller
+from localmodels.core.access import UNLIMITED, Allowance, Caller, Level, Standing
 from localmodels.core.errors import QuotaExceeded, RateLimited
 from localmodels.flows.visit import Visit
 
@@ -58,21 +56,6 @@ class Bucket:
     def _fill(self, now: int) -> None:
         self._level = min(self._level + (now - self._at) * self.rate, self.rate * MINUTE)
         self._at = now
-
-
-class Level(Struct, frozen=True):
-    """What a bucket is like: what it holds, what is left, and the seconds until it is full."""
-
-    limit: int
-    remaining: int
-    reset: float
-
-
-class Standing(Struct, frozen=True):
-    """What a caller has left of his minute; None where he has no limit."""
-
-    requests: Level | None = None
-    tokens: Level | None = None
 
 
 class Quotas(Protocol):

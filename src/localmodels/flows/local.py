@@ -86,16 +86,17 @@ class Local:
         """
         async with AsyncExitStack() as stack:
             try:
-                answerer = await stack.enter_async_context(self._place(entry, request, visit))
+                answerer = await stack.enter_async_context(self.exactly(entry, request, visit))
             except (ModelDamaged, LoadFailed):
                 changed = await asyncio.to_thread(self._library.named, str(entry.name))
                 if loadable(changed).identity == loadable(entry).identity:
                     raise
-                answerer = await stack.enter_async_context(self._place(changed, request, visit))
+                answerer = await stack.enter_async_context(self.exactly(changed, request, visit))
             yield answerer
 
     @asynccontextmanager
-    async def _place(self, entry: Entry, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
+    async def exactly(self, entry: Entry, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
+        """The same at a runner of these files and no others, whatever has their name now."""
         purpose = purpose_of(request, entry.header)
         load = self._loader.load(loadable(entry), purpose, request.options.over(entry.options))
         template = await self._template(entry, request) if purpose == "generate" else None
@@ -124,6 +125,11 @@ class Local:
         if entry.answers_by.damage:
             raise ModelDamaged(f"model '{entry.name}' cannot be used: {entry.answers_by.damage}")
         return (entry.answers_by.chat, str(entry.name)) if entry.answers_by.chat else None
+
+    def is_loaded(self, entry: Entry) -> bool:
+        """Is it in memory, or on its way there?"""
+        keys = {loadable(entry).key(purpose) for purpose in get_args(Purpose)}
+        return any(runner.key in keys for runner in self._pool.runners())
 
     async def unload(self, entry: Entry) -> None:
         """Takes the model out of memory as soon as it is idle."""

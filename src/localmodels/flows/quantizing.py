@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
@@ -60,16 +61,14 @@ async def quantize_model(
     job = Job(str(path), target.name, threads, nice=NICE)
     child = await opened(lambda: Quantizer(job, module=CHILD), Quantizer.close)
     try:
-        async with aclosing(watched(lambda tell: _written(store, lease, child, made, tell))) as steps:
-            try:
-                async for step in steps:
-                    if isinstance(step, Done):
-                        yield Progress("verifying conversion")
-                        yield Quantized(step.value, await in_thread(read_header, _place(store, step.value)))
-                    else:
-                        yield Progress(status, NO_DIGEST, header.file_size, header.file_size * step // made.size)
-            finally:
-                child.kill()  # or the thread that reads from it would wait for it
+        # Without the kill, the thread that reads from the child would wait for what it says next.
+        async with aclosing(watched(partial(_written, store, lease, child, made), wake=child.kill)) as steps:
+            async for step in steps:
+                if isinstance(step, Done):
+                    yield Progress("verifying conversion")
+                    yield Quantized(step.value, await in_thread(read_header, _place(store, step.value)))
+                else:
+                    yield Progress(status, NO_DIGEST, header.file_size, header.file_size * step // made.size)
     finally:
         await in_thread(child.close)
 

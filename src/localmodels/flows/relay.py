@@ -110,7 +110,7 @@ class Relays:
             passage = Passage(to.way, hide_usage=not asked.counted)
             noted = Noted(outlet, visit) if outlet is not None else None
             try:
-                async with aclosing(server.http.relay(path, body, passage, noted)) as stream:
+                async with aclosing(server.far.http.relay(path, body, passage, noted)) as stream:
                     async for frames in stream:
                         visit.piece(monotonic_ns())
                         visit.listed = visit.listed or server.confirm(to.model)
@@ -121,7 +121,7 @@ class Relays:
 
 
 async def _whole(to: RelayTo, path: str, body: bytes, visit: Visit) -> bytes:
-    answer = await to.server.http.post(path, body)
+    answer = await to.server.far.http.post(path, body)
     judge = to.way.judge()
     judge.see_whole(answer)
     visit.piece(monotonic_ns())

@@ -7,21 +7,18 @@ is nobody's business, a refusal of our key is our failure, and every message say
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import logging
 import stat
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from localmodels.backends.exchange import Patience
-from localmodels.backends.http import Carrier, Http, Reply
+from localmodels.backends.carriers import carrier_to
+from localmodels.backends.far import Far
+from localmodels.backends.http import Carrier
 from localmodels.backends.places import Places
-from localmodels.backends.remote import Chats, LlamaServer, Remote
-from localmodels.backends.tcp import Tcp
 from localmodels.core.errors import (
     BackendError,
     Conflict,
@@ -40,10 +37,7 @@ from localmodels.core.errors import (
     UnsupportedMedia,
     VersionNotSupported,
 )
-from localmodels.core.servers import MODEL_NAME, ServerKind, ServerSpec
-from localmodels.dialects import failures
-from localmodels.dialects.llamacpp import LlamaCpp
-from localmodels.dialects.table import CHATS, DIALECTS
+from localmodels.core.servers import MODEL_NAME, ServerSpec
 from localmodels.flows.listed import Listed
 from localmodels.flows.visit import Visit
 
@@ -65,8 +59,6 @@ _OURS = (
 )
 # Names that a server may have answered by without listing them; some answer by any, which strangers could make up.
 MOST_CONFIRMED = 256
-AGENT = {"User-Agent": "LocalModels"}
-ANTHROPIC_VERSION = "2023-06-01"
 
 
 class Server:
@@ -76,14 +68,14 @@ class Server:
         spec: as its owner describes it.
         carrier: the way to it.
         patience: seconds that a request may wait for one of its places.
+        max_wait: the longest wait for one that is promised.
     """
 
-    def __init__(self, spec: ServerSpec, carrier: Carrier, *, patience: float) -> None:
+    def __init__(self, spec: ServerSpec, carrier: Carrier, *, patience: float, max_wait: float = inf) -> None:
         self.spec = spec
-        self.http = Http(carrier, failures.read_error)
-        self.backend = backend_of(spec.kind, self.http)
-        self.listed = Listed(spec, self.http, self._heard)
-        self.places = Places(spec.name, spec.max_concurrent, spec.max_queue, patience=patience)
+        self.far = Far(spec, carrier)
+        self.listed = Listed(spec, self.far.models, self._heard)
+        self.places = Places(spec.name, spec.max_concurrent, spec.max_queue, patience=patience, max_wait=max_wait)
         self.failure = ""
         self._confirmed: set[str] = set()
         self._users = 0
@@ -111,7 +103,7 @@ class Server:
         finally:
             self._users -= 1
             if self._retired and not self._users:
-                await self.http.close()
+                await self.far.close()
 
     def knows(self, model: str) -> bool:
         """Is this a model of this server, as far as it has told? Nobody is asked."""
@@ -141,12 +133,12 @@ class Server:
         self._retired = True
         self.listed.close()
         if not self._users:
-            await self.http.close()
+            await self.far.close()
 
     async def close(self) -> None:
         """Closes every connection; open answers raise."""
         self.listed.close()
-        await self.http.close()
+        await self.far.close()
 
     @property
     def answers(self) -> bool:
@@ -172,22 +164,28 @@ class Remotes:
     Args:
         connect: the way to a server.
         patience: seconds that a request may wait for one of its places.
+        max_wait: the longest such wait that is promised: who would wait longer is refused at once.
     """
 
-    def __init__(self, connect: Connect | None = None, *, patience: float = 600.0) -> None:
-        self._connect = connect or way_to
+    def __init__(self, connect: Connect | None = None, *, patience: float = 600.0, max_wait: float = inf) -> None:
+        self._connect = connect or carrier_to
         self._patience = patience
+        self._max_wait = max_wait
         self._servers: Mapping[str, Server] = {}
         self._bare: Mapping[str, Server] = {}
 
-    async def adopt(self, specs: Iterable[ServerSpec], *, patience: float | None = None) -> None:
+    async def adopt(
+        self, specs: Iterable[ServerSpec], *, patience: float | None = None, max_wait: float | None = None
+    ) -> None:
         """These servers from now on. Who stays as he was keeps his connections; who goes finishes what he has.
 
         Args:
             specs: all of them.
             patience: as at the beginning; None leaves it as it is.
+            max_wait: likewise.
         """
         self._patience = self._patience if patience is None else patience
+        self._max_wait = self._max_wait if max_wait is None else max_wait
         before = self._servers
         servers = {}
         for spec in specs:
@@ -195,6 +193,7 @@ class Remotes:
             servers[spec.name] = known if known and known.spec == spec else self._opened(spec)
         for server in servers.values():
             server.places.patience = self._patience
+            server.places.max_wait = self._max_wait
         self._servers = servers
         self._bare = {model: server for server in servers.values() for model in server.spec.models}
         for server in before.values():
@@ -204,7 +203,7 @@ class Remotes:
     def _opened(self, spec: ServerSpec) -> Server:
         if spec.key_file is not None and seen_by_others(spec.key_file):
             log.warning("the key of the server '%s' can be read by others: chmod 600 %s", spec.name, spec.key_file)
-        return Server(spec, self._connect(spec), patience=self._patience)
+        return Server(spec, self._connect(spec), patience=self._patience, max_wait=self._max_wait)
 
     def servers(self) -> tuple[Server, ...]:
         """All, in the order of the configuration."""
@@ -265,62 +264,3 @@ def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalMo
 def _without_key(text: str, spec: ServerSpec) -> str:
     """A server's words, in which it may have said our key again."""
     return text.replace(spec.key.reveal(), "***") if spec.key else text
-
-
-def backend_of(kind: ServerKind, http: Http) -> Chats:
-    """What speaks this kind's API."""
-    if kind == "llamacpp":
-        return LlamaServer(http, LlamaCpp())
-    if kind in DIALECTS:
-        return Remote(http, DIALECTS[kind])
-    return Chats(http, CHATS[kind])
-
-
-def credentials(spec: ServerSpec) -> dict[str, str]:
-    """The headers by which a server knows us."""
-    fields = dict(AGENT)
-    if spec.kind == "anthropic":
-        fields["anthropic-version"] = ANTHROPIC_VERSION
-    if spec.key:
-        name, before = ("x-api-key", "") if spec.kind == "anthropic" else ("Authorization", "Bearer ")
-        fields[name] = before + spec.key.reveal()
-    return fields
-
-
-def way_to(spec: ServerSpec) -> Carrier:
-    """Plain HTTP over connections of our own; https by a library that is loaded when it is needed."""
-    patience = Patience(first_byte=spec.first_byte, idle=spec.idle)
-    if spec.url.startswith("http://"):
-        return Tcp(spec.url, headers=credentials(spec), patience=patience)
-    return Secure(partial(_secure, spec, patience))
-
-
-class Secure:
-    """A :class:`~localmodels.backends.http.Carrier` that is made for the first request.
-
-    A client with TLS costs every start half a second and 15 MiB, and many servers never need it.
-    """
-
-    def __init__(self, load: Callable[[], Callable[[], Carrier]]) -> None:
-        self._load = load
-        self._lock = asyncio.Lock()
-        self._carrier: Carrier | None = None
-
-    async def open(self, method: str, path: str, body: bytes | None) -> Reply:
-        """As the carrier that it stands for."""
-        if self._carrier is None:
-            async with self._lock:
-                if self._carrier is None:
-                    make = await asyncio.to_thread(self._load)
-                    self._carrier = make()
-        return await self._carrier.open(method, path, body)
-
-    async def close(self) -> None:
-        """Closes what was made."""
-        if self._carrier is not None:
-            await self._carrier.close()
-
-
-def _secure(spec: ServerSpec, patience: Patience) -> Callable[[], Carrier]:
-    internet = importlib.import_module("localmodels.backends.internet").Internet
-    return lambda: internet(spec.url, headers=credentials(spec), patience=patience, ca_file=spec.ca_file)

@@ -46,8 +46,10 @@ MOST_STORED = 8 * 2**20
 MOST_CHAIN, MOST_HISTORY = 1_000, 32 * 2**20
 # A conversation of this size is put together beside the loop, which others wait for.
 LARGE = 256 * 2**10
-# Bytes after which it is looked once more whether all of them together are too much.
+# Bytes after which it is looked once more whether all of them together are too much, and nanoseconds after which it is
+# looked whether some have expired: those are nobody's any more, but lie on the disk until then.
 SWEEP_EVERY = 16 * 2**20
+SWEEP_AFTER = 600 * 10**9
 # Seconds for which the events of a background response can be had once more after its end.
 LINGER = 300.0
 Stream = AsyncGenerator[list[Event], None]
@@ -105,6 +107,7 @@ class ResponseFlow:
         self._memory = Memory()
         self._unswept = 0
         self._since = clock()
+        self._sweep_at = self._since + SWEEP_AFTER
 
     async def whole(self, create: Create, visit: Visit) -> bytes:
         """The response as one object; a background one as it begins.
@@ -339,8 +342,8 @@ class ResponseFlow:
         try:
             await self._store.put(stored)
             self._unswept += stored.size
-            if self._unswept > SWEEP_EVERY:
-                self._unswept = 0
+            if self._unswept > SWEEP_EVERY or stored.created_at >= self._sweep_at:
+                self._unswept, self._sweep_at = 0, stored.created_at + SWEEP_AFTER
                 await self._store.sweep()
         except LocalModelsError as error:
             log.warning("the response %s could not be kept: %s", stored.id, error)

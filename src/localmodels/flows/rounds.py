@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 from localmodels.core.errors import LocalModelsError
-from localmodels.flows.access import Keys
+from localmodels.flows.access import Issuer
 from localmodels.flows.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Rounds:
     """
 
     def __init__(
-        self, keys: Keys, ledger: Ledger, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self, keys: Issuer, ledger: Ledger, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self._keys = keys
         self._ledger = ledger

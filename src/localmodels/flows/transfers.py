@@ -45,9 +45,8 @@ class Transfers:
         library: finds what is sent.
         registry: the protocol.
         hub: the other protocol, of Hugging Face's hub and of what stands in for it.
-        registries: where each host's models are.
-        named: are hosts that a request names as good as registered? Only where whoever asks is the operator: strangers
-            would have us look around in the local network for them (threat V-18).
+        registries: where each host's models are. Hosts that a request names are as good as registered only where
+            whoever asks is the operator: strangers would have us look around in the local network (threat V-18).
     """
 
     def __init__(
@@ -57,10 +56,7 @@ class Transfers:
         registry: Distribution,
         hub: Hub,
         registries: Registries,
-        *,
-        named: bool,
     ) -> None:
-        self._named = named
         self._store = store
         self._library = library
         self._registry = registry
@@ -80,8 +76,7 @@ class Transfers:
             LocalModelsError: it cannot be had.
         """
         name, plain = read_reference(request.model)
-        named = self._named and request.operator
-        places = self._registries.places(name, insecure=request.insecure or plain, named=named)
+        places = self._registries.places(name, insecure=request.insecure or plain, named=request.operator)
         await in_thread(self._library.require_seen, name)
         if places[-1].speaks == "hub":
             async with aclosing(self._hub_pulls.pull(name, places)) as steps:
@@ -110,8 +105,7 @@ class Transfers:
             LocalModelsError: the registry does not take it.
         """
         name, plain = read_reference(request.model)
-        named = self._named and request.operator
-        places = self._registries.places(name, insecure=request.insecure or plain, named=named)
+        places = self._registries.places(name, insecure=request.insecure or plain, named=request.operator)
         if places[-1].speaks == "hub":
             raise Unsupported(f"{name.host} takes no models from here; upload the file with `hf upload`", param="model")
         yield Progress("retrieving manifest")

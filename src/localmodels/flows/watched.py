@@ -32,13 +32,20 @@ class _Unheard(Exception):
     """Ends the work from inside: nobody waits for it."""
 
 
-async def watched(work: Callable[[Tell], T], *, interval: float = INTERVAL) -> AsyncGenerator[int | Done[T], None]:
+def _nothing() -> None:
+    """Wakes nobody."""
+
+
+async def watched(
+    work: Callable[[Tell], T], *, interval: float = INTERVAL, wake: Callable[[], object] = _nothing
+) -> AsyncGenerator[int | Done[T], None]:
     """What the work tells, the latest at most so often; then :class:`Done` with what it gives.
 
     Args:
         work: runs in a thread, and calls what it is given with how far it is. That is where it ends, by an exception,
             once nobody listens.
         interval: seconds.
+        wake: is called if nobody listens any more while the work goes on: ends what it waits for without telling.
 
     Raises:
         Exception: what the work raises.
@@ -66,4 +73,6 @@ async def watched(work: Callable[[Tell], T], *, interval: float = INTERVAL) -> A
         yield Done(future.result())
     finally:
         unheard.set()
+        if not future.done():
+            wake()
         await ended(future)

@@ -20,7 +20,7 @@ log = logging.getLogger(LOGGER)
 MILLISECOND = 1e6
 
 
-class Request(Struct, frozen=True, omit_defaults=True):
+class Logged(Struct, frozen=True, omit_defaults=True):
     """A request, as the log tells of it; durations in milliseconds.
 
     Attributes:
@@ -74,10 +74,10 @@ class AccessLog:
             log.info("%s", request_of(outcome, self._clock()))
 
 
-def request_of(outcome: Outcome, now: int) -> Request:
+def request_of(outcome: Outcome, now: int) -> Logged:
     """What the log tells of it."""
     row, visit, usage = outcome.row, outcome.visit, outcome.visit.usage
-    return Request(
+    return Logged(
         id=visit.id,
         method=outcome.method if row else "-",  # without a row it is any word that a stranger wrote
         route=row.path if row else "",

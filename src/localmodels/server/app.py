@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from msgspec import Struct
@@ -19,14 +19,12 @@ from starlette.types import Message, Receive, Scope, Send
 from localmodels.core.access import Caller
 from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowed, NotFound, Unauthenticated, unforeseen
 from localmodels.dialects.anthropic import VERSION_HEADER
-from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import ErrorWriter
-from localmodels.dialects.table import CHATS
+from localmodels.dialects.table import CHATS, PLAIN, SPOKEN
 from localmodels.flows.visit import Visit
-from localmodels.server.edge.seam import cancels
 from localmodels.server.gate import Gate
 from localmodels.server.permissions import PERMISSIONS, Grants
-from localmodels.server.routes import OLLAMA_PREFIX, Directory, Row
+from localmodels.server.routes import Directory, Row
 from localmodels.server.wire import (
     MOST_BLOCKED,
     VISIT,
@@ -41,31 +39,23 @@ from localmodels.server.wire import (
 
 log = logging.getLogger(__name__)
 
-PLAIN = Plain()
 INTERNAL = unforeseen()
 UNAUTHENTICATED = "this server asks for a key: send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`"
 
-# The first that fits; what fits none is nobody's dialect.
-_OWNERS: Sequence[tuple[str, str]] = (
-    ("/v1/messages", "anthropic"),
-    ("/v1/", "openai"),
-    ("/api/", "ollama"),
-    (f"{OLLAMA_PREFIX}/", "ollama"),
-)
-# Dialects of ours that have no errors of their own.
-_WRITTEN_AS: Mapping[str, str] = {"management": "ollama"}
+# By the beginnings of their paths, the longest first.
+_ROOTS = sorted(((root, spoken) for spoken in SPOKEN.values() for root in spoken.roots), key=lambda one: -len(one[0]))
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def dialect_of(path: str, scope: Scope | None = None, row: Row | None = None) -> ErrorWriter:
     """In which dialect an error is written: its row's, or that of other rows under such a path where none matched."""
     if row is not None:
-        name = _WRITTEN_AS.get(row.dialect, row.dialect)
+        spoken = SPOKEN.get(row.dialect, PLAIN)
     else:
-        name = next((name for prefix, name in _OWNERS if path.startswith(prefix)), "")
-    if name == "openai" and scope is not None and header(scope, VERSION_HEADER):
-        name = "anthropic"
-    return CHATS.get(name, PLAIN)
+        spoken = next((spoken for root, spoken in _ROOTS if path.startswith(root)), PLAIN)
+    if spoken.name == "openai" and scope is not None and header(scope, VERSION_HEADER):
+        return CHATS["anthropic"]
+    return spoken
 
 
 class Access(Protocol):
@@ -137,7 +127,6 @@ class Application:
         visit = scope[VISIT] = Visit(request_id(scope))
         visit.trace = header(scope, b"traceparent")
         begun = _Begun(send, visit, self._cross_origin(scope))
-        begun.watched = cancels(receive)
         try:
             await self._answer(scope, path, receive, begun)
         except ClientGone:
@@ -183,10 +172,10 @@ class Application:
             raise error if caller.scopes else Unauthenticated(UNAUTHENTICATED) from error
         row = begun.row = match.row
         visit.dialect, visit.operation = row.dialect, row.operation
-        if not caller.may(match.scope):
+        if not caller.may(match.grant):
             if not caller.scopes:
                 raise Unauthenticated(UNAUTHENTICATED)
-            raise Forbidden(f"this key may not do this: it needs the scope '{match.scope}'")
+            raise Forbidden(f"this key may not do this: it needs the scope '{match.grant}'")
         begun.told = self._access.told
         self._access.admit(visit)
         await row.answers(scope, receive, begun)
@@ -255,7 +244,6 @@ class _Begun:
     def __init__(self, send: Send, visit: Visit, extra: Headers) -> None:
         self.status = 0
         self.row: Row | None = None
-        self.watched = False  # does the server below give up on a client that takes nothing?
         self.visit = visit
         self.extra = tuple(extra)
         self.told: Callable[[Visit], Headers] | None = None

@@ -14,13 +14,16 @@ Only ``Authorization: Bearer`` and ``x-api-key`` are looked at: no cookie, no qu
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from functools import lru_cache
+from time import time_ns
 
 from starlette.types import Scope
 
 from localmodels.core.access import ANYBODY, LOCAL, STRANGER, Caller
 from localmodels.core.errors import InvalidRequest, Unauthenticated
 from localmodels.dialects.allowances import write_standing
+from localmodels.dialects.table import PLAIN, SPOKEN
 from localmodels.flows.access import Keyring
 from localmodels.flows.ledger import Ledger
 from localmodels.flows.limits import Limiter
@@ -45,11 +48,20 @@ class Doorkeeper:
         ledger: is told what each used.
         require_key: do programs of this machine need a key, too?
         anybody: did the owner say that nobody needs one?
+        clock: nanoseconds since 1970, UTC.
     """
 
     def __init__(
-        self, ring: Keyring, limiter: Limiter, ledger: Ledger, *, require_key: bool = False, anybody: bool = False
+        self,
+        ring: Keyring,
+        limiter: Limiter,
+        ledger: Ledger,
+        *,
+        require_key: bool = False,
+        anybody: bool = False,
+        clock: Callable[[], int] = time_ns,
     ) -> None:
+        self._clock = clock
         self._ring = ring
         self._limiter = limiter
         self._ledger = ledger
@@ -84,7 +96,8 @@ class Doorkeeper:
 
     def told(self, visit: Visit) -> Headers:
         """What an answer tells of the caller's limits, in the words of its dialect."""
-        return write_standing(visit.dialect, self._limiter.standing(visit), visit.error)
+        write_level = SPOKEN.get(visit.dialect, PLAIN).write_level
+        return write_standing(write_level, self._limiter.standing(visit), visit.error, self._clock())
 
     def ended(self, outcome: Outcome) -> None:
         """Charges what the request used."""

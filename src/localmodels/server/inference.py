@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from math import inf, isinf
 from time import time_ns
 from typing import Generic, TypeVar
@@ -20,18 +21,16 @@ from msgspec import Struct
 from starlette.types import Receive, Scope, Send
 
 from localmodels.core.chat import Answer, ChatRequest, Event, GenerateRequest, fold
-from localmodels.core.errors import BackendTimeout, LocalModelsError, unforeseen
+from localmodels.core.errors import BackendTimeout
 from localmodels.dialects.protocol import ChatDialect, EventWriter, Stamp
 from localmodels.flows.visit import Visit
-from localmodels.server.pings import Pulse, awake
+from localmodels.server.pings import Pulse
+from localmodels.server.streaming import Form, respond_stream
 from localmodels.server.wire import (
     MAX_JSON_BODY,
     MOST_BLOCKED,
-    ClientStalled,
     Headers,
     attended,
-    begin,
-    impatient,
     read_body,
     respond,
     visit_of,
@@ -96,10 +95,10 @@ class EventRoute(Generic[Asked]):
         request = await decoded(self._codec.read, await read_body(receive))
         if self._addressed is not None:
             request = self._addressed(request, scope)
-        await attended(receive, self._answer(request, visit_of(scope), send))
+        await attended(scope, receive, self._answer(scope, request, send))
 
-    async def _answer(self, request: Asked, visit: Visit, send: Send) -> None:
-        created = time_ns()
+    async def _answer(self, scope: Scope, request: Asked, send: Send) -> None:
+        visit, created = visit_of(scope), time_ns()
         async with aclosing(self._codec.flow(request, visit)) as stream:
             if not request.stream:
                 answer = await self._whole(stream)
@@ -108,7 +107,16 @@ class EventRoute(Generic[Asked]):
                 return
             first = await anext(stream)
             writer = self._codec.writer(self._stamp(request, visit, created), request)
-            await self._stream(writer, request, visit, first, stream, send)
+            await respond_stream(
+                scope,
+                send,
+                first,
+                stream,
+                Form(self._dialect.stream_type, partial(written, writer), writer.fail),
+                headers=told(request, visit),
+                pulse=self._pulse,
+                most_blocked=self._most_blocked,
+            )
 
     def _stamp(self, request: Asked, visit: Visit, created: int) -> Stamp:
         return Stamp(
@@ -134,33 +142,6 @@ class EventRoute(Generic[Asked]):
             if not clock.expired():
                 raise
             raise BackendTimeout(f"the answer did not end within {self._most:g} s (chat_timeout)") from None
-
-    async def _stream(
-        self,
-        writer: EventWriter,
-        request: Asked,
-        visit: Visit,
-        first: list[Event],
-        stream: AsyncGenerator[list[Event], None],
-        send: Send,
-    ) -> None:
-        send = impatient(send, self._most_blocked)
-        await begin(send, 200, self._dialect.stream_type, told(request, visit))
-        last = b""
-        async with awake(send, self._pulse) as say:
-            await say({"type": "http.response.body", "body": written(writer, first), "more_body": True})
-            try:
-                async for events in stream:
-                    await say({"type": "http.response.body", "body": written(writer, events), "more_body": True})
-            except LocalModelsError as error:
-                visit.error = error
-                last = writer.fail(error)
-            except ClientStalled:
-                raise
-            except Exception:  # a defect of ours: told like any other error, before the application cuts the answer
-                await say({"type": "http.response.body", "body": writer.fail(unforeseen()), "more_body": True})
-                raise
-        await send({"type": "http.response.body", "body": last})
 
 
 def written(writer: EventWriter, events: list[Event]) -> bytes:
@@ -205,7 +186,7 @@ class WholeRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         body = await read_body(receive, self._most)
-        await attended(receive, self._answer(scope, body, send))
+        await attended(scope, receive, self._answer(scope, body, send))
 
     async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
         await respond(send, 200, await self._reply(scope, body))

@@ -17,7 +17,7 @@ from msgspec import Struct
 from localmodels.config import Config, ConfigError
 from localmodels.core.access import Wish
 from localmodels.core.secrets import Secret
-from localmodels.flows.access import Keyring, Keys, make_key
+from localmodels.flows.access import Issuer, Keyring, make_key
 from localmodels.flows.ledger import Ledger
 from localmodels.flows.limits import Limiter
 from localmodels.flows.rounds import Rounds
@@ -34,7 +34,7 @@ class Keyed(Struct, frozen=True):
     """What a server with keys is made of."""
 
     ring: Keyring
-    keys: Keys
+    keys: Issuer
     limiter: Limiter
     ledger: Ledger
     doorkeeper: Doorkeeper
@@ -44,7 +44,7 @@ class Keyed(Struct, frozen=True):
 def keyed(config: Config, state: State) -> Keyed:
     """The parts, over a state; they know no key before :func:`followed`."""
     ring = Keyring()
-    keys, ledger = Keys(state.keys, ring), Ledger(state.usage, ring)
+    keys, ledger = Issuer(state.keys, ring), Ledger(state.usage, ring)
     limiter = Limiter(ledger)
     doorkeeper = Doorkeeper(ring, limiter, ledger, require_key=config.require_key, anybody=config.insecure_no_auth)
     return Keyed(ring, keys, limiter, ledger, doorkeeper, Management(keys, ledger))

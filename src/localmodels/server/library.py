@@ -12,22 +12,19 @@ from starlette.types import Receive, Scope, Send
 
 from localmodels.core.access import EVERY_MODEL, Caller, check_model
 from localmodels.core.catalog import Digest, ModelName
-from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError, unforeseen
+from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError
 from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
 from localmodels.flows.keeper import Keeper
-from localmodels.flows.visit import Visit
 from localmodels.server.edge.seam import edge_of
 from localmodels.server.inference import decoded
+from localmodels.server.streaming import Form, respond_stream
 from localmodels.server.wire import (
     MOST_BLOCKED,
     ClientGone,
-    ClientStalled,
     attended,
-    begin,
     header,
-    impatient,
     read_body,
     respond,
     respond_error,
@@ -63,6 +60,8 @@ def creation(request: CreateRequest, caller: Caller) -> CreateRequest:
     check_models(caller, request.model, request.base or request.model)
     if request.modelfile and caller.models != EVERY_MODEL:
         raise Forbidden("this key is for some models alone: say in `from` what a model is made of", param="modelfile")
+    if request.artifact and caller.models != EVERY_MODEL:  # an adapter may find its base by itself
+        raise Forbidden("this key is for some models alone: it makes none of artifacts", param="artifact")
     return request
 
 
@@ -92,11 +91,11 @@ class ProgressRoute(Generic[Asked]):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        visit = visit_of(scope)
-        request = self._operation.allowed(await decoded(self._operation.read, await read_body(receive)), visit.caller)
-        await attended(receive, self._answer(request, visit, send))
+        asked = await decoded(self._operation.read, await read_body(receive))
+        request = self._operation.allowed(asked, visit_of(scope).caller)
+        await attended(scope, receive, self._answer(scope, request, send))
 
-    async def _answer(self, request: Asked, visit: Visit, send: Send) -> None:
+    async def _answer(self, scope: Scope, request: Asked, send: Send) -> None:
         async with aclosing(self._operation.flow(request)) as steps:
             first = await anext(steps)
             if not request.stream:
@@ -104,27 +103,11 @@ class ProgressRoute(Generic[Asked]):
                     pass
                 await respond(send, 200, DONE)
                 return
-            send = impatient(send, self._most_blocked)
-            await begin(send, 200, self._dialect.stream_type)
-            last = b""
-            try:
-                await _tell(first, send)
-                async for step in steps:
-                    await _tell(step, send)
-            except LocalModelsError as error:
-                visit.error = error
-                last = self._dialect.write_error(error) + b"\n"
-            except ClientStalled:
-                raise
-            except Exception:  # a defect of ours: told like any other error, before the application cuts the answer
-                told = self._dialect.write_error(unforeseen()) + b"\n"
-                await send({"type": "http.response.body", "body": told, "more_body": True})
-                raise
-            await send({"type": "http.response.body", "body": last})
+            form = Form(self._dialect.stream_type, library.write_progress, self._failure)
+            await respond_stream(scope, send, first, steps, form, most_blocked=self._most_blocked)
 
-
-async def _tell(step: Progress, send: Send) -> None:
-    await send({"type": "http.response.body", "body": library.write_progress(step), "more_body": True})
+    def _failure(self, error: LocalModelsError) -> bytes:
+        return self._dialect.write_error(error) + b"\n"
 
 
 class Changes:

@@ -13,6 +13,9 @@ from collections.abc import Iterable
 from localmodels.core.address import Address
 
 BACKLOG = 2048
+# What the kernel keeps of an answer that its client does not take (it doubles the figure). Left to itself it keeps up
+# to 4 MB for each client, of which ours knows nothing: two thousand of them would have eight gigabytes.
+SEND_BUFFER = 256 * 1024
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +53,7 @@ def _listen(address: Address) -> socket.socket:
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # of every connection, which inherits it
         listener.bind((address.host, address.port))
         listener.listen(BACKLOG)
     except OSError:

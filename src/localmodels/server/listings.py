@@ -6,7 +6,6 @@ from datetime import datetime
 from functools import partial
 from time import time_ns
 from typing import Protocol
-from urllib.parse import parse_qs
 from uuid import uuid4
 
 import msgspec
@@ -21,7 +20,7 @@ from localmodels.dialects.anthropic import models as anthropic
 from localmodels.dialects.protocol import Dialect, Stamp
 from localmodels.flows.chat import Answers
 from localmodels.server.inference import Reply, decoded
-from localmodels.server.wire import visit_of
+from localmodels.server.wire import query_of, visit_of
 
 
 class Catalog(Protocol):
@@ -69,11 +68,11 @@ class Listings:
     async def show(self, scope: Scope, body: bytes) -> bytes:
         """``/api/show``, as ``GET ?name=`` and as POST."""
         if scope["method"] == "GET":
-            query = parse_qs(scope["query_string"].decode("latin-1"))
+            query = query_of(scope)
             asked = AskedShow(
-                model=query.get("model", [""])[-1],
-                name=query.get("name", [""])[-1],
-                verbose=query.get("verbose", ["false"])[-1] in {"1", "true"},
+                model=query.get("model", ""),
+                name=query.get("name", ""),
+                verbose=query.get("verbose") in {"1", "true"},
             )
         else:
             asked = await decoded(partial(strict_json.read, decoder=_SHOW), body)
@@ -102,7 +101,7 @@ class Listings:
 
     async def anthropic_models(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models`` for Anthropic's clients, a page at a time."""
-        page = anthropic.read_page(parse_qs(scope["query_string"].decode("latin-1")))
+        page = anthropic.read_page(query_of(scope))
         return anthropic.write_models(await self._models(scope), page)
 
     async def anthropic_model(self, scope: Scope, body: bytes) -> bytes:

@@ -7,13 +7,13 @@ module that needs it is imported here, in a thread, when it is needed.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Protocol, Self, cast
 
 from localmodels.config import Config
 from localmodels.core.library import Progress, PullRequest, PushRequest
+from localmodels.server.late import loaded
 from localmodels.store.library import Library
 from localmodels.store.model_store import ModelStore
 
@@ -74,7 +74,7 @@ def outward(config: Config, store: ModelStore, library: Library) -> Callable[[],
     """How a server loads its own :class:`Moves`."""
 
     def load() -> Opens:
-        open_transfers = importlib.import_module("localmodels.server.outward").open_transfers
+        open_transfers = loaded("localmodels.server.outward").open_transfers
         return cast("Opens", lambda: open_transfers(config, store, library))
 
     return load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,12 +22,11 @@ from localmodels.store.model_store import ModelStore
 async def open_transfers(config: Config, store: ModelStore, library: Library) -> AsyncIterator[Transfers]:
     """Pulls and pushes, with the door out open."""
     logins = FileCredentials(config.home)
-    async with Outbound(tls=certificates(config)) as outbound:
+    async with Outbound(tls=await asyncio.to_thread(certificates, config)) as outbound:
         yield Transfers(
             store,
             library,
             Distribution(outbound, auth.RegistryTokens(outbound, logins)),
             Hub(outbound, hub_tokens(config, logins)),
             registries(config),
-            named=True,  # unless the request says that somebody else asks
         )

@@ -11,6 +11,8 @@ from localmodels.flows.keeper import Keeper
 from localmodels.flows.ranking import Ranker
 from localmodels.flows.relay import Relays
 from localmodels.flows.responses import ResponseFlow
+from localmodels.flows.tasks import Tasks
+from localmodels.server.deploys import Deploying
 from localmodels.server.listings import Listings
 from localmodels.server.management import Management
 from localmodels.server.metrics.scrape import Scrape
@@ -28,9 +30,11 @@ class Parts(Struct, frozen=True, kw_only=True):
     status: Status
     tokens: Tokens
     keeper: Keeper
+    deploying: Deploying
     moves: Moves
     relays: Relays | None = None
-    responses: ResponseFlow | None = None
-    management: Management | None = None
+    responses: ResponseFlow
+    management: Management
+    tasks: Tasks
     chat_timeout: float = inf
     scrape: Scrape

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from localmodels.core.access import Scope
+from localmodels.core.access import Grant
 
-Grants = Mapping[str, Mapping[str, Scope]]
+Grants = Mapping[str, Mapping[str, Grant]]
 
 # By path, then by method. Ollama's routes under `/ollama` ask for what they ask for without it.
 PERMISSIONS: Grants = {
@@ -52,10 +52,18 @@ PERMISSIONS: Grants = {
     "/v1/messages": {"POST": "infer"},
     "/v1/messages/count_tokens": {"POST": "infer"},
     "/models": {"GET": "list"},
+    "/models/": {"GET": "list", "DELETE": "manage"},
+    "/models/upload/": {"POST": "manage"},
+    "/models/create/": {"POST": "manage"},
+    "/models/deploy/": {"POST": "manage"},
     "/chat": {"POST": "infer"},
     "/chat/{model_name:path}": {"POST": "infer"},
     "/api/keys": {"GET": "admin", "POST": "admin"},
     "/api/keys/{id}": {"DELETE": "admin"},
+    "/api/tasks": {"GET": "manage"},  # one's own; everybody's for administrators
+    "/api/tasks/{uuid}": {"GET": "manage", "DELETE": "manage"},
+    "/api/tasks/{uuid}/events": {"GET": "manage"},
+    "/api/tasks/{uuid}/retry": {"POST": "manage"},
     "/api/usage": {"GET": "known"},  # one's own; that of others for those who may observe
     "/tokenize": {"POST": "infer"},
     "/detokenize": {"POST": "infer"},

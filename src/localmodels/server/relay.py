@@ -6,27 +6,25 @@ that name. The head of an answer is made here and never copied from the server's
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from localmodels.core.errors import LocalModelsError
-from localmodels.dialects.peek import WAYS, Peek, model_of, peek
+from localmodels.dialects.peek import Peek, Way, model_of, peek
 from localmodels.dialects.protocol import Call, ChatDialect
 from localmodels.flows.finding import RelayTo
 from localmodels.flows.relay import Relays
-from localmodels.flows.visit import Visit
-from localmodels.server.edge.seam import Sink, cancels, edge_of
+from localmodels.server.edge.seam import edge_of
 from localmodels.server.inference import decoded
-from localmodels.server.wire import MOST_BLOCKED, attended, begin, impatient, read_body, respond, visit_of
+from localmodels.server.streaming import Form, respond_stream
+from localmodels.server.wire import MOST_BLOCKED, attended, read_body, respond, visit_of
 
 
 class RelayRoute:
     """An ASGI endpoint in front of the usual one of its route.
 
     Args:
-        dialect: of the route, one that has a row in ``WAYS``.
+        dialect: of the route, one whose answers can pass untouched.
         call: what the route does.
         relays: pass requests on.
         usual: answers what does not pass through.
@@ -56,40 +54,27 @@ class RelayRoute:
             await self._usual(scope, receive, send)
             return
         body = await read_body(receive)
-        to = self._relays.find(model_of(body), self._name, self._call)
+        to = self._relays.find(await decoded(model_of, body), self._name, self._call)
         if to is None:
             await self._usual(scope, Again(body, receive).receive, send)
             return
-        asked = await self._peeked(body)
-        edge = edge_of(scope)
-        await attended(receive, self._answer(to, asked, visit_of(scope), send, edge.sink if edge else None))
+        asked = await self._peeked(body, to.way)
+        await attended(scope, receive, self._answer(scope, to, asked, send))
 
-    async def _peeked(self, body: bytes) -> Peek:
-        way, streams = WAYS[self._name], self._call in {"chat", "generate"}
+    async def _peeked(self, body: bytes, way: Way) -> Peek:
+        streams = self._call in {"chat", "generate"}
         return await decoded(lambda data: peek(way, data, streams=streams), body)
 
-    async def _answer(self, to: RelayTo, asked: Peek, visit: Visit, send: Send, sink: Sink | None) -> None:
-        async with aclosing(self._relays.open(to, self._path, asked, visit, sink)) as pieces:
+    async def _answer(self, scope: Scope, to: RelayTo, asked: Peek, send: Send) -> None:
+        edge = edge_of(scope)
+        sink = edge.sink if edge else None
+        async with aclosing(self._relays.open(to, self._path, asked, visit_of(scope), sink)) as pieces:
             first = await anext(pieces)
-            if asked.stream:
-                await self._stream(to, first, pieces, visit, send)
-            else:
+            if not asked.stream:
                 await respond(send, 200, first)
-
-    async def _stream(
-        self, to: RelayTo, first: bytes, pieces: AsyncGenerator[bytes, None], visit: Visit, send: Send
-    ) -> None:
-        send = impatient(send, self._most_blocked)
-        await begin(send, 200, to.way.content_type)
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        last = b""
-        try:
-            async for frames in pieces:
-                await send({"type": "http.response.body", "body": frames, "more_body": True})
-        except LocalModelsError as error:
-            visit.error = error
-            last = to.way.broken(self._dialect.write_error(error))
-        await send({"type": "http.response.body", "body": last})
+                return
+            form = Form(to.way.content_type, bytes, lambda error: to.way.broken(self._dialect.write_error(error)))
+            await respond_stream(scope, send, first, pieces, form, most_blocked=self._most_blocked)
 
 
 def relaying(relays: Relays | None, dialect: ChatDialect, call: Call, usual: ASGIApp) -> ASGIApp:
@@ -98,10 +83,9 @@ def relaying(relays: Relays | None, dialect: ChatDialect, call: Call, usual: ASG
 
 
 class Again:
-    """A ``receive`` with the body that was taken from it; it cancels what the other one cancels."""
+    """A ``receive`` with the body that was taken from it."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
-        self.cancels = cancels(receive)
         self._given: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
         self._receive = receive
 

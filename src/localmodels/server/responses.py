@@ -6,10 +6,9 @@ after it the flow tells errors by events.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
-from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope, Send
 
@@ -22,7 +21,8 @@ from localmodels.dialects.strict_json import encode
 from localmodels.flows.responses import ResponseFlow
 from localmodels.flows.visit import Visit
 from localmodels.server.inference import decoded, sayable, told
-from localmodels.server.wire import MOST_BLOCKED, Headers, attended, begin, impatient, read_body, respond, visit_of
+from localmodels.server.streaming import Form, respond_stream
+from localmodels.server.wire import MOST_BLOCKED, Headers, attended, query_of, read_body, respond, visit_of, whole_of
 
 LIMIT = 20
 MOST_GET_BODY = 2**16
@@ -44,11 +44,13 @@ class CreateRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         create = await decoded(read_create, await read_body(receive))
-        await attended(receive, self._answer(create, visit_of(scope), send))
+        await attended(scope, receive, self._answer(scope, create, send))
 
-    async def _answer(self, create: Create, visit: Visit, send: Send) -> None:
+    async def _answer(self, scope: Scope, create: Create, send: Send) -> None:
+        visit = visit_of(scope)
         if create.request.stream:
-            await sent(self._flow.stream(create, visit), send, self._most_blocked, lambda: told_of(create, visit))
+            stream = self._flow.stream(create, visit)
+            await sent(scope, stream, send, self._most_blocked, lambda: told_of(create, visit))
         else:
             body = await self._flow.whole(create, visit)
             await respond(send, 200, body, headers=told_of(create, visit))
@@ -69,17 +71,17 @@ class KeptRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         await read_body(receive, MOST_GET_BODY)
-        await attended(receive, self._answer(scope, send))
+        await attended(scope, receive, self._answer(scope, send))
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         wanted, caller = scope["path_params"]["id"], visit_of(scope).caller
-        query = _query(scope)
+        query = query_of(scope)
         if scope["method"] == "DELETE":
             await self._flow.delete(wanted, caller)
             await respond(send, 200, encode(wire.Deleted(wanted)))
         elif query.get("stream", "false") in {"true", "1"}:
-            after = _whole(query, "starting_after", -1, -1, 2**53)
-            await sent(self._flow.replay(wanted, caller, after), send, self._most_blocked, tuple)
+            after = whole_of(query, "starting_after", -1, -1, 2**53)
+            await sent(scope, self._flow.replay(wanted, caller, after), send, self._most_blocked, tuple)
         else:
             await respond(send, 200, await self._flow.get(wanted, caller))
 
@@ -96,11 +98,11 @@ class Replies:
 
     async def items(self, scope: Scope, body: bytes) -> bytes:
         """``GET /v1/responses/{id}/input_items``."""
-        query = _query(scope)
+        query = query_of(scope)
         order = query.get("order", "desc")
         if order not in _ORDERS:
             raise InvalidValue("order must be asc or desc", param="order")
-        limit = _whole(query, "limit", LIMIT, 1, MAX_LIMIT)
+        limit = whole_of(query, "limit", LIMIT, 1, MAX_LIMIT)
         wanted, caller = scope["path_params"]["id"], visit_of(scope).caller
         return await self._flow.items(wanted, caller, query.get("after", ""), limit, cast("Order", order))
 
@@ -114,18 +116,17 @@ class Replies:
         raise Unsupported("this server does not compact conversations; send them whole or let truncation be auto")
 
 
+# The flow tells errors by events of its own.
+_EVENTS = Form(SSE, bytes, None)
+
+
 async def sent(
-    stream: AsyncGenerator[bytes, None], send: Send, most_blocked: float, headers: Callable[[], Headers]
+    scope: Scope, stream: AsyncGenerator[bytes, None], send: Send, most_blocked: float, headers: Callable[[], Headers]
 ) -> None:
     """Sends a stream of events; what its head tells is known with the first of them."""
     async with aclosing(stream):
         first = await anext(stream, b"")
-        send = impatient(send, most_blocked)
-        await begin(send, 200, SSE, headers())
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        async for data in stream:
-            await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+        await respond_stream(scope, send, first, stream, _EVENTS, headers=headers(), most_blocked=most_blocked)
 
 
 def told_of(create: Create, visit: Visit) -> Headers:
@@ -142,18 +143,3 @@ def told_of(create: Create, visit: Visit) -> Headers:
 
 # Of a header that repeats a stranger's words.
 _MOST_TOLD = 1_000
-
-
-def _query(scope: Scope) -> Mapping[str, str]:
-    """The query; of a name that comes twice, the last."""
-    return {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
-
-
-def _whole(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    number = int(text) if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20 else low - 1
-    if not low <= number <= high:
-        raise InvalidValue(f"{name} must be a whole number between {low} and {high}", param=name)
-    return number

@@ -13,7 +13,7 @@ from msgspec import Struct
 from starlette.routing import compile_path
 from starlette.types import ASGIApp
 
-from localmodels.core.access import Scope
+from localmodels.core.access import Grant
 from localmodels.core.errors import MethodNotAllowed, NotFound
 from localmodels.server.permissions import PERMISSIONS, Grants
 
@@ -40,7 +40,7 @@ class Match(Struct, frozen=True):
     """A row by one of its methods, and what that asks of the caller."""
 
     row: Row
-    scope: Scope
+    grant: Grant
 
 
 class Directory:
@@ -63,7 +63,7 @@ class Directory:
                 methods = self._exact.setdefault(row.path, {})
             for method in row.methods:
                 path = row.path.removeprefix(OLLAMA_PREFIX)
-                methods[method] = Match(row, _scope(permissions, path, method))
+                methods[method] = Match(row, _grant(permissions, path, method))
                 granted.add((path, method))
         if idle := {(path, method) for path in permissions for method in permissions[path]} - granted:
             raise LookupError(f"permissions for routes that are not there: {sorted(idle)}")
@@ -91,7 +91,7 @@ class Directory:
         raise NotFound(f"there is nothing at {path[:200]}")
 
 
-def _scope(permissions: Grants, path: str, method: str) -> Scope:
+def _grant(permissions: Grants, path: str, method: str) -> Grant:
     try:
         return permissions[path][method]
     except KeyError:

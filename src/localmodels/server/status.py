@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
-from urllib.parse import parse_qs
 
 import msgspec
 from msgspec import Struct
@@ -19,8 +18,8 @@ import localmodels
 from localmodels.core.access import Caller
 from localmodels.core.catalog import Model
 from localmodels.core.errors import Forbidden, Unauthenticated
-from localmodels.flows.inspection import State
-from localmodels.server.wire import header, respond, visit_of
+from localmodels.flows.inspection import Condition
+from localmodels.server.wire import header, query_of, respond, visit_of
 
 _ENCODER = msgspec.json.Encoder()
 RUNNING = b"Ollama is running"  # what Ollama's clients look for
@@ -29,7 +28,7 @@ RUNNING = b"Ollama is running"  # what Ollama's clients look for
 class Inspect(Protocol):
     """Looks at the system."""
 
-    def __call__(self, *, verbose: bool) -> Awaitable[State]:
+    def __call__(self, *, verbose: bool) -> Awaitable[Condition]:
         """Its state now."""
         ...
 
@@ -70,8 +69,7 @@ class Status:
         """``/health``: 503 when a request would not be answered."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            query = parse_qs(scope["query_string"].decode("latin-1"))
-            verbose = query.get("verbose", ["0"])[-1] not in {"0", "false", ""}
+            verbose = query_of(scope).get("verbose", "0") not in {"0", "false", ""}
             caller = visit_of(scope).caller
             if verbose and not caller.may("observe"):
                 refusal = Forbidden if caller.may("known") else Unauthenticated
@@ -99,7 +97,7 @@ class Status:
         return _ENCODER.encode({"version": localmodels.__version__})
 
 
-def seen_by(caller: Caller, state: State) -> State:
+def seen_by(caller: Caller, state: Condition) -> Condition:
     """What this caller may know of the state: models that he may ask, and why it is so if he may see models at all."""
     lists = caller.may("list")
     models = tuple(model for model in state.models if lists and caller.may_ask(model.name))
@@ -107,7 +105,7 @@ def seen_by(caller: Caller, state: State) -> State:
     return replace(state, models=models, default_model=default, notes=state.notes if lists else ())
 
 
-def overview(state: State, urls: list[str]) -> dict[str, Any]:
+def overview(state: Condition, urls: list[str]) -> dict[str, Any]:
     """What ``/`` tells, in the fields of seed 003."""
     return {
         "message": "LocalModels is running",

@@ -9,35 +9,28 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import importlib.util
 import logging
-import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from math import inf
 from typing import Protocol, TextIO
 
-import msgspec
 import uvloop
 from msgspec import Struct
-from msgspec.structs import replace
 
-import localmodels
-from localmodels.config import Config, ConfigError, Settings, check_binds
+from localmodels.config import Config, Settings, check_binds
+from localmodels.core.deploys import Deployment
 from localmodels.core.errors import LocalModelsError
-from localmodels.core.options import Options
-from localmodels.core.secrets import Secret
+from localmodels.core.library import Progress
 from localmodels.engine.hardware import Hardware, probe
-from localmodels.engine.housing import Housing
-from localmodels.engine.loadable import Loader
-from localmodels.engine.memory import DEFAULT_CONTEXT
-from localmodels.engine.pool import Build, Pool
-from localmodels.engine.scheduler import Limits, Scheduler
+from localmodels.engine.pool import Pool
 from localmodels.flows.access import Keyring
 from localmodels.flows.chat import Answers
-from localmodels.flows.files import StoredFiles
+from localmodels.flows.deploys import Deploys
+from localmodels.flows.elsewhere import Elsewhere
 from localmodels.flows.finding import Finders
 from localmodels.flows.inspection import Inspector
 from localmodels.flows.keeper import Keeper
@@ -46,13 +39,20 @@ from localmodels.flows.ranking import Ranker
 from localmodels.flows.relay import Relays
 from localmodels.flows.remotes import Remotes
 from localmodels.flows.responses import ResponseFlow
+from localmodels.flows.tasks import Tasks
+from localmodels.flows.trial import Trials
+from localmodels.flows.uploads import Uploads
 from localmodels.server import listeners
 from localmodels.server.access_log import AccessLog
 from localmodels.server.app import Application, Outcome, Watcher
+from localmodels.server.around import check_outside, make_home
+from localmodels.server.deploys import Deploying
 from localmodels.server.edge.bounds import Bounds
 from localmodels.server.gate import Gate
+from localmodels.server.greeting import greet
+from localmodels.server.housed import Housed, housed
 from localmodels.server.http import run
-from localmodels.server.keyed import first_key, followed, has_keys, keyed
+from localmodels.server.keyed import Keyed, first_key, followed, has_keys, keyed
 from localmodels.server.listings import Listings
 from localmodels.server.logs import set_up_logging
 from localmodels.server.metrics.meter import Meter
@@ -64,21 +64,23 @@ from localmodels.server.rows import table
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 from localmodels.state.state import State
-from localmodels.store.headers import Headers
-from localmodels.store.library import Library
-from localmodels.store.model_store import STORE, ModelStore
-from localmodels.store.ollama import OllamaShelf
-from localmodels.store.shelves import BuiltinShelf, FileShelf, ModelFiles
+from localmodels.store.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
+
+# How much is made, on balance, between two searches for garbage among what is new, what has stayed, and everything. The
+# last one stops the loop for 20 ms for each thousand connections, and finds little: nearly everything goes when nobody
+# refers to it any more. Python's own figures, 700, 10 and 10, have it every ten seconds while connections come and go.
+GARBAGE = (1_000, 10, 50)
+# Seconds after which a thread that computes gives the interpreter's lock to one that waits for it. A request gives it
+# away with every file that it looks at: at Python's 5 ms, /health took a tenth of a second while a large body was read.
+SWITCH = 0.0005
 
 # Threads that wait for disks. Python's default is six on two cores: one pull's parts would hold up everybody's look at
 # a manifest. They are begun when they are needed.
 THREADS = 64
-# What the rest of the machine may need while models run: 5 % of its memory, at least half a GiB.
-RESERVE_SHARE, RESERVE_LEAST = 20, 2**29
-# Prompts kept outside the slots: a tenth of what models may take, at most llama.cpp's own 8 GiB.
-PROMPTS_SHARE, PROMPTS_MOST = 10, 8 * 2**30
+# What is uploaded to become models lies in this directory of the home.
+ARTIFACTS = "artifacts"
 
 
 class ClosingWatcher(Protocol):
@@ -103,6 +105,26 @@ class System(Struct, frozen=True):
     ring: Keyring
 
 
+class Made(Struct, frozen=True, kw_only=True):
+    """Everything that a configuration makes, before any of it is opened."""
+
+    here: Housed
+    remotes: Remotes
+    finders: Finders
+    answers: Answers
+    state: State
+    access: Keyed
+    outside: Outside
+    responses: ResponseFlow
+    keeper: Keeper
+    uploads: Uploads
+    deploys: Deploys
+    tasks: Tasks
+    gate: Gate
+    meter: Meter
+    access_log: AccessLog
+
+
 @asynccontextmanager
 async def build(
     config: Config, urls: Callable[[], list[str]], hardware: Hardware | None = None
@@ -115,82 +137,128 @@ async def build(
         hardware: what it may use; None looks at the machine.
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
-    machine = await asyncio.to_thread(probe) if hardware is None else hardware
-    usable = engine_hardware(machine, config)
-    limit = config.memory_limit or memory_for_models(usable)
-    library = Library(shelves(config), default=config.default_model or None, aliases=aliases(config))
-    store = ModelStore(config.home / STORE)
-    housing = Housing()
-    files = StoredFiles(store, config.verify)
-    pool = Pool(
-        Scheduler(limits_of(config, limit)),
-        housing,
-        Build(
-            binary=str(config.llama_server or ""),
-            cache_ram=min(limit // PROMPTS_SHARE, PROMPTS_MOST),
-            spin=config.spin,
-        ),
-        files,
-    )
-    loader = Loader(usable, load_defaults(config), config.context_length or DEFAULT_CONTEXT)
-    local = Local(library, pool, loader, patience=config.queue_timeout, request_templates=config.request_templates)
-    remotes = Remotes(patience=config.queue_timeout)
+    one = await made(config, await asyncio.to_thread(probe) if hardware is None else hardware)
+    async with opened(one, config) as watchers:
+        application = Application(table(parts_of(one, config, urls)), one.gate, one.access.doorkeeper, watchers)
+        yield System(application, one.here.pool, one.here.local, adopting(one), one.meter, one.access.ring)
+
+
+async def made(config: Config, machine: Hardware) -> Made:
+    """The parts, each handed what it needs."""
+    here = housed(config, machine)
+    remotes = Remotes(patience=config.queue_timeout, max_wait=config.max_wait or inf)
     await remotes.adopt(config.servers)
-    finders = Finders(local, remotes, default=config.default_model, aliases=remote_aliases(config))
+    finders = Finders(here.local, remotes, default=config.default_model, aliases=remote_aliases(config))
     state = State(config.home, quota=config.response_quota)
     access = keyed(config, state)
     answers = Answers(finders, access.limiter)
-    inspector = Inspector(library, pool, usable, remotes)
-    outside = Outside(outward(config, store, library))
-    responses = ResponseFlow(
-        answers, state.responses, retention=config.response_retention, ended=access.doorkeeper.charge
-    )
-    parts = Parts(
+    meter = Meter()
+    artifacts = ArtifactStore(config.home / ARTIFACTS, quota=config.artifact_quota)
+    keeper = Keeper(here.store, here.library, here.local, artifacts=artifacts, threads=here.hardware.cpus)
+    uploads = Uploads(artifacts)
+    deploys = deploying(uploads, keeper, here, remotes)
+    return Made(
+        here=here,
+        remotes=remotes,
+        finders=finders,
         answers=answers,
-        ranker=Ranker(finders, finders.models, access.limiter),
-        responses=responses,
-        management=access.management,
+        state=state,
+        access=access,
+        outside=Outside(outward(config, here.store, here.library)),
+        responses=ResponseFlow(
+            answers, state.responses, retention=config.response_retention, ended=access.doorkeeper.charge
+        ),
+        keeper=keeper,
+        uploads=uploads,
+        deploys=deploys,
+        tasks=Tasks(state.tasks, deploys.works, ended=meter.task_ended, discard=uploads.discard),
+        gate=Gate(config.allowed_hosts, config.origins),
+        meter=meter,
+        access_log=AccessLog(on=config.access_log),
+    )
+
+
+def deploying(uploads: Uploads, keeper: Keeper, here: Housed, remotes: Remotes) -> Deploys:
+    """Makes models of artifacts, here or on another server."""
+    elsewhere = Elsewhere(lambda: {server.name: server.spec for server in remotes.servers()})
+    trials = Trials(here.local)
+
+    def makes(wanted: Deployment) -> AsyncGenerator[Progress, None]:
+        if wanted.server:
+            return keeper.create(wanted.create, put=partial(elsewhere.put, wanted.server))
+        return keeper.create(wanted.create, trials)
+
+    return Deploys(uploads, makes, elsewhere.named)
+
+
+def parts_of(one: Made, config: Config, urls: Callable[[], list[str]]) -> Parts:
+    """What the rows are made of."""
+    here, finders, answers = one.here, one.finders, one.answers
+    inspector = Inspector(here.library, here.pool, here.hardware, one.remotes)
+    return Parts(
+        answers=answers,
+        ranker=Ranker(finders, finders.models, one.access.limiter),
+        responses=one.responses,
+        management=one.access.management,
+        tasks=one.tasks,
         listings=Listings(finders, answers),
         status=Status(inspector, urls),
         tokens=Tokens(answers, inspector.default_name),
-        keeper=Keeper(store, library, local, threads=usable.cpus),
-        moves=outside,
-        relays=Relays(finders, access.limiter),
+        keeper=one.keeper,
+        deploying=Deploying(one.uploads, one.tasks, one.deploys.check),
+        moves=one.outside,
+        relays=Relays(finders, one.access.limiter),
         chat_timeout=config.chat_timeout,
-        scrape=Scrape(meter := Meter(), [inspector.readings]),
+        scrape=Scrape(one.meter, [inspector.readings, one.tasks.readings]),
     )
-    access_log = AccessLog(on=config.access_log)
-    watchers: list[Watcher] = [meter, access_log, access.doorkeeper.ended]
-    gate = Gate(config.allowed_hosts, config.origins)
+
+
+def adopting(one: Made) -> Adopt:
+    """Hands a new configuration to those whom a running server lets change."""
 
     async def adopt(new: Config) -> None:
         set_up_logging(new.log_level, new.log_format)
-        access_log.on = new.access_log
-        gate.adopt(new.allowed_hosts, new.origins)
-        library.adopt(default=new.default_model or None, aliases=aliases(new))
-        finders.adopt(default=new.default_model, aliases=remote_aliases(new))
-        local.adopt(patience=new.queue_timeout, request_templates=new.request_templates)
-        pool.adopt(limits_of(new, limit))
-        await remotes.adopt(new.servers, patience=new.queue_timeout)
+        one.access_log.on = new.access_log
+        one.gate.adopt(new.allowed_hosts, new.origins)
+        one.finders.adopt(default=new.default_model, aliases=remote_aliases(new))
+        one.here.adopt(new)
+        await one.remotes.adopt(new.servers, patience=new.queue_timeout, max_wait=new.max_wait or inf)
 
-    async with AsyncExitStack() as opened:
+    return adopt
+
+
+@asynccontextmanager
+async def opened(one: Made, config: Config) -> AsyncIterator[list[Watcher]]:
+    """Opens what has to be; gives those who are shown every request that ended."""
+    watchers: list[Watcher] = [one.meter, one.access_log, one.access.doorkeeper.ended]
+    async with AsyncExitStack() as stack:
         if config.traces:
-            watchers.append(await asyncio.to_thread(open_traces, config.traces, opened))
+            watchers.append(await asyncio.to_thread(open_traces, config.traces, stack))
         # In the background, since nothing waits for it.
-        recovery = asyncio.create_task(asyncio.to_thread(look_around, store, library))
-        opened.push_async_callback(asyncio.wait, [recovery])
-        await opened.enter_async_context(state)
-        await opened.enter_async_context(followed(access))
-        opened.push_async_callback(asyncio.wait, [asyncio.create_task(responses.recover())])
-        opened.callback(housing.close)
-        opened.push_async_callback(files.close)
-        opened.push_async_callback(pool.close)
-        opened.push_async_callback(remotes.close)
-        opened.callback(store.close)  # ends what is read, which the others wait for
-        opened.push_async_callback(responses.close)
-        await opened.enter_async_context(outside)
-        application = Application(table(parts), gate, access.doorkeeper, watchers)
-        yield System(application, pool, local, adopt, meter, access.ring)
+        recovery = asyncio.create_task(asyncio.to_thread(one.here.look_around))
+        stack.push_async_callback(asyncio.wait, [recovery])
+        await stack.enter_async_context(one.state)
+        await stack.enter_async_context(followed(one.access))
+        stack.push_async_callback(asyncio.wait, [asyncio.create_task(one.responses.recover())])
+        stack.push_async_callback(asyncio.wait, [asyncio.create_task(recovered(one))])
+        stack.callback(one.here.housing.close)
+        stack.push_async_callback(one.here.files.close)
+        stack.push_async_callback(one.here.pool.close)
+        stack.push_async_callback(one.remotes.close)
+        stack.callback(one.here.store.close)  # ends what is read, which the others wait for
+        stack.push_async_callback(one.responses.close)
+        stack.push_async_callback(one.tasks.close)
+        await stack.enter_async_context(one.outside)
+        yield watchers
+
+
+async def recovered(one: Made) -> None:
+    """Ends the tasks of an earlier process, and clears away what none of them needs any more."""
+    await one.tasks.recover()
+    try:
+        await one.uploads.recover(await one.tasks.interrupted())
+    except LocalModelsError as error:
+        log.warning("what was uploaded and not taken in is left where it is: %s", error)
 
 
 def open_traces(endpoint: str, opened: AsyncExitStack) -> Watcher:
@@ -201,23 +269,6 @@ def open_traces(endpoint: str, opened: AsyncExitStack) -> Watcher:
     return traces
 
 
-def limits_of(config: Config, memory: int) -> Limits:
-    """What the scheduler has to share out; ``memory`` in bytes."""
-    return Limits(
-        memory=memory,
-        max_loaded=config.max_loaded_models or None,
-        max_queue=config.max_queue,
-        max_wait=config.max_wait or inf,
-        keep_alive=config.keep_alive,
-        load_timeout=config.load_timeout,
-    )
-
-
-def aliases(config: Config) -> dict[str, str]:
-    """Other names for models."""
-    return {str(alias.name): str(alias.model) for alias in config.alias}
-
-
 def remote_aliases(config: Config) -> dict[str, str]:
     """Other names for models of other servers, whose tags are those servers' business."""
     return {
@@ -225,61 +276,6 @@ def remote_aliases(config: Config) -> dict[str, str]:
         for alias in config.alias
         for spelled in (str(alias.name), str(alias.name).removesuffix(":latest"))
     }
-
-
-def look_around(store: ModelStore, library: Library) -> None:
-    """Clears away what an earlier process left half done and what no model needs; tells which ones cannot be used."""
-    try:
-        for path in store.recover():
-            log.info("the model store: removed %s, which was left half done", path)
-        collected = store.collect()
-    except LocalModelsError as error:
-        log.warning("the model store: %s", error)
-    else:
-        if collected.doomed:
-            count, size = len(collected.doomed), collected.freed / 1e6
-            log.info("the model store: removed %d blobs (%.1f MB) that no model needs", count, size)
-        for path in collected.holding:
-            log.warning("the model store: %s is damaged; blobs that it may need are kept", path)
-    for damaged in library.damaged():
-        log.warning("model '%s' cannot be used: %s", damaged.name, damaged.why)
-
-
-def shelves(config: Config) -> list[FileShelf | OllamaShelf | BuiltinShelf]:
-    """Where models are looked for, first come first served."""
-    headers = Headers()
-    files = {one.name: ModelFiles(one.file, one.projector) for one in config.model}
-    return [
-        FileShelf(files, headers=headers),
-        OllamaShelf(config.home / STORE, source="home", headers=headers),
-        *(OllamaShelf(root, headers=headers) for root in config.models),
-        BuiltinShelf(headers=headers),
-    ]
-
-
-def engine_hardware(machine: Hardware, config: Config) -> Hardware:
-    """The machine without graphics cards that the engine cannot use: the wheel from PyPI computes on the processor.
-
-    On macOS that wheel has Metal; a ``llama-server`` of the user's own was built for what he has.
-    """
-    if config.gpu_layers == 0 or (sys.platform != "darwin" and not config.llama_server):
-        return replace(machine, gpus=())
-    return machine
-
-
-def memory_for_models(machine: Hardware) -> int:
-    """Bytes that all models together may take."""
-    free = machine.memory_available + sum(gpu.memory_free for gpu in machine.gpus if gpu.backend != "metal")
-    return max(0, free - max(RESERVE_LEAST, machine.memory_total // RESERVE_SHARE))
-
-
-def load_defaults(config: Config) -> Options:
-    """Load options for requests that do not say otherwise."""
-    return Options(
-        num_parallel=config.num_parallel or None,
-        kv_cache_type=config.kv_cache_type,
-        num_gpu=config.gpu_layers,
-    )
 
 
 def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, terminal: bool = False) -> int:
@@ -300,9 +296,7 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
     settings = load()
     config = settings.config
     check_binds(config, has_keys=has_keys(config.home))
-    check_program(config)
-    check_ca_file(config)
-    check_traces(config)
+    check_outside(config)
     set_up_logging(config.log_level, config.log_format)
     for note in settings.notes:
         log.warning("%s", note)
@@ -319,6 +313,8 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
             # What was made so far stays; a collection that walks through it holds streams up for tens of milliseconds.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(*GARBAGE)
+            sys.setswitchinterval(SWITCH)
             await run(
                 system.application,
                 sockets,
@@ -333,76 +329,3 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(main())
     return 0
-
-
-def make_home(config: Config) -> None:
-    """The directory of everything that this server keeps, for its user alone.
-
-    Raises:
-        ConfigError: it cannot be made.
-    """
-    try:
-        config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"home: {config.home} cannot be made: {error.strerror}") from error
-
-
-def check_program(config: Config) -> None:
-    """Looks at a ``llama-server`` of the user's own before the first request has to.
-
-    Raises:
-        ConfigError: there is no program at this path.
-    """
-    program = config.llama_server
-    if program and not (program.is_file() and os.access(program, os.X_OK)):
-        raise ConfigError(f"llama_server: {program} is not a program")
-
-
-def check_ca_file(config: Config) -> None:
-    """Looks at the certificates before the first pull has to.
-
-    Raises:
-        ConfigError: there are none in this file.
-    """
-    try:
-        if config.ca_file is not None and b"-----BEGIN CERTIFICATE-----" not in config.ca_file.read_bytes():
-            raise ConfigError(f"ca_file: {config.ca_file} has no certificate in it, as PEM has them")
-    except OSError as error:
-        raise ConfigError(f"ca_file: {config.ca_file} cannot be read: {error.strerror}") from error
-
-
-def check_traces(config: Config) -> None:
-    """Looks for what traces are made with.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        missing = bool(config.traces) and importlib.util.find_spec("opentelemetry.sdk") is None
-    except ModuleNotFoundError:
-        missing = True
-    if missing:
-        raise ConfigError("traces: the extra `otel` is not installed; pip install 'localmodels[otel]'")
-
-
-def greet(out: TextIO, urls: list[str], *, as_json: bool, admin_key: Secret | None = None) -> None:
-    """Tells where the server is, once it accepts connections; and, once in a home's life, its first key."""
-    if as_json:
-        said: dict[str, object] = {"url": urls[0], "urls": urls, "pid": os.getpid()}
-        line = msgspec.json.encode(said | ({"admin_key": admin_key.reveal()} if admin_key else {})).decode()
-    else:
-        line = GREETING.format(version=localmodels.__version__, urls="\n  ".join(urls), url=urls[0])
-        line += FIRST_KEY.format(key=admin_key.reveal()) if admin_key else ""
-    out.write(line + "\n")
-    out.flush()
-
-
-GREETING = """LocalModels {version} answers Ollama's, OpenAI's and Anthropic's API at
-  {urls}
-Try it:
-  curl {url}/api/chat -d '{{"model": "localmodels", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
-Stop it with Ctrl-C."""
-
-FIRST_KEY = """
-Programs of this machine need no key. This one is for the administrator of this home; it is shown this once:
-  {key}"""

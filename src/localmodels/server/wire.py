@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from math import ceil
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.types import Message, Receive, Scope, Send
 
-from localmodels.core.errors import LocalModelsError, TooLarge
+from localmodels.core.errors import InvalidValue, LocalModelsError, TooLarge
 from localmodels.dialects.protocol import ErrorWriter
 from localmodels.flows.visit import Visit
 from localmodels.server.edge.seam import cancels
@@ -68,15 +69,35 @@ def _check_size(size: int, limit: int) -> None:
         raise TooLarge(f"the body is larger than {limit >> 20} MiB")
 
 
+def query_of(scope: Scope) -> Mapping[str, str]:
+    """The query; of a name that comes twice, the last."""
+    return {name: values[-1] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()}
+
+
+def whole_of(query: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    """A whole number in a query.
+
+    Raises:
+        InvalidValue: it is none, or out of its range.
+    """
+    text = query.get(name)
+    if text is None:
+        return default
+    number = int(text) if text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20 else low - 1
+    if not low <= number <= high:
+        raise InvalidValue(f"{name} must be a whole number between {low} and {high}", param=name)
+    return number
+
+
 def visit_of(scope: Scope) -> Visit:
     """What is known of this request; the application puts it there."""
     visit: Visit = scope[VISIT]
     return visit
 
 
-async def attended(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+async def attended(scope: Scope, receive: Receive, work: Coroutine[Any, Any, None]) -> None:
     """Does the work, but cancels it as soon as the client leaves. The body must have been read."""
-    if cancels(receive):
+    if cancels(scope):
         await work
         return
     task = asyncio.ensure_future(work)
@@ -103,13 +124,13 @@ async def respond(send: Send, status: int, body: bytes, content_type: str = JSON
     await send({"type": "http.response.body", "body": body})
 
 
-def impatient(send: Send, most: float = MOST_BLOCKED) -> Send:
+def impatient(scope: Scope, send: Send, most: float = MOST_BLOCKED) -> Send:
     """``send`` that gives up on a client who takes nothing, unless the server below does.
 
     Raises:
         ClientStalled: on sending, after ``most`` seconds.
     """
-    if getattr(send, "watched", False):
+    if cancels(scope):
         return send
 
     async def sending(message: Message) -> None:

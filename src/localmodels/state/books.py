@@ -9,11 +9,12 @@ from localmodels.state.engine import open_engine
 from localmodels.state.files import RESPONSES, STATE
 from localmodels.state.keys import Keys
 from localmodels.state.responses import Responses
+from localmodels.state.tasks import Tasks
 from localmodels.state.usage import Usage
 
 
 class Books:
-    """Keys and usage; with :meth:`responses`, the stored responses.
+    """Keys, usage and tasks; with :meth:`responses`, the stored responses.
 
     Args:
         home: directory of the files.
@@ -27,6 +28,7 @@ class Books:
         self._engines = [engine]
         self.keys = Keys(engine)
         self.usage = Usage(engine)
+        self.tasks = Tasks(engine)
         self._responses: Responses | None = None
 
     def responses(self) -> Responses:

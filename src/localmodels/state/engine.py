@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
-from localmodels.state.files import HEADS, RESPONSES, STATE, StateError, begin
+from localmodels.state.files import HEADS, RESPONSES, SMALL_CACHE, STATE, StateError, begin
 
 # Seconds for another program's transaction to end: ours take milliseconds.
 PATIENCE = 5
@@ -62,6 +62,7 @@ def connected(path: Path, synchronous: str) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(synchronous)
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(SMALL_CACHE)
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What a server looks at before and beside its work, by SQLite alone: the keys, and what they used of their quotas.
+"""What a server looks at before and beside its work, by SQLite alone: keys, what they used of their quotas, and tasks.
 
 A start must know the keys before it listens, and SQLAlchemy takes half a second to import; so reading is done here and
 writing there. Nothing here changes a file that exists, but for the very first key.
@@ -12,8 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 from localmodels.core.access import Key, Use
-from localmodels.state.files import HEADS, STATE, StateError, begin
+from localmodels.core.tasks import Event, Task
+from localmodels.state.files import HEADS, SMALL_CACHE, STATE, StateError, begin
 from localmodels.state.rows import key_of, row_of
+from localmodels.state.task_rows import event_of, task_of
 
 # Seconds for another program's transaction to end.
 PATIENCE = 5
@@ -30,6 +32,13 @@ _USES = """
 SELECT key_id, model, server, hour, requests, failed, prompt_tokens, cached_tokens, completion_tokens, estimated
 FROM usage WHERE hour >= ? AND (? IS NULL OR key_id = ?) ORDER BY hour DESC, key_id, model, server
 """
+_TASK = "SELECT * FROM task WHERE id = ?"
+_TASKS = """
+SELECT * FROM task WHERE (? IS NULL OR owner = ?) AND (? IS NULL OR state = ?) ORDER BY created_at DESC, id LIMIT ?
+"""
+_LINE = "SELECT * FROM task WHERE origin = ? ORDER BY created_at DESC, id"
+_UNFINISHED = "SELECT * FROM task WHERE state IN ('queued', 'running') ORDER BY created_at, id"
+_EVENTS = "SELECT * FROM task_event WHERE task_id = ? AND number > ? ORDER BY number"
 _INSERT = """
 INSERT INTO key (id, name, hash, shown, scopes, models, requests_per_minute, tokens_per_minute, token_quota,
                  quota_period, weight, created_at, created_by, expires_at, revoked_at)
@@ -97,6 +106,27 @@ class Glance:
         """What was used since this hour, latest first; of one key, or of all."""
         return tuple(Use(*row) for row in self._open().execute(_USES, (since, key, key)))
 
+    def task(self, id: str) -> Task | None:  # noqa: A002
+        """A task."""
+        row = self._open().execute(_TASK, (id,)).fetchone()
+        return task_of(row) if row else None
+
+    def tasks(self, owner: str | None, state: str | None, most: int) -> tuple[Task, ...]:
+        """The newest first; None means every owner, and every state."""
+        return tuple(map(task_of, self._open().execute(_TASKS, (owner, owner, state, state, most))))
+
+    def line(self, origin: str) -> tuple[Task, ...]:
+        """All tasks of this origin, the newest first."""
+        return tuple(map(task_of, self._open().execute(_LINE, (origin,))))
+
+    def unfinished(self) -> tuple[Task, ...]:
+        """All tasks that have not ended, the oldest first."""
+        return tuple(map(task_of, self._open().execute(_UNFINISHED)))
+
+    def events(self, id: str, after: int) -> tuple[Event, ...]:  # noqa: A002
+        """A task's events after this number, in order."""
+        return tuple(map(event_of, self._open().execute(_EVENTS, (id, after))))
+
     def version(self) -> str:
         """Of the tables in the file."""
         with closing(sqlite3.connect(self._path, timeout=PATIENCE)) as connection:
@@ -115,6 +145,7 @@ class Glance:
             self.close()
             connection = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
             connection.row_factory = sqlite3.Row
+            connection.execute(SMALL_CACHE)
             self._connection, self._file = connection, file
             version = connection.execute(_VERSION).fetchone()[0]
             if version != HEADS[STATE]:

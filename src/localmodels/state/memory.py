@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from localmodels.core.access import Key, Use
 from localmodels.core.errors import Conflict
+from localmodels.core.tasks import ENDED, HISTORY, Event, Task, TaskState
 
 
 class MemoryKeys:
@@ -61,3 +62,57 @@ class MemoryUsage:
     async def spent(self, since: Mapping[str, int]) -> Mapping[str, int]:
         """Tokens that these keys used since these hours."""
         return {key: sum(use.tokens for use in await self.of(since=hour, key=key)) for key, hour in since.items()}
+
+
+class MemoryTasks:
+    """Tasks; see :class:`localmodels.core.tasks.TaskStore`."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+        self._events: dict[str, dict[int, Event]] = {}
+
+    async def put(self, task: Task, events: Sequence[Event] = ()) -> None:
+        """Keeps it as it is now, and adds these events."""
+        self._tasks[task.id] = task
+        known = self._events.setdefault(task.id, {})
+        for event in events:
+            known.setdefault(event.number, event)
+
+    async def get(self, id: str) -> Task | None:  # noqa: A002
+        """The task."""
+        return self._tasks.get(id)
+
+    async def all(
+        self, *, owner: str | None = None, state: TaskState | None = None, most: int = HISTORY
+    ) -> tuple[Task, ...]:
+        """The newest first."""
+        return self._newest(lambda task: owner in {None, task.owner} and state in {None, task.state})[:most]
+
+    async def line(self, origin: str) -> tuple[Task, ...]:
+        """All tasks of this origin, the newest first."""
+        return self._newest(lambda task: task.origin == origin)
+
+    async def events(self, id: str, after: int = -1) -> tuple[Event, ...]:  # noqa: A002
+        """Its events after this number, in order."""
+        return tuple(event for number, event in sorted(self._events.get(id, {}).items()) if number > after)
+
+    async def unfinished(self) -> tuple[Task, ...]:
+        """All that have not ended, the oldest first."""
+        return self._newest(lambda task: task.state not in ENDED)[::-1]
+
+    async def remove(self, id: str) -> bool:  # noqa: A002
+        """Forgets one; was it there?"""
+        self._events.pop(id, None)
+        return self._tasks.pop(id, None) is not None
+
+    async def sweep(self, *, most: int = HISTORY) -> int:
+        """Forgets the oldest ended ones above so many; how many were forgotten?"""
+        ended = [task for task in self._tasks.values() if task.state in ENDED]
+        old = sorted(ended, key=lambda task: (-task.ended_at, task.id))[most:]
+        for task in old:
+            await self.remove(task.id)
+        return len(old)
+
+    def _newest(self, wanted: Callable[[Task], bool]) -> tuple[Task, ...]:
+        found = [task for task in self._tasks.values() if wanted(task)]
+        return tuple(sorted(found, key=lambda task: (-task.created_at, task.id)))

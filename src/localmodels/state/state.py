@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from localmodels.core.access import Key, Use
 from localmodels.core.errors import LocalModelsError, StoreFailed
 from localmodels.core.responses import StoredResponse
+from localmodels.core.tasks import HISTORY, Event, Task, TaskState
 from localmodels.state.files import RESPONSES, STATE, StateError, begin
 from localmodels.state.glance import Glance
 
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 class State:
-    """``async with State(home) as state``: ``state.keys``, ``state.usage`` and ``state.responses``.
+    """``async with State(home) as state``: ``state.keys``, ``.usage``, ``.tasks`` and ``.responses``.
 
     Args:
         home: directory of the files.
@@ -44,6 +45,7 @@ class State:
         self._books: Books | None = None
         self.keys = KeptKeys(self)
         self.usage = KeptUsage(self)
+        self.tasks = KeptTasks(self)
         self.responses = KeptResponses(self)
 
     async def __aenter__(self) -> Self:
@@ -156,6 +158,47 @@ class KeptUsage:
     async def spent(self, since: Mapping[str, int]) -> Mapping[str, int]:
         """Tokens that these keys used since these hours."""
         return await self._state.look(lambda glance: glance.spent(since))
+
+
+class KeptTasks:
+    """The tasks of a home; see :class:`localmodels.core.tasks.TaskStore`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def put(self, task: Task, events: Sequence[Event] = ()) -> None:
+        """Keeps it as it is now, and adds these events."""
+        await self._state.write(lambda books: books.tasks.put(task, events))
+
+    async def get(self, id: str) -> Task | None:  # noqa: A002
+        """The task."""
+        return await self._state.look(lambda glance: glance.task(id))
+
+    async def all(
+        self, *, owner: str | None = None, state: TaskState | None = None, most: int = HISTORY
+    ) -> tuple[Task, ...]:
+        """The newest first."""
+        return await self._state.look(lambda glance: glance.tasks(owner, state, most))
+
+    async def line(self, origin: str) -> tuple[Task, ...]:
+        """All tasks of this origin, the newest first."""
+        return await self._state.look(lambda glance: glance.line(origin))
+
+    async def events(self, id: str, after: int = -1) -> tuple[Event, ...]:  # noqa: A002
+        """Its events after this number, in order."""
+        return await self._state.look(lambda glance: glance.events(id, after))
+
+    async def unfinished(self) -> tuple[Task, ...]:
+        """All that have not ended, the oldest first."""
+        return await self._state.look(lambda glance: glance.unfinished())
+
+    async def remove(self, id: str) -> bool:  # noqa: A002
+        """Forgets one; was it there?"""
+        return await self._state.write(lambda books: books.tasks.remove(id))
+
+    async def sweep(self, *, most: int = HISTORY) -> int:
+        """Forgets the oldest ended ones above so many; how many were forgotten?"""
+        return await self._state.write(lambda books: books.tasks.sweep(most))
 
 
 class KeptResponses:

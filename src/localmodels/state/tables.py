@@ -5,15 +5,30 @@
     state.db       key          who may ask, and how much; never a key's text
                    usage        what a key used of a model in an hour; never a prompt
                    meta         ``keys_generation``: raised by every change of a key
+                   task         long work: what was asked, how far it is, how it ended
+                   task_event   what a task said of itself
     responses.db   response     what was asked and answered through the Responses API, until it expires
 
 The rule: prompts are in ``responses.db`` and nowhere else, so that who wants none kept can exclude one file. Times are
-nanoseconds since 1970, UTC; lists are words with spaces between, which neither scopes nor patterns of models hold.
+nanoseconds since 1970, UTC; lists are words with spaces between, which neither scopes nor patterns of models hold; what
+only its owner looks into (a task's request, failure and details) is JSON.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
 
 STATE = MetaData()
 RESPONSES = MetaData()
@@ -61,6 +76,38 @@ META = Table(
     STATE,
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+TASK = Table(
+    "task",
+    STATE,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reached", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("ratio", Float, nullable=False),
+    Column("failure", LargeBinary),
+    Column("retry_of", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    Index("task_created_at", "created_at"),
+)
+
+TASK_EVENT = Table(
+    "task_event",
+    STATE,
+    Column("task_id", Text, ForeignKey("task.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("action", Text, nullable=False),
+    Column("ratio", Float, nullable=False),
+    Column("details", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
 )
 
 RESPONSE = Table(

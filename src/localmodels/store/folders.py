@@ -29,6 +29,9 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 # Ollama's own modes: both programs read one store, perhaps as different users.
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
+# For what no other user of the machine may read.
+_PRIVATE_FILE_MODE = 0o600
+_PRIVATE_DIRECTORY_MODE = 0o700
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BUSY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
@@ -59,16 +62,17 @@ def disk_errors() -> Iterator[None]:
 
 
 class Folder:
-    """One open directory. ``name`` is its last part, for messages."""
+    """One open directory. ``name`` is its last part, for messages; what is made in a ``private`` one is private."""
 
-    def __init__(self, descriptor: int, name: str) -> None:
+    def __init__(self, descriptor: int, name: str, *, private: bool = False) -> None:
         self.descriptor = descriptor
         self.name = name
+        self.private = private
 
     @classmethod
-    def at(cls, path: Path) -> Folder:
+    def at(cls, path: Path, *, private: bool = False) -> Folder:
         """The directory at a path whose links are followed: the store's root, which its owner chose."""
-        return cls(os.open(path, _DIRECTORY), path.name)
+        return cls(os.open(path, _DIRECTORY), path.name, private=private)
 
     def __enter__(self) -> Self:
         return self
@@ -90,10 +94,12 @@ class Folder:
         """
         if make:
             with suppress(FileExistsError):
-                os.mkdir(part, _DIRECTORY_MODE, dir_fd=self.descriptor)
+                mode = _PRIVATE_DIRECTORY_MODE if self.private else _DIRECTORY_MODE
+                os.mkdir(part, mode, dir_fd=self.descriptor)
             if lasting:
                 self.sync()
-        return Folder(os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor), part)
+        descriptor = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor)
+        return Folder(descriptor, part, private=self.private)
 
     def names(self) -> tuple[str, ...]:
         """What lies in it, sorted."""
@@ -127,7 +133,7 @@ class Folder:
             ModelDamaged: it is something else, or would be written and is the same file as one elsewhere.
         """
         try:
-            descriptor = os.open(file, flags | _SAFE, _FILE_MODE, dir_fd=self.descriptor)
+            descriptor = os.open(file, flags | _SAFE, self._file_mode, dir_fd=self.descriptor)
         except FileNotFoundError:
             return None
         try:
@@ -142,7 +148,7 @@ class Folder:
 
     def create(self, file: str) -> int:
         """A descriptor of a file that was not there."""
-        return os.open(file, _NEW, _FILE_MODE, dir_fd=self.descriptor)
+        return os.open(file, _NEW, self._file_mode, dir_fd=self.descriptor)
 
     def read(self, file: str, limit: int) -> bytes | None:
         """A plain file's bytes, at most ``limit`` and one; None if there is none."""
@@ -201,6 +207,10 @@ class Folder:
     def sync(self) -> None:
         """What was made, moved and removed in it is on disk when this returns."""
         os.fsync(self.descriptor)
+
+    @property
+    def _file_mode(self) -> int:
+        return _PRIVATE_FILE_MODE if self.private else _FILE_MODE
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

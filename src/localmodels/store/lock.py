@@ -12,10 +12,11 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from localmodels.core.errors import StoreFailed, Unavailable
-from localmodels.store.folders import disk_errors
-from localmodels.store.layout import LOCK, Layout
+from localmodels.store.folders import Folder, disk_errors
+from localmodels.store.layout import LOCK
 
 PATIENCE = 30.0  # seconds; a thousand times what the lock is held for
 
@@ -23,10 +24,17 @@ _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.05
 
 
+class Owning(Protocol):
+    """A store that has a directory of its own, in which its lock lies."""
+
+    def own(self) -> Folder:
+        """That directory."""
+
+
 class StoreLock:
     """Exclusive among threads and processes; not re-entrant."""
 
-    def __init__(self, layout: Layout, *, patience: float = PATIENCE) -> None:
+    def __init__(self, layout: Owning, *, patience: float = PATIENCE) -> None:
         self._layout = layout
         self._patience = patience
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +55,18 @@ class OllamaShelf:
 
     def find(self, name: ModelName) -> Entry | None:
         return self._entry(name) if self._layout.has(name) else None
+
+    def unpublished(self, name: ModelName, data: bytes) -> Entry:
+        """The model that these bytes of a manifest would be under this name, whatever has the name now.
+
+        Its blobs are there, and whoever asks keeps them there. To the engine it is the model that is found once these
+        bytes are published: what was loaded of it stays loaded then.
+
+        Raises:
+            ModelDamaged: it could not be used.
+        """
+        manifest = manifests.parse_manifest(data)
+        return self._assembled(name, manifest, time.time_ns(), self._check(manifest))
 
     def _listed(self, found: ModelName | tuple[str, str]) -> Entry | Damaged:
         if isinstance(found, tuple):

@@ -143,3 +143,70 @@ async def test_nobody_waits_longer_than_his_patience() -> None:
         await late
     await visitors.go("a")
     assert (visitors.places.busy, visitors.places.waiting) == (0, 0)
+
+
+class Clock:
+    """A time that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def served(visitors: Visitors, clock: Clock, seconds: float) -> None:
+    """Somebody has a place for so long."""
+    await visitors.come("first")
+    clock.now += seconds
+    await visitors.go("first")
+
+
+@awaited
+async def test_who_would_wait_longer_than_was_promised_is_refused_at_once() -> None:
+    clock = Clock()
+    visitors = Visitors(Places("far", 2, 10, max_wait=5.0, clock=clock))
+    await served(visitors, clock, 4.0)
+    for name in ("a", "b", "c", "d"):  # c waits for about 2 s, d for 4
+        await visitors.come(name, "flood")
+    refused = await visitors.come("e", "flood")
+    with pytest.raises(QueueFull, match=r"about 6\.0 s, and the longest that is promised is 5 s") as caught:
+        await refused
+    assert caught.value.retry_after == 1.0
+    assert (visitors.places.busy, visitors.places.waiting) == (2, 2)
+
+
+@awaited
+async def test_it_is_who_asks_that_counts_and_not_how_many_wait() -> None:
+    clock = Clock()
+    visitors = Visitors(Places("far", 1, 10, max_wait=9.0, clock=clock))
+    await served(visitors, clock, 4.0)
+    for name in ("a", "b", "c"):
+        await visitors.come(name, "flood")
+    assert (await visitors.come("d", "flood")).done()
+    assert not (await visitors.come("e", "guest")).done(), "his turn comes before the others of the flood"
+
+
+@awaited
+async def test_before_the_first_has_ended_well_nobody_knows_how_long_it_takes() -> None:
+    clock = Clock()
+    visitors = Visitors(Places("far", 1, 10, max_wait=1.0, clock=clock))
+    gone = await visitors.come("gone")
+    clock.now += 100.0
+    await visitors.leave("gone")
+    assert gone.cancelled()
+    assert visitors.places.service is None
+    await visitors.come("a")
+    assert not (await visitors.come("b")).done()
+
+
+@awaited
+async def test_who_is_refused_hears_when_those_who_wait_have_been_served() -> None:
+    clock = Clock()
+    visitors = Visitors(Places("far", 2, 2, clock=clock))
+    await served(visitors, clock, 10.0)
+    for name in ("a", "b", "c", "d"):
+        await visitors.come(name, "x")
+    with pytest.raises(QueueFull) as caught:
+        await (await visitors.come("e", "x"))
+    assert caught.value.retry_after == 15.0, "three times ten seconds, two at a time"

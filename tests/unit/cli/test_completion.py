@@ -80,6 +80,11 @@ OFFERS: dict[str, set[str]] = {
     "localmodels completion z": {"zsh"},
     "localmodels create new -f Mod": {"Modelfile two"},
     "localmodels ls --js": {"--json"},
+    "localmodels deploy Mod": {"Modelfile two"},
+    "localmodels deploy x new --base lla": {"llama3.2:1b"},
+    "localmodels convert mo": {"models"},
+    "localmodels artifacts u": {"upload"},
+    "localmodels tasks f": {"follow"},
 }
 
 

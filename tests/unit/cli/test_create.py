@@ -111,6 +111,52 @@ def test_a_split_model_is_all_its_files(shell: Shell, folder: Path) -> None:
     assert (done.code, "line 1" in done.err, "m-00003-of-00003.gguf" in done.err) == (1, True, True)
 
 
+def touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(path.name)
+
+
+SENT = (
+    "1_Pooling/config.json", "2_Dense/model.safetensors", "chat_template.jinja", "config.json",
+    "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json",
+    "tokenizer.json", "tokenizer.model",
+)  # fmt: skip
+KEPT = (
+    "LICENSE", "README.md", "checkpoint-500/model.safetensors", "checkpoint-500/trainer_state.json",
+    "consolidated.safetensors", "weights.gguf", ".cache/x.json",
+)  # fmt: skip
+PROGRAMS = ("modeling_x.py", "optimizer.pt", "pytorch_model.bin")
+
+
+def test_of_a_folder_of_safetensors_is_sent_what_ollama_sends(shell: Shell, folder: Path) -> None:
+    for name in (*SENT, *KEPT, *PROGRAMS):
+        touch(folder / "model" / name)
+    done = shell("create", "mine", "-f", "-", "-q", "q8_0", piped="FROM ./model")
+    assert done.code == 0
+    assert tuple(sorted(name for name, _ in asked(shell).files)) == SENT
+    assert "./model: not sent, since they are programs or pickles: " + ", ".join(PROGRAMS) in done.err
+
+
+def test_an_adapter_of_peft_goes_with_its_configuration(shell: Shell, folder: Path) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "training_args.bin"):
+        touch(folder / "style" / name)
+    done = shell("create", "mine", "-f", "-", piped="FROM llama3.2\nADAPTER ./style")
+    assert (done.code, asked(shell).base) == (0, "llama3.2")
+    assert sorted(name for name, _ in asked(shell).adapters) == [
+        "adapter_config.json", "adapter_model.safetensors", "tokenizer.json",
+    ]  # fmt: skip
+
+
+def test_the_links_of_hugging_faces_cache_are_followed(shell: Shell, folder: Path) -> None:
+    cached = folder / "models--x" / "snapshots" / "1234"
+    for name in ("config.json", "model.safetensors"):
+        touch(folder / "models--x" / "blobs" / name)
+        cached.mkdir(parents=True, exist_ok=True)
+        (cached / name).symlink_to(f"../../blobs/{name}")
+    assert shell("create", "mine", "-f", "-", piped=f"FROM {cached}").code == 0
+    assert len(asked(shell).files) == 2
+
+
 def test_an_uploaded_blob_by_its_digest(shell: Shell, folder: Path) -> None:
     digest = f"sha256:{'ab' * 32}"
     assert shell("create", "mine", "-f", "-", piped=f"FROM @{digest}").code == 0
@@ -133,9 +179,13 @@ def test_a_program_gets_every_step(shell: Shell, folder: Path) -> None:
         ("FROM /nowhere", "line 1: there is no file '/nowhere'"),
         ("FROM ~nobody-of-this-name/x.gguf", "line 1: there is no file '~nobody-of-this-name/x.gguf'"),
         ("FROM m\nADAPTER style", "line 2: there is no file 'style'"),
-        ("FROM empty", "the folder 'empty' has no GGUF files; if a model is meant, write empty:latest"),
-        ("FROM tensors", "line 1: tensors is in safetensors"),
-        ("FROM tensors/model.safetensors", "line 1: model.safetensors is in safetensors"),
+        ("FROM empty", "'empty' has no GGUF files and no safetensors; if a model is meant, write empty:latest"),
+        ("FROM tensors/model.safetensors", "line 1: 'tensors/model.safetensors' are weights alone; name the folder"),
+        ("FROM m\nADAPTER tensors", "line 2: 'tensors' has no adapter_config.json"),
+        ("FROM adapter", "line 1: 'adapter' is an adapter: write ADAPTER adapter"),
+        ("FROM pickled", "line 1: pytorch_model.bin: pickles run a program"),
+        ("FROM ./pickled/pytorch_model.bin", "is not a GGUF file: pickles run a program"),
+        ("FROM linked", "line 1: config.json is a link that leads out of the folder 'linked'"),
         ("FROM ./notes.txt", "line 1: './notes.txt' is not a GGUF file"),
         ("FROM @sha256:abc", "line 1: invalid model name"),
         ("FROM a b", "line 1: invalid model name 'a b'"),
@@ -155,6 +205,10 @@ def test_what_is_wrong_is_said_before_anything_is_sent(shell: Shell, folder: Pat
     (folder / "tensors").mkdir()
     (folder / "tensors" / "model.safetensors").touch()
     (folder / "notes.txt").write_text("notes")
+    for name in ("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "linked/model.safetensors"):
+        touch(folder / name)
+    (folder / "linked" / "config.json").symlink_to(folder / "notes.txt")
+    touch(folder / "pickled" / "pytorch_model.bin")
     done = shell("create", "mine", "-f", "-", piped=text)
     assert (done.code, done.out, shell.server.asked) == (1, "", [])
     assert said in done.err

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 import msgspec
+from tests.unit.client.fake_tasks import FakeTasks
 
 from localmodels.client._async_calls import DIALECT
 from localmodels.core.access import Key, Use
@@ -103,6 +104,7 @@ class FakeServer:
     asked: list[httpx2.Request] = field(default_factory=list)
     known: set[str] = field(default_factory=lambda: {"m"})
     pulls: bool = False
+    long: FakeTasks = field(default_factory=FakeTasks)
 
     @property
     def transport(self) -> httpx2.MockTransport:
@@ -134,6 +136,16 @@ class FakeServer:
             return httpx2.Response(self.status, content=self.health)
         if self.fails_with is not None:
             return httpx2.Response(self.fails_with.status, content=DIALECT.write_error(self.fails_with))
+        try:
+            if (body := self.long.answer(request)) is not None:
+                if not self.long.streams(request):
+                    return httpx2.Response(200, content=body)
+                return httpx2.Response(200, stream=Pieces(body[: self.cut_at], interrupted=self.interrupted))
+        except LocalModelsError as error:
+            return httpx2.Response(error.status, content=DIALECT.write_error(error))
+        return self._answer(request, path)
+
+    def _answer(self, request: httpx2.Request, path: str) -> httpx2.Response:
         if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
             return self._events(request.content, chat=path == DIALECT.paths["chat"])
         if path in STEPS:
@@ -156,9 +168,9 @@ class FakeServer:
     def _key(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":
             assert management.read_wish(request.content).name == KEY.name
-            return httpx2.Response(200, content=management.write_made(KEY, TEXT))
+            return httpx2.Response(200, content=management.write_made(KEY, TEXT, 0))
         one = request.method == "DELETE"
-        return httpx2.Response(200, content=management.write_key(KEY) if one else management.write_keys([KEY]))
+        return httpx2.Response(200, content=management.write_key(KEY, 0) if one else management.write_keys([KEY], 0))
 
     def _steps(self) -> bytes:
         return b"".join(map(library.write_progress, self.steps))[: self.cut_at]

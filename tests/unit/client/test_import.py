@@ -21,7 +21,10 @@ EVERYTHING = "import localmodels.client as client; [getattr(client, name) for na
         (EVERYTHING, SERVER),
         ("import localmodels; localmodels.Client, localmodels.AsyncClient", SERVER),
         ("import localmodels", (*SERVER, "httpx2", "msgspec", "typing", "localmodels.client")),
-        ("import localmodels.cli.list, localmodels.cli.plain", (*SERVER, "httpx2", "asyncio", "subprocess")),
+        (
+            "import localmodels.cli.list, localmodels.cli.plain",
+            (*SERVER, "httpx2", "asyncio", "subprocess", "localmodels.client.parcels", "localmodels.dialects.tasks"),
+        ),
     ],
 )
 def test_nothing_is_imported_that_is_not_needed(program: str, absent: tuple[str, ...]) -> None:

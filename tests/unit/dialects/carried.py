@@ -33,7 +33,8 @@ from localmodels.core.chat import (
     Usage,
     unfold,
 )
-from localmodels.dialects.openai.requests import SCHEMA_NAME, media_type
+from localmodels.dialects.openai.requests import SCHEMA_NAME
+from localmodels.dialects.pictures import media_type
 
 
 def folded(events: Iterable[Event]) -> Answer:

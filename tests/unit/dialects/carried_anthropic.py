@@ -30,7 +30,7 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.options import Options
-from localmodels.dialects.openai.requests import media_type
+from localmodels.dialects.pictures import media_type
 
 
 def an_object(arguments: str) -> str | None:

@@ -25,7 +25,7 @@ from localmodels.core.chat import (
     ToolChoice,
     unfold,
 )
-from localmodels.dialects.openai.requests import media_type
+from localmodels.dialects.pictures import media_type
 
 calls_made = st.builds(ToolCall, st.uuids().map(str), some.words, some.arguments, st.booleans())
 

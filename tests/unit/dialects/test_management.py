@@ -36,12 +36,14 @@ def test_usage_comes_back(uses: list[Use]) -> None:
 
 def test_a_text_is_in_the_answer_that_made_it() -> None:
     key, text = make_key(Wish("bob", models=("qwen3", "a*"), allowance=Allowance(60, None, 9, "day")), 10**18)
-    told, again = management.read_made(management.write_made(key, text))
+    told, again = management.read_made(management.write_made(key, text, 20))
     assert again == text
     assert (
-        told == management.read_key(management.write_key(key)) == management.read_keys(management.write_keys([key]))[0]
+        told
+        == management.read_key(management.write_key(key, 20))
+        == management.read_keys(management.write_keys([key], 20))[0]
     )
-    for body in (management.write_key(key), management.write_keys([key])):
+    for body in (management.write_key(key, 20), management.write_keys([key], 20)):
         assert text.reveal().encode() not in body
         assert key.hash.hex().encode() not in body
     assert (told.name, told.models, told.quota_period, told.state) == ("bob", ("qwen3", "a*"), "day", "active")

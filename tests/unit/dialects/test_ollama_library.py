@@ -79,6 +79,20 @@ def test_a_request_names_something(read: Any) -> None:
         read(b"{}")
 
 
+def test_an_artifact_is_enough() -> None:
+    request = library.read_create(b'{"model":"m","artifact":"mine"}')
+    assert (request.artifact, request.base, request.files) == ("mine", "", ())
+    assert library.read_create(library.write_create(request)) == request
+
+
+@pytest.mark.parametrize("name", ["", "/a.json", "../a.json", "a/../b", "a//b", "a/", "./a"])
+@pytest.mark.parametrize("field", ["files", "adapters"])
+def test_files_are_named_within_their_folder(field: str, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="file path must be relative"):
+        create(**{field: {name: "sha256:0"}})
+    assert dict(create(files={"1_Pooling/config.json": "x"}).files) == {"1_Pooling/config.json": "x"}
+
+
 def test_a_license_may_be_one_text_or_several() -> None:
     assert create(license="MIT").license == ("MIT",)
     assert create(license=["a", "b"]).license == ("a", "b")

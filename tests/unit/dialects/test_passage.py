@@ -8,7 +8,7 @@ from localmodels.core.chat import Usage
 from localmodels.core.errors import BackendError, Garbled, LocalModelsError, RateLimited, StreamCut
 from localmodels.dialects.framing import MAX_LINE
 from localmodels.dialects.passage import Passage
-from localmodels.dialects.peek import WAYS
+from localmodels.dialects.table import WAYS
 
 OPENAI = (
     b": ping\n\n"

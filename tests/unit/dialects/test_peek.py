@@ -7,7 +7,8 @@ import json
 import pytest
 
 from localmodels.core.errors import InvalidRequest, InvalidValue
-from localmodels.dialects.peek import WAYS, model_of, peek
+from localmodels.dialects.peek import model_of, peek
+from localmodels.dialects.table import WAYS
 
 OPENAI, OLLAMA = WAYS["openai"], WAYS["ollama"]
 

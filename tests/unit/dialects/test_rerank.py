@@ -23,20 +23,20 @@ from localmodels.core.options import Options
 from localmodels.core.rerank import Ranked, Ranking, RerankRequest, ranked
 from localmodels.dialects import rerank
 from localmodels.dialects.protocol import Stamp
-from localmodels.dialects.rerank import Asked
+from localmodels.dialects.rerank import Question
 
 STAMP = Stamp("rerank-1", "m", 0)
 RANKING = Ranking((Ranked(1, 0.75), Ranked(0, 0.25)), 12, Timings(9, 2))
-QUESTION = Asked(RerankRequest("m", "q", ("a", "b")))
+QUESTION = Question(RerankRequest("m", "q", ("a", "b")))
 
 
-def read(**fields: Any) -> Asked:
+def read(**fields: Any) -> Question:
     return rerank.read(msgspec.json.encode(fields))
 
 
 def test_jinas_form() -> None:
     asked = read(model="m", query="q", documents=["a", {"text": "b"}], top_n=1, return_documents=True)
-    assert asked == Asked(RerankRequest("m", "q", ("a", "b"), top_n=1), shown=True)
+    assert asked == Question(RerankRequest("m", "q", ("a", "b"), top_n=1), shown=True)
 
 
 def test_coheres_form() -> None:
@@ -47,7 +47,7 @@ def test_coheres_form() -> None:
 
 def test_the_form_of_text_embeddings_inference() -> None:
     asked = read(query="q", texts=["a"], raw_scores=True, return_text=True, return_documents=False)
-    assert asked == Asked(RerankRequest("", "q", ("a",), raw=True, truncate=False), bare=True, shown=True)
+    assert asked == Question(RerankRequest("", "q", ("a",), raw=True, truncate=False), bare=True, shown=True)
     assert read(query="q", texts=["a"], truncate=True).request.truncate
 
 
@@ -97,8 +97,8 @@ requests = st.builds(
 )
 
 
-@given(st.builds(Asked, requests, st.booleans(), st.booleans()))
-def test_questions_read_back(asked: Asked) -> None:
+@given(st.builds(Question, requests, st.booleans(), st.booleans()))
+def test_questions_read_back(asked: Question) -> None:
     assert rerank.read(rerank.write(asked)) == asked
 
 
@@ -111,7 +111,7 @@ def test_the_union_byte_for_byte() -> None:
 
 
 def test_ollamas_manner_byte_for_byte() -> None:
-    shown = Asked(QUESTION.request, shown=True)
+    shown = Question(QUESTION.request, shown=True)
     assert rerank.write_ollama_answer(STAMP, shown, RANKING) == (
         b'{"model":"m","results":[{"index":1,"relevance_score":0.75,"document":{"text":"b"}},'
         b'{"index":0,"relevance_score":0.25,"document":{"text":"a"}}],'
@@ -120,9 +120,9 @@ def test_ollamas_manner_byte_for_byte() -> None:
 
 
 def test_a_bare_list_byte_for_byte() -> None:
-    bare = Asked(QUESTION.request, bare=True)
+    bare = Question(QUESTION.request, bare=True)
     assert rerank.write_answer(STAMP, bare, RANKING) == b'[{"index":1,"score":0.75},{"index":0,"score":0.25}]'
-    shown = Asked(QUESTION.request, bare=True, shown=True)
+    shown = Question(QUESTION.request, bare=True, shown=True)
     assert b'{"index":1,"score":0.75,"text":"b"}' in rerank.write_answer(STAMP, shown, RANKING)
 
 
@@ -132,7 +132,7 @@ scores = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, 
 @given(scores, st.booleans(), st.booleans(), some.counts)
 def test_answers_read_back(values: list[float], bare: bool, shown: bool, count: int) -> None:
     results = ranked(tuple(Ranked(index, score) for index, score in enumerate(values)), None)
-    question, ranking = Asked(QUESTION.request, bare=bare, shown=shown), Ranking(results, count)
+    question, ranking = Question(QUESTION.request, bare=bare, shown=shown), Ranking(results, count)
     expected = Ranking(results, 0 if bare else count)
     assert rerank.read_answer(rerank.write_answer(STAMP, question, ranking)) == expected
     timed = Ranking(results, count, Timings(9, 2))

@@ -13,7 +13,7 @@ from msgspec import Struct
 from tests.unit.dialects import strategies as some
 
 from localmodels.core.errors import InvalidRequest, InvalidValue
-from localmodels.dialects.strict_json import MAX_DEPTH, MAX_QUOTES, check, parsed, read
+from localmodels.dialects.strict_json import MAX_DEPTH, MAX_QUOTES, SLICE, check, parsed, read
 
 
 class _Inner(Struct):
@@ -155,6 +155,38 @@ def test_a_body_of_brackets_costs_nothing() -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("body", "what"), [(b'{"x":[1' + b",1" * (2**20 + 1) + b"]}", "values"), (b"{}" * 2**18, "objects")]
+)
+def test_more_than_a_request_needs_is_refused_before_it_is_parsed(body: bytes, what: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"more than [0-9,]+ {what}"):
+        check(body)
+
+
+def test_signs_in_texts_do_not_count() -> None:
+    check(json.dumps({"x": ",[{" * 2**20}).encode())
+
+
+@pytest.mark.parametrize("before", range(-3, 4))
+@pytest.mark.parametrize("run", [1, 2, 3, 4, SLICE, SLICE + 1])
+def test_escapes_are_seen_where_the_body_is_cut(before: int, run: int) -> None:
+    """A run of backslashes around the end of a slice, then a quote: it ends the text, or it is in it."""
+    start = b'{"a":"' + b"x" * (SLICE + before - run // 2 - 6)
+    even = run // 2 * 2
+    check(start + b"\\" * even + b'","b":"a"}')
+    with pytest.raises(InvalidRequest, match="'a' appears twice"):
+        check(start + b"\\" * even + b'","a":1}')
+    check(start + b"\\" * (even + 1) + b'","a":1,"}')
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_characters_are_whole_where_the_body_is_cut(cut: int) -> None:
+    start = b'{"a":"' + b"x" * (SLICE - 6 - cut)
+    check(start + "\N{GRINNING FACE}".encode() + b'"}')
+    with pytest.raises(InvalidRequest, match=rf"not UTF-8 \(byte {len(start)}\)"):
+        check(start + "\N{GRINNING FACE}".encode()[:3] + b'"}')
 
 
 DEEP = b'{"x": ' + b"[" * 20_000 + b"]" * 20_000 + b"}"

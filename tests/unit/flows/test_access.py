@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from localmodels.core.access import ANYBODY, GRANTS, LOCAL, STRANGER, UNLIMITED, Allowance, Caller, Key, Wish
 from localmodels.core.errors import Forbidden, InvalidValue, NotFound, Unauthenticated
-from localmodels.flows.access import Keyring, Keys, caller_of, fingerprint, make_key, within
+from localmodels.flows.access import Issuer, Keyring, caller_of, fingerprint, make_key, within
 from localmodels.state.memory import MemoryKeys
 
 NOW = 1_000
@@ -145,7 +145,7 @@ def test_who_may_what() -> None:
 def test_keys_that_are_made_and_revoked_count_at_once() -> None:
     async def story() -> None:
         ring = Keyring(lambda: NOW)
-        keys = Keys(MemoryKeys(), ring, lambda: NOW)
+        keys = Issuer(MemoryKeys(), ring, lambda: NOW)
         admin, text = await keys.add(Wish("admin", frozenset({"admin"})), LOCAL)
         caller = ring.caller(text.reveal())
         assert caller is not None
@@ -167,7 +167,7 @@ def test_another_program_s_changes_are_noticed() -> None:
     async def story() -> None:
         store = MemoryKeys()
         ring = Keyring(lambda: NOW)
-        keys = Keys(store, ring)
+        keys = Issuer(store, ring)
         assert await keys.refresh()
         assert not await keys.refresh()
         made, text = make_key(Wish("bob"), NOW)

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from tests.awaited import awaited
 
+from localmodels.backends.kinds import KINDS
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import (
     BackendError,
@@ -28,8 +29,8 @@ from localmodels.core.errors import (
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.flows.chat import Defaults, Found
-from localmodels.flows.finding import NATIVE, Finders, RemoteTarget
-from localmodels.flows.remotes import Remotes, credentials, translated
+from localmodels.flows.finding import Finders, RemoteTarget
+from localmodels.flows.remotes import Remotes, translated
 
 KEY = "sk-sesame"
 
@@ -181,7 +182,7 @@ async def test_lists_are_ours_first() -> None:
     assert (await world.finders.describe("m", verbose=False)).model.name == "m"
 
 
-@pytest.mark.parametrize(("kind", "dialect"), [(kind, dialect) for kind, calls in NATIVE.items() for dialect in calls])
+@pytest.mark.parametrize(("kind", "dialect"), [(kind, row.native) for kind, row in KINDS.items()])
 def test_what_passes_untouched_is_of_the_servers_own_dialect(kind: ServerKind, dialect: str) -> None:
     async def targets() -> RemoteTarget:
         world = World()
@@ -194,7 +195,7 @@ def test_what_passes_untouched_is_of_the_servers_own_dialect(kind: ServerKind, d
     to = target.relay(dialect, "chat")
     assert to is not None
     assert (to.model, to.way.name) == ("m", dialect)
-    others = {"openai", "ollama", "anthropic", "responses", "plain"} - set(NATIVE[kind])
+    others = {"openai", "ollama", "anthropic", "responses", "plain"} - {dialect}
     assert [target.relay(other, "chat") for other in others] == [None] * len(others)
     assert target.relay(dialect, "models") is None
 
@@ -225,21 +226,6 @@ def test_errors_of_a_server_as_ours(error: LocalModelsError, kind: type[LocalMod
     assert (error.message, error.args, error.param) == before
     assert (type(ours), ours.message, str(ours)) == (kind, message, message)
     assert KEY not in repr(ours)
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "value"),
-    [
-        ("openai", "Authorization", f"Bearer {KEY}"),
-        ("ollama", "Authorization", f"Bearer {KEY}"),
-        ("llamacpp", "Authorization", f"Bearer {KEY}"),
-        ("anthropic", "x-api-key", KEY),
-    ],
-)
-def test_how_a_server_gets_its_key(kind: ServerKind, name: str, value: str) -> None:
-    assert credentials(spec("far", kind))[name] == value
-    nameless = ServerSpec(name="far", url="http://x", kind=kind)
-    assert not {"Authorization", "x-api-key"} & set(credentials(nameless))
 
 
 @pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o400, False), (0o640, True), (0o644, True)])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from localmodels.core.access import LOCAL, STRANGER, Allowance, Caller, Use, Wish
 from localmodels.core.chat import Usage
 from localmodels.core.errors import EngineError, StoreFailed
-from localmodels.flows.access import Keyring, Keys, make_key
+from localmodels.flows.access import Issuer, Keyring, make_key
 from localmodels.flows.ledger import Ledger, begins, ends
 from localmodels.flows.rounds import Rounds
 from localmodels.flows.visit import Visit
@@ -239,7 +239,7 @@ def test_rounds_look_for_keys_and_write_what_was_used(caplog: pytest.LogCaptureF
         kept, usage, ring, steps = MemoryKeys(), Fragile(), Keyring(), Steps()
         ledger = Ledger(usage, ring, Clock())
         made, text = make_key(Wish("bob"), 1)
-        async with Rounds(Keys(kept, ring), ledger, sleep=steps):
+        async with Rounds(Issuer(kept, ring), ledger, sleep=steps):
             await kept.add(made)
             await steps.round()
             await steps.round()

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localmodels.core.access import LOCAL, Allowance, Caller
+from localmodels.core.access import LOCAL, Allowance, Caller, Level, Standing
 from localmodels.core.chat import Usage
 from localmodels.core.errors import QuotaExceeded, RateLimited
-from localmodels.flows.limits import MINUTE, Bucket, Level, Limiter, Standing
+from localmodels.flows.limits import MINUTE, Bucket, Limiter
 from localmodels.flows.visit import Visit
 
 SECOND = 10**9

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from tests.awaited import awaited
 
-from localmodels.backends.http import Http, Reply
+from localmodels.backends.far import Far
+from localmodels.backends.http import Reply
 from localmodels.core.errors import LocalModelsError, Unreachable
 from localmodels.core.servers import ServerKind, ServerSpec
-from localmodels.dialects import failures
 from localmodels.flows.listed import FRESH, MOST_MODELS, Listed
 
 
@@ -32,6 +32,10 @@ class Said:
     @property
     def ended(self) -> bool:
         return not self._body
+
+    @property
+    def pouring(self) -> None:
+        return
 
     async def piece(self) -> bytes:
         body, self._body = self._body, b""
@@ -67,8 +71,8 @@ class Watch:
         self.carrier = Carrier(body)
         self.outcomes: list[LocalModelsError | None] = []
         described = ServerSpec(name="far", url="http://far", kind=kind, **spec)
-        http = Http(self.carrier, failures.read_error)
-        self.listed = Listed(described, http, self.outcomes.append, clock=lambda: self.now)
+        far = Far(described, self.carrier)
+        self.listed = Listed(described, far.models, self.outcomes.append, clock=lambda: self.now)
 
     async def names(self, patience: float = 60.0) -> list[str]:
         return [model.name for model in await self.listed.models(patience=patience)]

@@ -39,6 +39,7 @@ class Memory:
     def __init__(self) -> None:
         self.kept: dict[str, StoredResponse] = {}
         self.full = False
+        self.sweeps = 0
 
     async def put(self, response: StoredResponse) -> None:
         if self.full:
@@ -63,6 +64,7 @@ class Memory:
         return tuple(one for one in self.kept.values() if one.status in UNFINISHED)
 
     async def sweep(self) -> int:
+        self.sweeps += 1
         return 0
 
 
@@ -558,3 +560,17 @@ def test_of_all_jobs_together_those_that_ended_first_are_forgotten_first() -> No
         assert memory.size == 0
 
     asyncio.run(test())
+
+
+def test_what_has_expired_is_swept_every_ten_minutes_in_which_something_is_kept() -> None:
+    now = [0]
+
+    async def test(world: World) -> None:
+        swept = []
+        for minutes in (0, 9, 10, 19, 20, 50):
+            now[0] = minutes * 60 * 10**9
+            await world.asked()
+            swept.append(world.store.sweeps)
+        assert swept == [0, 0, 1, 1, 2, 3]
+
+    played(test, clock=lambda: now[0])

@@ -84,7 +84,7 @@ async def test_uploaded_parts_become_the_file_that_they_were(
     digest = hashlib.sha256(contents(file)).hexdigest()
     assert statuses[0] == "reading model metadata"
     assert "merging 3 files" in statuses
-    assert f"using existing layer sha256:{digest}" in statuses
+    assert f"creating new layer sha256:{digest}" in statuses
     assert statuses[-1] == SUCCESS
     assert model_of(store, "mine") == contents(file)
 

@@ -90,3 +90,33 @@ async def test_who_is_cancelled_waits_for_the_thread_all_the_same() -> None:
     await asyncio.wait([listener])
     assert listener.cancelled()
     assert ended.is_set()
+
+
+@awaited
+async def test_who_waits_without_telling_is_woken_and_waited_for() -> None:
+    waiting, woken = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def work(tell: Tell) -> None:
+        waiting.set()
+        ended.append(woken.wait(20))
+
+    async def listen() -> None:
+        async with aclosing(watched(work, wake=woken.set)) as told:
+            async for _ in told:
+                pass
+
+    listening = asyncio.create_task(listen())
+    await asyncio.to_thread(waiting.wait)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    assert ended == [True]
+
+
+@awaited
+async def test_who_has_ended_is_not_woken() -> None:
+    woken: list[bool] = []
+    async with aclosing(watched(lambda tell: "made", wake=lambda: woken.append(True))) as told:
+        assert [step async for step in told][-1] == Done("made")
+    assert not woken

@@ -37,6 +37,8 @@ def test_a_key_for_some_models_changes_no_others() -> None:
             creation(CreateRequest("mine", base=refused), NARROW)
     with pytest.raises(Forbidden, match="from"):
         creation(CreateRequest("mine", modelfile="FROM other"), NARROW)
+    with pytest.raises(Forbidden, match="it makes none of artifacts"):
+        creation(CreateRequest("mine", artifact="style"), NARROW)
     with pytest.raises(InvalidValue):
         check_models(NARROW, "http://10.0.0.5/mine")
     check_models(MANAGER, "anything", "http://10.0.0.5/x")

@@ -25,11 +25,11 @@ GOOD, GONE = TEXT.reveal(), DEAD_TEXT.reveal()
 NOBODY = "lm-" + "x" * 43
 
 
-def door(**options: bool) -> Doorkeeper:
+def door(*, require_key: bool = False, anybody: bool = False) -> Doorkeeper:
     ring = Keyring()
     ring.take(1, [BOB, replace(DEAD, revoked_at=5)])
     ledger = Ledger(MemoryUsage(), ring)
-    return Doorkeeper(ring, Limiter(ledger, lambda: 0), ledger, **options)
+    return Doorkeeper(ring, Limiter(ledger, lambda: 0), ledger, require_key=require_key, anybody=anybody)
 
 
 def scope(

@@ -71,3 +71,11 @@ def test_a_start_does_not_load_the_http_client() -> None:
     program = "import sys, localmodels.server.system; print(sorted({'aiohttp', 'yarl'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_neither_the_server_nor_the_command_line_loads_numpy() -> None:
+    """It is for the children that compute: 100 ms and 20 MiB that a server without conversions need not have."""
+    modules = "localmodels.server.system, localmodels.cli.create, localmodels.flows.trial"
+    program = f"import sys, {modules}; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Message
 
 from localmodels.core.errors import QueueFull, TooLarge
+from localmodels.server.edge.seam import EDGE
 from localmodels.server.wire import ClientGone, ClientStalled, attended, impatient, read_body, retry_headers
 
 
@@ -56,7 +57,7 @@ def test_work_is_cancelled_when_the_client_leaves() -> None:
             finally:
                 log.append("ended")
 
-        await attended(messages(GONE), work())
+        await attended({}, messages(GONE), work())
         log.append("returned")
         return log
 
@@ -70,9 +71,9 @@ def test_work_that_ends_first_is_not_disturbed_and_its_errors_come_out() -> None
     async def fails() -> None:
         raise ValueError("seen")
 
-    asyncio.run(attended(messages(), fine()))
+    asyncio.run(attended({}, messages(), fine()))
     with pytest.raises(ValueError, match="seen"):
-        asyncio.run(attended(messages(), fails()))
+        asyncio.run(attended({}, messages(), fails()))
 
 
 def test_retry_after_is_whole_seconds_and_at_least_one() -> None:
@@ -92,34 +93,31 @@ def test_a_client_who_takes_nothing_is_given_up() -> None:
 
     async def run() -> None:
         with pytest.raises(ClientStalled):
-            await impatient(stuck, 0.0)({"type": "http.response.body"})
-        await impatient(takes)({"type": "http.response.body"})
+            await impatient({}, stuck, 0.0)({"type": "http.response.body"})
+        await impatient({}, takes)({"type": "http.response.body"})
 
     asyncio.run(run())
     assert taken == [{"type": "http.response.body"}]
 
 
-class Watched:
-    """The ``send`` of a server that gives up on such clients by itself."""
-
-    watched = True
-
-    async def __call__(self, message: Message) -> None:
-        await asyncio.sleep(0)
-
-
-def test_where_the_server_gives_up_on_who_takes_nothing_nobody_else_looks_at_the_clock() -> None:
-    send = Watched()
-    assert impatient(send, 0.0) is send
-
-
 class Edgy:
-    """The ``receive`` of a server that cancels by itself."""
+    """A server that watches its clients by itself."""
 
     cancels = True
 
-    async def receive(self) -> Message:
-        raise AssertionError("nobody need ask")
+
+EDGY = {"extensions": {EDGE: Edgy()}}
+
+
+def test_where_the_server_gives_up_on_who_takes_nothing_nobody_else_looks_at_the_clock() -> None:
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0)
+
+    assert impatient(EDGY, send, 0.0) is send
+
+
+async def unasked() -> Message:
+    raise AssertionError("nobody need ask")
 
 
 def test_where_the_server_cancels_nobody_else_watches() -> None:
@@ -129,7 +127,7 @@ def test_where_the_server_cancels_nobody_else_watches() -> None:
         done.append(asyncio.current_task())
 
     async def main() -> None:
-        await attended(Edgy().receive, work())
+        await attended(EDGY, unasked, work())
         assert done == [asyncio.current_task()]
 
     asyncio.run(main())

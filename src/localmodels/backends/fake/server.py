@@ -184,7 +184,7 @@ class FakeServer:
         elif isinstance(request, RerankRequest):
             if script.breaks:
                 await break_off(script.breaks, self._sleep, None)
-            data = rerank.write_answer(stamp_of(request), rerank.Asked(request), ranking(script, request))
+            data = rerank.write_answer(stamp_of(request), rerank.Question(request), ranking(script, request))
             body = Body(transport, script.wire, head(200, "application/json", fields=script.wire.fields))
             await body.write(data)
         elif request.stream:

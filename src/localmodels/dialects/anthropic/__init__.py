@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from localmodels.dialects import failures
+from localmodels.dialects.allowances import anthropic_level
 from localmodels.dialects.anthropic import answers, counting, models, reader, requests
+from localmodels.dialects.anthropic.wire import Failure
 from localmodels.dialects.framing import SSE
+from localmodels.dialects.judges import AnthropicJudge
+from localmodels.dialects.peek import Way
 from localmodels.dialects.protocol import Call
 
 # In which every request of this API says which one it means, and so shows that it is one of this API's.
@@ -20,7 +26,11 @@ class Anthropic:
     """A :class:`~localmodels.dialects.protocol.ChatDialect` that also counts tokens and lists models."""
 
     name: str = "anthropic"
+    title: str = "Anthropic's API"
+    roots: tuple[str, ...] = ("/v1/messages",)
+    failure: type[Struct] = Failure
     stream_type: str = SSE
+    way: Way | None = Way("anthropic", SSE, AnthropicJudge, lambda body: b"event: error\ndata: %b\n\n" % body)
     paths: Mapping[Call, str] = {
         "chat": "/v1/messages",
         "count": "/v1/messages/count_tokens",
@@ -45,4 +55,5 @@ class Anthropic:
 
     write_error = staticmethod(answers.write_error)
     status = staticmethod(answers.status)
+    write_level = staticmethod(anthropic_level)
     read_error = staticmethod(failures.read_error)

@@ -19,7 +19,7 @@ from localmodels.core.errors import InvalidRequest, InvalidValue, Unsupported
 from localmodels.dialects import asked
 from localmodels.dialects.anthropic import wire
 from localmodels.dialects.anthropic.calls import as_text, input_of
-from localmodels.dialects.openai.requests import media_type
+from localmodels.dialects.pictures import media_type
 from localmodels.dialects.strict_json import encode
 
 _INNER: msgspec.json.Decoder[str | list[wire.Block] | None] = msgspec.json.Decoder(str | list[wire.Block] | None)

@@ -11,7 +11,7 @@ import re
 from msgspec import Struct
 
 from localmodels.core.chat import ToolCall
-from localmodels.dialects.ollama.calls import as_object
+from localmodels.dialects.called import as_object
 from localmodels.dialects.strict_json import encode
 
 # What Anthropic's API takes as an id when it comes back with a result.

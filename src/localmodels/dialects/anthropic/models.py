@@ -30,17 +30,17 @@ class Page(Struct, frozen=True):
 FIRST = Page()
 
 
-def read_page(query: Mapping[str, Sequence[str]]) -> Page:
+def read_page(query: Mapping[str, str]) -> Page:
     """The page that a query string asks for.
 
     Raises:
         InvalidValue: ``limit`` is not a number between 1 and 1,000.
         InvalidRequest: it is to lie after one model and before another.
     """
-    limit = query.get("limit", (str(PAGE),))[-1]
+    limit = query.get("limit", str(PAGE))
     if not (limit.isdecimal() and len(limit) < 10 and 1 <= int(limit) <= LARGEST_PAGE):
         raise InvalidValue(f"limit must be a number between 1 and {LARGEST_PAGE:,}, not '{limit[:60]}'", param="limit")
-    after, before = query.get("after_id", ("",))[-1], query.get("before_id", ("",))[-1]
+    after, before = query.get("after_id", ""), query.get("before_id", "")
     if after and before:
         raise InvalidRequest("after_id and before_id exclude each other", param="before_id")
     return Page(int(limit), after, before)

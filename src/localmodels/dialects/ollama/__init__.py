@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from localmodels.dialects import failures
+from localmodels.dialects.allowances import openai_level
 from localmodels.dialects.framing import NDJSON
+from localmodels.dialects.judges import OllamaJudge
 from localmodels.dialects.ollama import answers, embeddings, requests
 from localmodels.dialects.ollama.embeddings import write_legacy_embeddings
 from localmodels.dialects.ollama.requests import read_legacy_embed
+from localmodels.dialects.ollama.wire import Failure
+from localmodels.dialects.peek import Way
 from localmodels.dialects.protocol import Call
 
 __all__ = ["Ollama", "read_legacy_embed", "write_legacy_embeddings"]
@@ -21,7 +27,11 @@ class Ollama:
     """A :class:`~localmodels.dialects.protocol.Dialect`."""
 
     name: str = "ollama"
+    title: str = "Ollama's API"
+    roots: tuple[str, ...] = ("/api/", "/ollama/")
+    failure: type[Struct] = Failure
     stream_type: str = NDJSON
+    way: Way | None = Way("ollama", NDJSON, OllamaJudge, lambda body: body + b"\n", streams=True)
     paths: Mapping[Call, str] = {
         "chat": "/api/chat",
         "generate": "/api/generate",
@@ -50,5 +60,6 @@ class Ollama:
 
     write_error = staticmethod(answers.write_error)
     status = staticmethod(failures.status)
+    write_level = staticmethod(openai_level)
     read_error = staticmethod(failures.read_error)
     read_models = staticmethod(embeddings.read_models)

@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from localmodels.core.chat import ToolCall
 from localmodels.core.errors import InvalidValue
+from localmodels.dialects.called import as_object
 from localmodels.dialects.ollama import wire
 from localmodels.dialects.strict_json import encode
 
@@ -33,17 +34,6 @@ def message_calls(calls: Iterable[ToolCall]) -> tuple[list[wire.ToolCall], str]:
         else:
             said.append(wire.ToolCall(wire.Function(call.name, Raw(arguments), len(said)), call.id or None))
     return said, "\n".join(leftover)
-
-
-def as_object(arguments: str) -> bytes | None:
-    """The arguments as a JSON object in one line; None if they are none. No text at all is an empty object."""
-    if not arguments.strip():
-        return b"{}"
-    try:
-        value = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    return encode(value) if isinstance(value, dict) else None
 
 
 def read_arguments(sent: Raw, name: str) -> str:

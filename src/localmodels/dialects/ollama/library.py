@@ -81,6 +81,7 @@ class Create(Struct, omit_defaults=True, rename={"base": "from"}):
     requires: str | None = None
     modelfile: str | None = None
     stream: bool | None = None
+    artifact: str | None = None  # ours
 
 
 class Line(Struct, omit_defaults=True):
@@ -148,7 +149,7 @@ def read_create(body: bytes) -> CreateRequest:
     """``POST /api/create``.
 
     Raises:
-        InvalidRequest: nothing to make it of.
+        InvalidRequest: nothing to make it of; a file that is named by a path which leads elsewhere.
         InvalidValue: a parameter that nobody knows, or out of its range.
     """
     sent = strict_json.read(body, _CREATE)
@@ -168,8 +169,9 @@ def read_create(body: bytes) -> CreateRequest:
         requires=sent.requires or "",
         modelfile=sent.modelfile or "",
         stream=sent.stream is not False,
+        artifact=sent.artifact or "",
     )
-    if not (request.modelfile or request.base or request.files):
+    if not (request.modelfile or request.base or request.files or request.artifact):
         raise InvalidRequest("neither 'from' or 'files' was specified", param="from")
     return request
 
@@ -193,6 +195,7 @@ def write_create(request: CreateRequest) -> bytes:
             requires=request.requires or None,
             modelfile=request.modelfile or None,
             stream=request.stream,
+            artifact=request.artifact or None,
         )
     )
 
@@ -218,7 +221,11 @@ def _parameter(name: str, value: Any, prefix: str) -> Any:
 
 
 def _files(sent: Mapping[str, str] | None, name: str) -> tuple[tuple[str, str], ...]:
-    return tuple(asked.at_most(list((sent or {}).items()), MAX_FILES, name))
+    files = tuple(asked.at_most(list((sent or {}).items()), MAX_FILES, name))
+    for file, _ in files:
+        if not file or any(part in {"", ".", ".."} for part in file.split("/")):
+            raise InvalidRequest(f"file path must be relative: {file[:80]!r}", param=name)
+    return files
 
 
 def _license(sent: str | list[str] | None) -> tuple[str, ...] | None:

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from localmodels.dialects import failures
+from localmodels.dialects.allowances import openai_level
 from localmodels.dialects.framing import SSE
+from localmodels.dialects.judges import OpenAIJudge
 from localmodels.dialects.openai import answers, completions, embeddings, requests
+from localmodels.dialects.openai.wire import Failure
+from localmodels.dialects.peek import Way
 from localmodels.dialects.protocol import Call
 
 
@@ -17,7 +23,11 @@ class OpenAI:
     """A :class:`~localmodels.dialects.protocol.Dialect`."""
 
     name: str = "openai"
+    title: str = "OpenAI's API"
+    roots: tuple[str, ...] = ("/v1/",)
+    failure: type[Struct] = Failure
     stream_type: str = SSE
+    way: Way | None = Way("openai", SSE, OpenAIJudge, lambda body: b"data: %b\n\n" % body, must_ask=True)
     paths: Mapping[Call, str] = {
         "chat": "/v1/chat/completions",
         "generate": "/v1/completions",
@@ -47,5 +57,6 @@ class OpenAI:
 
     write_error = staticmethod(answers.write_error)
     status = staticmethod(failures.status)
+    write_level = staticmethod(openai_level)
     read_error = staticmethod(failures.read_error)
     read_models = staticmethod(embeddings.read_models)

@@ -6,7 +6,6 @@ Beyond OpenAI's own fields those are read that llama.cpp, vLLM and Ollama agree 
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from localmodels.core.chat import (
     ChatRequest,
     Format,
     GenerateRequest,
-    Image,
     Message,
     Part,
     Role,
@@ -28,6 +26,7 @@ from localmodels.dialects import asked, strict_json
 from localmodels.dialects.durations import read_keep_alive, write_keep_alive
 from localmodels.dialects.openai import wire
 from localmodels.dialects.openai.tools import read_call, read_tools, write_call, write_choice, write_tools
+from localmodels.dialects.pictures import data_url, read_data_url
 from localmodels.dialects.strict_json import encode
 
 _CHAT = msgspec.json.Decoder(wire.Chat)
@@ -40,27 +39,12 @@ _ROLES: Mapping[str, Role] = {
     "tool": "tool",
     "function": "tool",
 }
-EFFORTS: Mapping[str, bool | ThinkLevel] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "max": "max",
-}
 # Options that go at the top level, where other servers look for them; the rest goes into ``options``, which is ours.
 _TOP = frozenset(wire.TOP_OPTIONS) - {"num_ctx"}
 # Answers to one prompt. Each waits for a place of its own, of which a model has four to eight.
 MAX_CHOICES = 8
 # A schema must have a name in this API; ours need none.
 SCHEMA_NAME = "answer"
-_MAGIC = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-)
 
 
 def read_chat(body: bytes) -> ChatRequest:
@@ -146,16 +130,6 @@ def _read_part(part: wire.Part, name: str) -> Part:
     return read_data_url(url, f"{name}.image_url.url")
 
 
-def read_data_url(url: str, name: str) -> Image:
-    """The picture that is in an address itself; ``name`` is where it stands in the request."""
-    head, separator, data = url.partition(";base64,")
-    if not separator or not head.startswith("data:"):
-        raise InvalidRequest(
-            f"{name} must be a data: URL in base64; this server fetches nothing from other places", param=name
-        )
-    return Image(asked.read_image(data, name), head.removeprefix("data:")[:100])
-
-
 def _read_format(sent: wire.ResponseFormat | None) -> Format | None:
     if sent is None or sent.type == "text":
         return None
@@ -179,9 +153,7 @@ def _read_think(sent: wire.Chat) -> bool | ThinkLevel | None:
     word, name = (sent.think, "think") if sent.think else (effort, "reasoning_effort")
     if not word:
         return switch
-    if word not in EFFORTS:
-        raise InvalidValue(f"{name} must be one of {', '.join(EFFORTS)}, not '{word[:60]}'", param=name)
-    return EFFORTS[word]
+    return asked.read_effort(word, name)
 
 
 def _read_switch(sent: dict[str, Any] | None) -> bool | None:
@@ -259,19 +231,6 @@ def _write_content(parts: Sequence[Part]) -> str | list[wire.Part]:
         else wire.Part("image_url", image_url=wire.ImageUrl(data_url(part)))
         for part in parts
     ]
-
-
-def data_url(image: Image) -> str:
-    """The picture as an address that holds it."""
-    data = b64encode(image.data).decode("ascii")
-    return f"data:{image.media_type or media_type(image.data)};base64,{data}"
-
-
-def media_type(data: bytes) -> str:
-    """What the first bytes of a picture say that it is."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "application/octet-stream")
 
 
 def write_format(chosen: Format | None) -> wire.ResponseFormat | None:

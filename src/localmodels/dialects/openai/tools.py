@@ -43,14 +43,13 @@ def _read_tool(sent: wire.Tool, name: str) -> Tool:
 
 
 def _read_grammar(sent: wire.CustomFormat | None, name: str) -> str:
-    """In Lark's notation, in which a regular expression is a grammar of one rule."""
+    """Of a custom tool; empty where any text will do."""
     if sent is None or sent.type == "text":
         return ""
     if sent.type != "grammar":
         raise InvalidValue(f"{name}.type must be text or grammar", param=f"{name}.type")
     grammar = asked.required(sent.grammar, f"{name}.grammar")
-    definition = asked.required(grammar.definition, f"{name}.grammar.definition")
-    return f"start: /{definition}/" if grammar.syntax == "regex" else definition
+    return asked.read_grammar(grammar.syntax, grammar.definition, f"{name}.grammar")
 
 
 def _chosen(tools: tuple[Tool, ...], sent: str | wire.ToolChoice | None) -> tuple[tuple[Tool, ...], ToolChoice]:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from msgspec import Struct
+
 from localmodels.dialects import failures
+from localmodels.dialects.allowances import openai_level
 from localmodels.dialects.framing import SSE
 from localmodels.dialects.openai.answers import write_error
+from localmodels.dialects.openai.wire import Failure
+from localmodels.dialects.peek import Way
 from localmodels.dialects.protocol import Call
 from localmodels.dialects.responses import answers, reading, requests
 
@@ -19,7 +24,11 @@ class Responses:
     """A :class:`~localmodels.dialects.protocol.ChatDialect`."""
 
     name: str = "responses"
+    title: str = "OpenAI's Responses API"
+    roots: tuple[str, ...] = ()
+    failure: type[Struct] = Failure
     stream_type: str = SSE
+    way: Way | None = None
     paths: Mapping[Call, str] = {"chat": "/v1/responses", "count": "/v1/responses/input_tokens"}
 
     read_chat = staticmethod(requests.read_chat)
@@ -31,4 +40,5 @@ class Responses:
 
     write_error = staticmethod(write_error)
     status = staticmethod(failures.status)
+    write_level = staticmethod(openai_level)
     read_error = staticmethod(failures.read_error)

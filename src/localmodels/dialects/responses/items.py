@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from localmodels.core.chat import Message, Part, Role, Text, ToolCall
 from localmodels.core.errors import InvalidRequest, InvalidValue, NotFound
 from localmodels.dialects import asked, strict_json
-from localmodels.dialects.openai.requests import data_url, read_data_url
+from localmodels.dialects.pictures import data_url, read_data_url
 from localmodels.dialects.responses import wire
 
 T = TypeVar("T")

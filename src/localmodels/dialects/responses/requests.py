@@ -18,7 +18,7 @@ from localmodels.core.chat import ChatRequest, Format, ThinkLevel, Tool, ToolCho
 from localmodels.core.errors import InvalidRequest, InvalidValue, Unsupported
 from localmodels.dialects import asked, strict_json
 from localmodels.dialects.durations import read_keep_alive, write_keep_alive
-from localmodels.dialects.openai.requests import EFFORTS, SCHEMA_NAME
+from localmodels.dialects.openai.requests import SCHEMA_NAME
 from localmodels.dialects.responses import wire
 from localmodels.dialects.responses.items import (
     TOOLS,
@@ -275,13 +275,12 @@ def _worded(word: str | None, tools: tuple[Tool, ...]) -> ToolChoice:
 
 
 def _read_grammar(sent: wire.Grammar | None, name: str) -> str:
-    """In Lark's notation, in which a regular expression is a grammar of one rule."""
+    """Of a custom tool; empty where any text will do."""
     if sent is None or sent.type == "text":
         return ""
     if sent.type != "grammar":
         raise InvalidValue(f"{name}.format.type must be text or grammar", param=f"{name}.format.type")
-    definition = asked.required(sent.definition, f"{name}.format.definition")
-    return f"start: /{definition}/" if sent.syntax == "regex" else definition
+    return asked.read_grammar(sent.syntax, sent.definition, f"{name}.format")
 
 
 def _read_format(sent: wire.Format | None) -> Format | None:
@@ -295,13 +294,7 @@ def _read_format(sent: wire.Format | None) -> Format | None:
 
 
 def _read_effort(word: str | None) -> bool | ThinkLevel | None:
-    if not word:
-        return None
-    if word not in EFFORTS:
-        raise InvalidValue(
-            f"reasoning.effort must be one of {', '.join(EFFORTS)}, not '{word[:60]}'", param="reasoning.effort"
-        )
-    return EFFORTS[word]
+    return asked.read_effort(word, "reasoning.effort") if word else None
 
 
 def write_chat(request: ChatRequest) -> bytes:

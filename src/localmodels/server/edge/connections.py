@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
@@ -16,6 +16,9 @@ from localmodels.core.errors import Unavailable
 from localmodels.server.edge.bounds import Bounds
 
 SOON = 1.0  # seconds after which who was turned away may come back
+# Of those who are late. Each takes about as long as a request, and hundreds may be late in the same second: slow
+# clients come in crowds.
+AT_ONCE = 4
 
 
 class Guest(Protocol):
@@ -104,11 +107,15 @@ class Connections:
         self.tasks.discard(task)
         self._look_whether_quiet()
 
-    def sweep(self) -> None:
-        """Looks who is late."""
+    def sweep(self) -> Iterator[None]:
+        """Looks who is late, and tells some of them at each step. Between two steps others may be answered."""
         now = self.clock()
-        for guest in [guest for guest in self._open if now >= guest.due or now >= guest.stuck]:
-            guest.overdue(now)
+        late = [guest for guest in self._open if now >= guest.due or now >= guest.stuck]
+        for start in range(0, len(late), AT_ONCE):
+            for guest in late[start : start + AT_ONCE]:
+                if guest in self._open and (now >= guest.due or now >= guest.stuck):  # still
+                    guest.overdue(now)
+            yield
 
     def drain(self) -> None:
         """Nobody new is answered; who is being answered may stay till then."""

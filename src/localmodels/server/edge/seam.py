@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
 EDGE = "localmodels.edge"
 
@@ -70,6 +70,7 @@ def edge_of(scope: Scope) -> Edge | None:
     return edge
 
 
-def cancels(receive: Receive) -> bool:
-    """Is this the ``receive`` of an edge, which cancels a request's task by itself when its client has left?"""
-    return getattr(getattr(receive, "__self__", None), "cancels", False) is True
+def cancels(scope: Scope) -> bool:
+    """Did it come over an edge, which watches its client by itself: see :class:`Edge`?"""
+    edge = edge_of(scope)
+    return edge is not None and edge.cancels

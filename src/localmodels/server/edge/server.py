@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that the kernel keeps until we accept them
 SWEEP = 1.0  # seconds between two looks at the clock
+PAUSE = 0.005  # seconds for everybody else between two steps of one
 FAREWELL = 5.0  # seconds that work which was cancelled has to clean up
 
 
@@ -112,4 +113,9 @@ class EdgeServer:
 
     def _sweep(self) -> None:
         self._next = asyncio.get_running_loop().call_later(SWEEP, self._sweep)  # first, whatever comes of this one
-        self._connections.sweep()
+        self._step(self._connections.sweep())
+
+    def _step(self, steps: Iterator[None]) -> None:
+        for _ in steps:
+            asyncio.get_running_loop().call_later(PAUSE, self._step, steps)
+            return

@@ -52,6 +52,10 @@ class Figures(Collector):
         for code, number in sorted(self._meter.refused.items()):
             errors.add_metric([code], number)
         yield errors
+        tasks = CounterMetricFamily("localmodels_tasks", "Tasks that ended.", labels=["kind", "state"])
+        for (kind, state), number in sorted(self._meter.tasks.items()):
+            tasks.add_metric([kind, state], number)
+        yield tasks
 
     def _connections(self) -> Iterator[Metric]:
         if (edge := self._meter.edge) is None:

@@ -14,6 +14,7 @@ from time import monotonic_ns
 from typing import NamedTuple, Protocol
 
 from localmodels.core.chat import Usage
+from localmodels.core.tasks import Task, TaskKind, TaskState
 from localmodels.flows.visit import UNKNOWN
 from localmodels.server.app import Outcome
 
@@ -79,7 +80,7 @@ class OfModel:
         self.completion += usage.completion_tokens
 
 
-class Edge(Protocol):
+class Door(Protocol):
     """What connections come to: those that are open, and refusals that no route saw, by the code of the error."""
 
     @property
@@ -101,11 +102,16 @@ class Meter:
         self.ended: Counter[Ended] = Counter()
         self.refused: Counter[str] = Counter()
         self.models: dict[Asked, OfModel] = {}
-        self.edge: Edge | None = None  # while the server serves
+        self.tasks: Counter[tuple[TaskKind, TaskState]] = Counter()
+        self.edge: Door | None = None  # while the server serves
 
-    def watch(self, edge: Edge) -> None:
+    def watch(self, edge: Door) -> None:
         """Looks at these connections too."""
         self.edge = edge
+
+    def task_ended(self, task: Task) -> None:
+        """One task ended, in whatever way."""
+        self.tasks[task.kind, task.state] += 1
 
     def __call__(self, outcome: Outcome) -> None:
         """One request ended."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, cast
 
 from starlette.types import Receive, Scope, Send
 
 from localmodels.flows.inspection import Reading
+from localmodels.server.late import loaded
 from localmodels.server.metrics.meter import Meter
 from localmodels.server.wire import header, respond
 
@@ -36,7 +36,7 @@ class Scrape:
         """Answers one request."""
         readings = [reading for read in self._reads for reading in read()]
         # The library that writes the page costs 40 ms and 5 MiB, which a server that nobody scrapes need not pay.
-        writer = cast("_Writes", await asyncio.to_thread(importlib.import_module, WRITER))
+        writer = cast("_Writes", await asyncio.to_thread(loaded, WRITER))
         page, content_type = writer.exposition(self._meter, readings, header(scope, b"accept"))
         await respond(send, 200, page, content_type)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from localmodels.dialects import gateway, listing, management, rerank
+from localmodels.dialects import deploys, gateway, listing, management, rerank, tasks
 from localmodels.dialects.anthropic import wire as anthropic
 from localmodels.dialects.ollama import library
 from localmodels.dialects.ollama import wire as ollama
@@ -27,6 +27,7 @@ JSON, NDJSON, SSE, TEXT, BYTES = (
     "text/plain",
     "application/octet-stream",
 )
+FORM = "multipart/form-data"
 
 
 class Body(Struct, frozen=True):
@@ -39,6 +40,7 @@ class Body(Struct, frozen=True):
         query: what may stand in the query, by name, and its type.
         media: content type of the whole answer.
         upload: does the body hold bytes instead of JSON?
+        form: type of the fields of a form that is sent instead of JSON.
         success: status of the answer.
     """
 
@@ -48,6 +50,7 @@ class Body(Struct, frozen=True):
     query: Mapping[str, Any] = {}
     media: str = JSON
     upload: bool = False
+    form: Any = None
     success: int = 200
 
 
@@ -63,7 +66,6 @@ class Version(Struct):
     version: str
 
 
-_DONE = Body(gives=Told)
 _RERANK = rerank.Answer | tuple[rerank.BareResult, ...]
 _MODEL = listing.OpenAIModel | anthropic.Model
 _MODELS = listing.OpenAIModels | anthropic.Models
@@ -95,6 +97,10 @@ BODIES: Mapping[str, Mapping[str, Body]] = {
     "/api/keys": {"GET": Body(gives=management.ShownKeys), "POST": Body(management.AskedKey, management.MadeKey)},
     "/api/keys/{id}": {"DELETE": Body(gives=management.ShownKey)},
     "/api/usage": {"GET": Body(gives=management.ShownUsage, query={"since": str, "key": str})},
+    "/api/tasks": {"GET": Body(gives=tasks.ShownTasks, query={"state": str, "limit": str})},
+    "/api/tasks/{uuid}": {"GET": Body(gives=tasks.ShownTask), "DELETE": Body(gives=tasks.ShownTask)},
+    "/api/tasks/{uuid}/events": {"GET": Body(gives=str, media=NDJSON, query={"after": str})},
+    "/api/tasks/{uuid}/retry": {"POST": Body(gives=str, media=NDJSON)},
     "/v1/chat/completions": {"POST": Body(openai.Chat, openai.Written, SSE)},
     "/v1/completions": {"POST": Body(openai.Complete, openai.Written, SSE)},
     "/v1/embeddings": {"POST": Body(openai.Embed, openai.Embedded)},
@@ -117,6 +123,10 @@ BODIES: Mapping[str, Mapping[str, Body]] = {
     "/v2/rerank": {"POST": Body(rerank.Rerank, _RERANK)},
     "/rerank": {"POST": Body(rerank.Rerank, _RERANK)},
     "/models": {"GET": Body(gives=gateway.Listed)},
+    "/models/": {"GET": Body(gives=str, media=NDJSON), "DELETE": Body(deploys.Delete, str, media=NDJSON)},
+    "/models/upload/": {"POST": Body(gives=str, media=NDJSON, form=deploys.UploadForm)},
+    "/models/create/": {"POST": Body(deploys.Create, str, media=NDJSON)},
+    "/models/deploy/": {"POST": Body(gives=str, media=NDJSON, form=deploys.DeployForm)},
     "/chat": {"POST": Body(gateway.Ask, gateway.Piece, SSE)},
     "/chat/{model_name:path}": {"POST": Body(gateway.Ask, gateway.Piece, SSE)},
     "/tokenize": {"POST": Body(tokens.Tokenize, tokens.Tokenized)},

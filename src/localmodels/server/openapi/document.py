@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import localmodels
-from localmodels.core.access import Scope
-from localmodels.dialects.anthropic import wire as anthropic
-from localmodels.dialects.ollama import wire as ollama
-from localmodels.dialects.openai import wire as openai
-from localmodels.dialects.plain import Detail
-from localmodels.server.openapi.bodies import BODIES, BYTES, JSON, TEXT, Body
+from localmodels.core.access import Grant
+from localmodels.dialects.table import SPOKEN
+from localmodels.server.openapi.bodies import BODIES, BYTES, FORM, JSON, TEXT, Body
 from localmodels.server.openapi.schema import Schema, Schemas
 from localmodels.server.permissions import PERMISSIONS
 from localmodels.server.routes import OLLAMA_PREFIX, Row
 
-TITLES: Mapping[str, str] = {
-    "ollama": "Ollama's API",
-    "openai": "OpenAI's API",
-    "anthropic": "Anthropic's API",
-    "management": "Keys and usage",
-    "plain": "Others",
-}
-_FAILURES: Mapping[str, Any] = {
-    "ollama": ollama.Failure,
-    "management": ollama.Failure,
-    "openai": openai.Failure,
-    "anthropic": anthropic.Failure,
-    "plain": Detail,
-}
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 _ABOUT = (
     "A model server that answers in the dialects of Ollama, OpenAI and Anthropic. Unknown fields are ignored; a value "
@@ -48,7 +30,9 @@ def document(rows: Iterable[Row], bodies: Mapping[str, Mapping[str, Body]] = BOD
     schemas = Schemas()
     paths: dict[str, Schema] = {}
     described: set[tuple[str, str]] = set()
+    spoke: set[str] = set()
     for row in rows:
+        spoke.add(row.dialect)
         own = row.path.removeprefix(OLLAMA_PREFIX)
         for method in row.methods:
             try:
@@ -68,7 +52,7 @@ def document(rows: Iterable[Row], bodies: Mapping[str, Mapping[str, Body]] = BOD
             "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": [{"name": title} for title in TITLES.values()],
+        "tags": [{"name": spoken.title} for name, spoken in SPOKEN.items() if name in spoke],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -85,20 +69,22 @@ def _path(row: Row) -> str:
     return _PARAMETER.sub(r"{\1}", row.path)
 
 
-def _operation(row: Row, method: str, body: Body, scope: Scope, schemas: Schemas) -> Schema:
+def _operation(row: Row, method: str, body: Body, grant: Grant, schemas: Schemas) -> Schema:
     operation: Schema = {
         "operationId": f"{method.lower()} {_path(row)}",
-        "tags": [TITLES[row.dialect]],
+        "tags": [SPOKEN[row.dialect].title],
         "summary": row.doc,
         "responses": _responses(row, body, schemas),
     }
-    if scope != "open":
-        operation["description"] = f"A key needs the scope `{scope}`; programs of this machine need no key."
+    if grant != "open":
+        operation["description"] = f"A key needs the scope `{grant}`; programs of this machine need no key."
         operation["security"] = [{}, {"bearer": []}, {"header": []}]
     if parameters := _parameters(row, body, schemas):
         operation["parameters"] = parameters
     if body.upload:
         operation["requestBody"] = {"content": {BYTES: {}}}
+    elif body.form is not None:
+        operation["requestBody"] = {"required": True, "content": {FORM: {"schema": schemas.of(body.form)}}}
     elif body.takes is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schemas.of(body.takes)}}}
     return operation
@@ -122,7 +108,7 @@ def _responses(row: Row, body: Body, schemas: Schemas) -> Schema:
             success["content"][body.stream] = {"schema": {"type": "string"}}
     elif body.media == TEXT:
         success["content"] = {TEXT: {"schema": {"type": "string"}}}
-    failure = {JSON: {"schema": schemas.of(_FAILURES[row.dialect])}}
+    failure = {JSON: {"schema": schemas.of(SPOKEN[row.dialect].failure)}}
     responses = {
         str(body.success): success,
         "4XX": {"description": "The request is at fault; the body says why.", "content": failure},

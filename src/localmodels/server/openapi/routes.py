@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -11,6 +10,7 @@ from typing import Any, Protocol, cast
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from localmodels.server.late import loaded
 from localmodels.server.routes import Row
 from localmodels.server.wire import respond
 
@@ -40,14 +40,17 @@ class Description:
     @cached_property
     def _document(self) -> dict[str, Any]:
         # The module is loaded here and not at the start: it knows the wire types of every dialect.
-        return cast("_Documents", importlib.import_module(DOCUMENT)).document(self._rows())
+        return cast("_Documents", loaded(DOCUMENT)).document(self._rows())
+
+    @cached_property
+    def _json(self) -> bytes:
+        return msgspec.json.encode(self._document)
 
     def as_json(self) -> ASGIApp:
         """``/openapi.json``."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            document = await asyncio.to_thread(lambda: self._document)
-            await respond(send, 200, msgspec.json.encode(document))
+            await respond(send, 200, await asyncio.to_thread(lambda: self._json))
 
         return answer
 
@@ -55,7 +58,7 @@ class Description:
         """``/docs``."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            pages = cast("_Pages", importlib.import_module(PAGE))
+            pages = cast("_Pages", await asyncio.to_thread(loaded, PAGE))
             text = await asyncio.to_thread(lambda: pages.page(self._document))
             policy = [(b"content-security-policy", pages.POLICY)]
             await respond(send, 200, text.encode(), "text/html; charset=utf-8", policy)

@@ -5,7 +5,19 @@ from __future__ import annotations
 from localmodels.server.openapi.routes import Description
 from localmodels.server.parts import Parts
 from localmodels.server.routes import Row
-from localmodels.server.rows import anthropic, gateway, management, ollama, openai, plain, rerank, responses, seeing
+from localmodels.server.rows import (
+    anthropic,
+    deploys,
+    gateway,
+    management,
+    ollama,
+    openai,
+    plain,
+    rerank,
+    responses,
+    seeing,
+    tasks,
+)
 
 
 def table(parts: Parts) -> tuple[Row, ...]:
@@ -21,6 +33,8 @@ def table(parts: Parts) -> tuple[Row, ...]:
         *rerank.rows(parts),
         *gateway.rows(parts),
         *management.rows(parts),
+        *deploys.rows(parts),
+        *tasks.rows(parts),
         *plain.rows(parts),
     )
     return tuple(made)

@@ -6,19 +6,19 @@ from starlette.types import Scope
 
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import NotFound
-from localmodels.dialects.gateway import Gateway, at_address
+from localmodels.dialects.gateway import at_address
+from localmodels.dialects.table import GATEWAY
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
 from localmodels.server.parts import Parts
 from localmodels.server.routes import Row
 
 NAME = "plain"
-DIALECT = Gateway()
 
 
 def rows(parts: Parts) -> tuple[Row, ...]:
     """All of them."""
-    codec = Codec(DIALECT.read_chat, parts.answers.chat, DIALECT.chat_writer, DIALECT.write_chat_answer)
-    chat = EventRoute(DIALECT, codec, "", addressed=addressed, listed=True, most=parts.chat_timeout)
+    codec = Codec(GATEWAY.read_chat, parts.answers.chat, GATEWAY.chat_writer, GATEWAY.write_chat_answer)
+    chat = EventRoute(GATEWAY, codec, "", addressed=addressed, listed=True, most=parts.chat_timeout)
     models = WholeRoute(parts.listings.gateway_models)
     return (
         Row(("GET",), "/models", NAME, "The models that can be asked.", models),

@@ -21,7 +21,7 @@ from localmodels.server.wire import visit_of
 DOC = "Puts texts in the order in which they answer a question."
 OPERATION = "rerank"
 
-Write = Callable[[Stamp, rerank.Asked, Ranking], bytes]
+Write = Callable[[Stamp, rerank.Question, Ranking], bytes]
 
 
 def rows(parts: Parts) -> tuple[Row, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from localmodels.flows.responses import ResponseFlow
 from localmodels.server.inference import WholeRoute
 from localmodels.server.parts import Parts
 from localmodels.server.responses import CreateRoute, KeptRoute, Replies
@@ -12,12 +11,8 @@ NAME = "openai"
 
 
 def rows(parts: Parts) -> tuple[Row, ...]:
-    """All of them; without a place to keep them, responses are only given."""
-    return of(parts.responses or ResponseFlow(parts.answers, None))
-
-
-def of(flow: ResponseFlow) -> tuple[Row, ...]:
-    """All of them, over this flow."""
+    """All of them."""
+    flow = parts.responses
     create, kept, replies = CreateRoute(flow), KeptRoute(flow), Replies(flow)
     count, compact = WholeRoute(replies.count), WholeRoute(replies.compact)
     cancel, items = WholeRoute(replies.cancel), WholeRoute(replies.items)

@@ -26,6 +26,38 @@ CREATE TABLE meta (
   PRIMARY KEY (name)
 );
 
+CREATE TABLE task (
+  id TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  owner TEXT NOT NULL,
+  request BLOB NOT NULL,
+  state TEXT NOT NULL,
+  reached TEXT NOT NULL,
+  action TEXT NOT NULL,
+  ratio FLOAT NOT NULL,
+  failure BLOB,
+  retry_of TEXT NOT NULL,
+  origin TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  started_at BIGINT NOT NULL,
+  ended_at BIGINT NOT NULL,
+  PRIMARY KEY (id)
+);
+
+CREATE INDEX task_created_at ON task (created_at);
+
+CREATE TABLE task_event (
+  task_id TEXT NOT NULL,
+  number BIGINT NOT NULL,
+  action TEXT NOT NULL,
+  ratio FLOAT NOT NULL,
+  details BLOB NOT NULL,
+  status INTEGER NOT NULL,
+  PRIMARY KEY (task_id, number),
+  FOREIGN KEY(task_id) REFERENCES task (id) ON DELETE CASCADE
+);
+
 CREATE TABLE usage (
   key_id TEXT NOT NULL,
   model TEXT NOT NULL,

@@ -72,7 +72,8 @@ class World:
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + 1)
-            self.among.sweep()
+            for _ in self.among.sweep():
+                pass
 
 
 class Client:

@@ -395,7 +395,7 @@ class Sinking:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         edge = edge_of(scope)
         assert edge is not None
-        assert cancels(receive)
+        assert cancels(scope)
         self.sinks.append(edge.sink)
         try:
             await asyncio.Future()

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from tests.awaited import awaited
 from tests.unit.server.edge.scripted import BOUNDS, GET, World, hello
 
-from localmodels.server.edge.connections import origin_of
+from localmodels.server.edge.connections import AT_ONCE, origin_of
 
 AWAY = "192.0.2.1"
 
@@ -66,3 +66,33 @@ async def test_a_crowd_is_turned_away_without_a_word() -> None:
     world = World(hello, replace(BOUNDS, connections=2))
     clients = [world.client() for _ in range(6)]
     assert [client.transport.aborted for client in clients] == [False] * 4 + [True] * 2
+
+
+@awaited
+async def test_when_many_are_late_others_are_answered_between_them() -> None:
+    world = World(hello)
+    late = [world.client() for _ in range(3 * AT_ONCE)]
+    world.now += BOUNDS.head_time
+    steps = world.among.sweep()
+    for many in (1, 2):
+        next(steps)
+        assert sum(client.state() == "closed" for client in late) == many * AT_ONCE
+    other = world.client()
+    await other.send(GET)
+    assert other.heard.startswith(b"HTTP/1.1 200 ")
+    assert list(steps) == [None]
+    assert {client.state() for client in late} == {"closed"}
+
+
+@awaited
+async def test_who_is_in_time_after_all_is_not_sent_away() -> None:
+    world = World(hello)
+    clients = [world.client() for _ in range(2 * AT_ONCE)]
+    world.now += BOUNDS.head_time
+    steps = world.among.sweep()
+    next(steps)
+    for client in clients:
+        if client.state() == "open":
+            await client.send(GET)
+    list(steps)
+    assert sum(client.state() == "open" for client in clients) == AT_ONCE

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from localmodels.core.chat import Usage
 from localmodels.core.errors import LocalModelsError, ModelNotFound, QueueFull
+from localmodels.core.tasks import Task
 from localmodels.flows.inspection import Reading
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Outcome
@@ -116,6 +117,16 @@ def test_nothing_that_a_stranger_wrote_is_a_label() -> None:
     assert b"evil" not in page.lower()
     assert b"stranger-id" not in page
     assert b'gen_ai_request_model="unknown"' in page
+
+
+def test_tasks_are_counted_by_kind_and_end() -> None:
+    meter = Meter()
+    for state in ("failed", "succeeded", "succeeded"):
+        meter.task_ended(Task(id="1", kind="create", subject="secret-name", state=state))
+    read = figures(meter)
+    assert read["localmodels_tasks_total", (("kind", "create"), ("state", "succeeded"))] == 2
+    assert read["localmodels_tasks_total", (("kind", "create"), ("state", "failed"))] == 1
+    assert "secret-name" not in str(read)
 
 
 def test_how_things_stand() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from localmodels.backends.exchange import MOST_HEAD, MOST_WAITING, Exchange, Patience, written
+from localmodels.backends.round_trip import MOST_HEAD, MOST_WAITING, Patience, RoundTrip, written
 from localmodels.core.errors import BackendTimeout, Garbled, InvalidRequest, StreamCut, Unreachable
 
 
@@ -35,9 +35,9 @@ class Wire(asyncio.Transport):
         return 0
 
 
-def opened() -> tuple[Exchange, Wire, set[Exchange]]:
-    among: set[Exchange] = set()
-    exchange, wire = Exchange(among), Wire()
+def opened() -> tuple[RoundTrip, Wire, set[RoundTrip]]:
+    among: set[RoundTrip] = set()
+    exchange, wire = RoundTrip(among), Wire()
     exchange.connection_made(wire)
     assert among == {exchange}
     return exchange, wire, among
@@ -46,7 +46,7 @@ def opened() -> tuple[Exchange, Wire, set[Exchange]]:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-async def read(exchange: Exchange) -> bytes:
+async def read(exchange: RoundTrip) -> bytes:
     data = b""
     while some := await exchange.piece():
         data += some
@@ -118,7 +118,7 @@ def test_nothing_is_read_after_the_end() -> None:
 def test_a_connection_with_more_on_it_is_not_given_back() -> None:
     for more in (b"", b"more"):
         given: list[asyncio.Transport] = []
-        exchange, wire = Exchange(set(), give_back=given.append), Wire()
+        exchange, wire = RoundTrip(set(), give_back=given.append), Wire()
         exchange.connection_made(wire)
         exchange.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
         if more:
@@ -129,7 +129,7 @@ def test_a_connection_with_more_on_it_is_not_given_back() -> None:
 
 def test_a_timer_that_rings_too_early_is_set_again() -> None:
     async def run() -> None:
-        exchange, wire = Exchange(set(), Patience(None, 60.0, 60.0)), Wire()
+        exchange, wire = RoundTrip(set(), Patience(None, 60.0, 60.0)), Wire()
         exchange.connection_made(wire)
         asked = asyncio.ensure_future(exchange.ask(b"question"))
         await asyncio.sleep(0)

@@ -21,8 +21,8 @@ from localmodels.core.chat import (
     ToolCallDelta,
     ToolChoice,
 )
-from localmodels.dialects.customs import as_functions, text_of, turned_back
 from localmodels.dialects.forced import ForcedCall, forced, shape
+from localmodels.flows.customs import as_functions, text_of, turned_back
 
 PATCH = Tool("patch", "Edits files", custom=True, grammar='start: "x"')
 PLAIN = Tool("plain", "Does", {"type": "object"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localmodels.core.chat import ChatRequest, Chunk, Done, Event, Tool, ToolCallDelta
-from localmodels.dialects.lone import one_call
+from localmodels.flows.lone import one_call
 
 EVENTS: list[Event] = [
     Chunk("hm", tool_calls=(ToolCallDelta(0, "a", "f", "{"), ToolCallDelta(1, "b", "g", "{}"))),

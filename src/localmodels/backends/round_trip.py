@@ -2,7 +2,7 @@
 
 Every token of every answer passes here, and every request waits for it: a general client takes a quarter of all the
 time that the gateway adds to a first token (``docs/why.md``). It is as small as this because nothing is done twice:
-what the other side sends is parsed by httptools (the parser of Node.js), silence is timed by one timer an exchange, and
+what the other side sends is parsed by httptools (the parser of Node.js), silence is timed by one timer, and
 a connection that can serve again is given back, not kept here. The one rule: an answer counts as whole only when HTTP
 itself says so.
 """
@@ -74,7 +74,7 @@ def written(method: str, path: str, body: bytes | None, fields: str) -> bytes:
     return f"{method} {path} HTTP/1.1\r\n{fields}{size}\r\n".encode() + body
 
 
-class Exchange(asyncio.Protocol):
+class RoundTrip(asyncio.Protocol):
     """One request and its answer.
 
     Args:
@@ -87,7 +87,7 @@ class Exchange(asyncio.Protocol):
         untouched: has nothing at all come back?
     """
 
-    def __init__(self, among: set[Exchange], patience: Patience = ENDLESS, give_back: GiveBack | None = None) -> None:
+    def __init__(self, among: set[RoundTrip], patience: Patience = ENDLESS, give_back: GiveBack | None = None) -> None:
         self.status = 0
         self.content_type = ""
         self.headers: Mapping[str, str] = {}
@@ -144,6 +144,11 @@ class Exchange(asyncio.Protocol):
         data = self._come()
         self._resume()
         return data
+
+    @property
+    def pouring(self) -> RoundTrip:
+        """Its pieces can be had in the moment they come."""
+        return self
 
     async def pour(self, take: Take) -> None:
         """Hands on each piece of the body in the moment it comes, until the body ends or no more is wanted.

@@ -1,0 +1,238 @@
+"""From what was uploaded to a model that answers: the work of seed 001's tasks, told in its words.
+
+The rule: a name is given last, by :meth:`Keeper.create <localmodels.flows.keeper.Keeper.create>`, after the model has
+answered; whatever happens before leaves what had the name serving. A ratio says how far all of the work is: the
+seed's own steps have the seed's ratios, and those between them lie between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from localmodels.artifacts.chat_template import read_chat_template
+from localmodels.artifacts.quantize import read_file_type
+from localmodels.core.catalog import ModelName
+from localmodels.core.deploys import Deployment, Removal, Upload
+from localmodels.core.library import SUCCESS, Progress
+from localmodels.core.tasks import Step, TaskKind
+
+Steps = AsyncGenerator[Step, None]
+
+UPLOADED, CREATED = "uploaded", "created"
+
+
+class Ticket(Protocol):
+    """A task, as its work sees it."""
+
+    @property
+    def origin(self) -> str:
+        """Id of the first task of its line, under which the draft of an upload lies."""
+        ...
+
+    @property
+    def request(self) -> bytes:
+        """What was asked, as JSON."""
+        ...
+
+    @property
+    def reached(self) -> str:
+        """The last whole step of the task that this one repeats."""
+        ...
+
+    @property
+    def interrupted(self) -> bool:
+        """Is it the server's end that ends the work?"""
+        ...
+
+
+class Takes(Protocol):
+    """Makes artifacts of what was uploaded, and takes them away."""
+
+    def unpack(self, job: str, filename: str) -> Steps:
+        """An artifact of the saved file; ``whole`` of its last step is :data:`UPLOADED`."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """Takes one away."""
+        ...
+
+    async def discard(self, job: str) -> None:
+        """Throws away what was saved."""
+        ...
+
+
+Makes = Callable[[Deployment], AsyncGenerator[Progress, None]]
+"""Makes a model: how far it is, and ``success`` at the end."""
+
+
+class Story(Struct, frozen=True):
+    """How a creation is told: the seed's words for its beginning, and the ratios of its steps."""
+
+    begun: str
+    begun_at: float
+    template_at: float
+
+
+CREATE = Story("Started to create model.", 0.33, 0.66)
+DEPLOY = Story("Start create model.", 0.67, 0.83)
+TEMPLATE, CREATED_MODEL = "Start structure template", "Success create model"
+PUSH = "Push model to server."
+# Seed 001 spells the steps of an upload in two ways.
+_DEPLOYED: Mapping[str, str] = {
+    "Started save model.": "Start save model.",
+    "Start extracted model.": "Start extract model.",
+}
+NOTE = "Note."  # what the user should know
+UPLOAD_SHARE = 0.5  # of a deployment
+VERIFY_AT, PUBLISH_AT = 0.9, 0.97
+
+# What the library says, as the seed would; in the order in which it comes.
+_TOLD: Mapping[str, str] = {
+    "converting": "Convert model.",
+    "quantizing": "Quantize model.",
+    "merging": "Merge model.",
+    "reading": "Read model.",
+    "pushing": PUSH,
+    "creating new layer": TEMPLATE,
+    "verifying conversion": "Verify conversion.",
+    "verifying model": "Verify model.",
+    "writing manifest": "Publish model.",
+}
+_AT: Mapping[str, float] = {"Verify model.": VERIFY_AT, "Publish model.": PUBLISH_AT}
+
+
+class Deploys:
+    """The four kinds of work.
+
+    Args:
+        takes: artifacts.
+        makes: models.
+        server: looks whether models can be made on the server of this name, and raises if not.
+    """
+
+    def __init__(self, takes: Takes, makes: Makes, server: Callable[[str], object]) -> None:
+        self._takes = takes
+        self._makes = makes
+        self._server = server
+
+    def check(self, wanted: Deployment) -> None:
+        """Looks whether it can be made so, as far as that can be told without the artifact; takes a while.
+
+        Raises:
+            InvalidRequest, InvalidValue: a name, a type, a template or a server that is none.
+            Unsupported: models cannot be made on that server.
+        """
+        create = wanted.create
+        ModelName.parse(create.model)
+        if create.quantize:
+            read_file_type(create.quantize)
+        if create.template:
+            read_chat_template(create.template)
+        if wanted.server:
+            self._server(wanted.server)
+
+    @property
+    def works(self) -> Mapping[TaskKind, Callable[[Ticket], Steps]]:
+        """What is done for a task of each kind."""
+        return {"upload": self.upload, "create": self.create, "deploy": self.deploy, "delete": self.delete}
+
+    async def upload(self, ticket: Ticket) -> Steps:
+        """Makes an artifact of what was saved."""
+        wanted = msgspec.json.decode(ticket.request, type=Upload)
+        async with aclosing(self._unpacked(ticket, wanted)) as steps:
+            async for step in steps:
+                yield step
+
+    async def create(self, ticket: Ticket) -> Steps:
+        """Makes a model of an artifact."""
+        wanted = msgspec.json.decode(ticket.request, type=Deployment)
+        async with aclosing(self._created(wanted, CREATE)) as steps:
+            async for step in steps:
+                yield step
+
+    async def deploy(self, ticket: Ticket) -> Steps:
+        """Makes an artifact, and a model of it; a retry does not repeat what is there."""
+        wanted = msgspec.json.decode(ticket.request, type=Deployment)
+        if wanted.upload is not None and ticket.reached != UPLOADED:
+            async with aclosing(self._unpacked(ticket, wanted.upload)) as unpacking:
+                async for step in unpacking:
+                    action = _DEPLOYED.get(step.action, step.action)
+                    yield Step(action, step.ratio * UPLOAD_SHARE, step.details, step.whole)
+        async with aclosing(self._created(wanted, DEPLOY)) as steps:
+            async for step in steps:
+                yield step
+
+    async def delete(self, ticket: Ticket) -> Steps:
+        """Takes an artifact away."""
+        wanted = msgspec.json.decode(ticket.request, type=Removal)
+        details = {"model_name": wanted.artifact}
+        await self._takes.delete(wanted.artifact)  # first, so that what forbids it is the first that is heard
+        yield Step("Start delete model.", 0.5, details)
+        yield Step("Success delete model.", 1.0, details)
+
+    async def _unpacked(self, ticket: Ticket, wanted: Upload) -> Steps:
+        try:
+            async with aclosing(self._takes.unpack(ticket.origin, wanted.file)) as steps:
+                async for step in steps:
+                    yield step
+        except (asyncio.CancelledError, GeneratorExit):
+            if not ticket.interrupted:  # whoever cancels it wants nothing of it to stay
+                await self._takes.discard(ticket.origin)
+            raise
+
+    async def _created(self, wanted: Deployment, story: Story) -> Steps:
+        details = details_of(wanted)
+        templated = begun = False
+        async with aclosing(self._makes(wanted)) as progress:
+            async for one in progress:
+                if not begun:  # what forbids it has been said by now
+                    begun = True
+                    yield Step(story.begun, story.begun_at, details)
+                if one.status == SUCCESS:
+                    break
+                step = told(one, story, details)
+                if step.action == TEMPLATE:
+                    templated = True
+                elif step.ratio > story.template_at and not templated:
+                    templated = True
+                    yield Step(TEMPLATE, story.template_at, details)
+                yield step
+        named = details | {"model_name_on_ollama": wanted.create.model}
+        yield Step(CREATED_MODEL, 1.0, named, CREATED)
+
+
+def details_of(wanted: Deployment) -> dict[str, Any]:
+    """What every step of a creation is about."""
+    return {"model": wanted.create.artifact} | ({"server": wanted.server} if wanted.server else {})
+
+
+def told(progress: Progress, story: Story, details: Mapping[str, Any]) -> Step:
+    """A step of the library's as one of the task's."""
+    action = next((told for words, told in _TOLD.items() if progress.status.startswith(words)), NOTE)
+    said: dict[str, Any] = {"status": progress.status}
+    if progress.total:
+        said |= {"total": progress.total, "completed": progress.completed}
+    if progress.digest.strip("0"):
+        said |= {"digest": progress.digest}
+    if action in _AT:
+        ratio = _AT[action]
+    elif action == TEMPLATE:
+        ratio = story.template_at
+    else:
+        begins, ends = (
+            (story.template_at, VERIFY_AT) if action == PUSH else (story.begun_at, story.template_at)
+        )
+        share = progress.completed / progress.total if progress.total else 0.0
+        ratio = begins + (ends - begins) * min(share, 1.0)
+    return Step(action, ratio, {**details, **said})
+
+
+def request_of(wanted: Upload | Deployment | Removal) -> bytes:
+    """What a task keeps of what it was asked."""
+    return msgspec.json.encode(wanted)

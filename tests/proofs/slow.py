@@ -1,0 +1,157 @@
+"""Two thousand slow clients: others do not notice them (F6, V-31).
+
+A third sends a head byte by byte, a third a body, a third takes nothing of an answer. Whoever was sent away comes again
+at once, so there are as many all the while. They live in a process of their own, ``python -m tests.proofs.slow PORT
+MANY``, and everybody but the gateway shares the other cores, or their work would be taken for its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import psutil
+import uvloop
+from benchmarks.gateway.cpu import Cores, share_out
+from benchmarks.gateway.sides import PATH, Side, child
+from tests.hostile.slow import Slow, visit
+from tests.proofs.claims import Claim, share_of, timed
+from tests.proofs.clients import Asking, ask, undisturbed
+from tests.proofs.places import scene
+
+from localmodels.server.http import make_room
+
+RATE = 100.0  # requests a second of the others
+MORE = 1.2  # times as long may 99 of 100 of them take
+PAUSE = 1.0  # seconds between two bytes of a slow client
+ARRIVAL = 200  # slow clients a second
+PATIENCE = 60.0  # seconds until all are there
+MIB = 2**20
+MOST_EACH = 256 * 1024  # bytes that one may cost: what the gateway keeps of an answer that nobody takes
+ANSWERS = 10  # of 120 kB: more than the kernel keeps for one client, twice 256 KiB, and than we do
+
+
+def kinds(port: int) -> Sequence[Slow]:
+    """The three."""
+    host = b"Host: 127.0.0.1:%d\r\n" % port
+    head = b"GET /health HTTP/1.1\r\n" + host + b"X: "
+    body = b"POST " + PATH.encode() + b" HTTP/1.1\r\n" + host + b"Content-Length: 100000\r\n\r\n{"
+    # One after the other: what is in the kernel's keeping is not yet in ours.
+    reading = (b"GET /openapi.json HTTP/1.1\r\n" + host + b"\r\n") * ANSWERS
+    return (
+        Slow("sends its head byte by byte", head, b"a", reads=True, heard=b"HTTP/1.1 408 ", pause=PAUSE),
+        Slow("sends its body byte by byte", body, b" ", reads=True, heard=b"HTTP/1.1 408 ", pause=PAUSE),
+        Slow("takes nothing of its answer", reading, b"", reads=False, heard=b""),
+    )
+
+
+async def proof(many: int = 2000, seconds: float = 30.0) -> list[Claim]:
+    """Others ask for so many seconds without them, as long beside them, and again without them."""
+    cores, mine = share_out(), os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores.others)
+    try:
+        with undisturbed():
+            return await seen(many, seconds, cores)
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+async def seen(many: int, seconds: float, cores: Cores) -> list[Claim]:
+    """What is claimed."""
+    async with scene(pieces=1, pause=0.0, cores=cores) as at:
+        process = psutil.Process(at.gateway.pid)
+        await asked(at.gateway, 1.0)
+        alone, files, memory = await asked(at.gateway, seconds), process.num_fds(), process.memory_info().rss
+        async with slowly(at.gateway, cores.others, many) as ended:
+            arrived = await there(process, files, round(0.95 * many))
+            beside = await asked(at.gateway, seconds)
+            stayed = process.num_fds() - files
+            grown = process.memory_info().rss - memory
+        again = await asked(at.gateway, seconds)
+        left = process.num_fds() - files
+    every = alone + beside + again
+    good = sum(one.status == 200 and one.whole for one in every)
+    usual, then = (share_of([one.took for one in some], 0.99) for some in (alone + again, beside))
+    told = sum(ended[kind.name] for kind in kinds(0))
+    return [
+        Claim(f"{many} slow clients are there", arrived >= 0.95 * many, f"{arrived}"),
+        timed("and stay, or come again", stayed >= 0.95 * many, f"{stayed}"),
+        Claim("every other request is answered", good == len(every), f"{good} of {len(every)}"),
+        Claim("who is late is told so", told == ended.total(), f"{told} of {ended.total()} that were sent away"),
+        Claim("they cost what they may", grown <= many * MOST_EACH, f"{grown / MIB:.0f} MiB, {grown // many:,} each"),
+        Claim("nothing of them stays open", left <= 16, f"{left} files more than before"),
+        timed(
+            "99 of 100 others take as long as without them",
+            then <= MORE * usual,
+            f"{1e3 * then:.2f} ms, {1e3 * usual:.2f} ms without: {then / usual:.2f} times",
+        ),
+    ]
+
+
+async def asked(side: Side, seconds: float) -> list[Asking]:
+    """An open loop of requests that are answered in one piece."""
+    start, every = monotonic(), []
+    for number in range(round(RATE * seconds)):
+        await asyncio.sleep(max(0.0, start + number / RATE - monotonic()))
+        every.append(await ask(side, stream=False))
+    await asyncio.gather(*(one.end for one in every))
+    return every
+
+
+async def there(process: psutil.Process, before: int, many: int) -> int:
+    """Waits until the gateway has so many more files open than before; how many more they are."""
+    until = monotonic() + PATIENCE
+    come: int
+    while (come := process.num_fds() - before) < many and monotonic() < until:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.1)
+    return come
+
+
+@asynccontextmanager
+async def slowly(side: Side, cores: frozenset[int], many: int) -> AsyncIterator[Counter[str]]:
+    """So many of them, as long as the block lasts; then how many were sent away, by what they were told if not that."""
+    pipe = asyncio.subprocess.PIPE
+    words = (sys.executable, "-m", "tests.proofs.slow", str(side.port), str(many))
+    ended: Counter[str] = Counter()
+    async with child(cores, *words, stdin=pipe, stdout=pipe) as process:
+        yield ended
+        said, _ = await process.communicate(b"")  # and nothing more
+        ended.update(json.loads(said))
+
+
+async def besiege(port: int, many: int) -> Counter[str]:
+    """They come over some seconds, and come again, until nobody holds standard input any more."""
+    ended: Counter[str] = Counter()
+
+    async def client(kind: Slow) -> None:
+        while True:
+            heard = await visit(port, kind)
+            ended[kind.name if heard.startswith(kind.heard) else heard[:80].decode("latin-1")] += 1
+
+    async def arrive() -> None:
+        for number in range(many):
+            tasks.append(asyncio.create_task(client(some[number % len(some)])))
+            await asyncio.sleep(1 / ARRIVAL)
+
+    some, tasks = kinds(port), list[asyncio.Task[None]]()
+    tasks.append(asyncio.create_task(arrive()))
+    await asyncio.to_thread(sys.stdin.read)
+    for task in tasks:
+        task.cancel()
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):
+            ended[repr(result)] += 1
+    return ended
+
+
+if __name__ == "__main__":
+    # Whoever is measured on the same core comes first, at once; a process that is only nicer ends its turn before.
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    make_room(int(sys.argv[2]))
+    print(json.dumps(uvloop.run(besiege(int(sys.argv[1]), int(sys.argv[2])))))

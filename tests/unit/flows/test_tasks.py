@@ -1,0 +1,258 @@
+"""Tasks where something goes wrong: works, stores, watchers and callers that do not keep to the rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+import pytest
+from tests.awaited import awaited
+from tests.tasks_at_work import Clock, Refusing, Worker, ended, heard, unhurried, work_of
+
+from localmodels.core.errors import DiskFull, Unsupported
+from localmodels.core.tasks import Step, Task
+from localmodels.flows.running import PACE, Ticket, Work
+from localmodels.flows.tasks import MOST_UNWRITTEN, Tasks
+from localmodels.state.memory import MemoryTasks
+
+Steps = AsyncGenerator[Step, None]
+
+
+def one(work: Work, store: MemoryTasks | None = None) -> Tasks:
+    return Tasks(store or MemoryTasks(), {"create": work}, clock=Clock(), pause=unhurried)
+
+
+@awaited
+async def test_a_store_that_takes_nothing_stops_no_work() -> None:
+    store = Refusing()
+    tasks = one(worker := Worker(), store)
+    store.full = True
+    task = await tasks.start("create", "m")
+    assert [found.id for found in await tasks.all()] == [task.id]
+    assert await store.all() == ()
+    worker.order(*work_of("m"))
+    assert (await ended(tasks, task.id)).state == "succeeded"
+    assert len(await heard(tasks, task.id)) == 2  # from memory
+    assert store.refused >= 3
+    store.full = False
+    other = await tasks.start("create", "n", work=Worker(*work_of("n")))
+    await ended(tasks, other.id)
+    await tasks.close()
+    assert {found.id: found.state for found in await store.all()} == {task.id: "succeeded", other.id: "succeeded"}
+    assert [event.number for event in await store.events(task.id)] == [0, 1]
+
+
+@awaited
+async def test_a_store_that_is_full_for_a_while_has_all_of_it_later() -> None:
+    store = Refusing()
+    tasks = one(worker := Worker(Step("Begin.", 0.1)), store)
+    task = await tasks.start("create", "m")
+    await heard(tasks, task.id, most=1)
+    store.full = True
+    worker.order(Step("Convert.", 0.2, whole="converted"))
+    await heard(tasks, task.id, 0, most=1)
+    assert (await store.get(task.id) or task).reached == ""
+    store.full = False
+    worker.order(Step("Load.", 0.3))
+    await heard(tasks, task.id, 1, most=1)
+    assert (await store.get(task.id) or task).reached == "converted"
+    assert [event.action for event in await store.events(task.id)] == ["Begin.", "Convert.", "Load."]
+    await tasks.close()
+
+
+@awaited
+async def test_of_what_can_never_be_written_only_so_much_stays() -> None:
+    store = Refusing()
+    store.full = True
+    tasks = Tasks(store, pause=unhurried)
+    ids = []
+    for _ in range(MOST_UNWRITTEN + 20):
+        ids.append((await tasks.start("create", "m", work=Worker(None))).id)
+        await ended(tasks, ids[-1])
+    await tasks.close()
+    left = await tasks.all()
+    assert len(left) == MOST_UNWRITTEN
+    assert left[0].id == ids[-1]
+
+
+@awaited
+async def test_a_defect_of_the_store_ends_the_task_and_hangs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    store = Refusing()
+    tasks = one(worker := Worker(Step("Begin.", 0.1)), store)
+    task = await tasks.start("create", "m")
+    await heard(tasks, task.id, most=1)
+    store.defect = RuntimeError("no such table")
+    worker.order(Step("Convert.", 0.2))
+    events = await heard(tasks, task.id, 0)
+    assert (events[-1].status, worker.left) == (500, 1)
+    assert (await tasks.get(task.id)).state == "failed"
+    assert "no such table" in caplog.text
+    store.defect = None
+    await tasks.close()
+    assert (await store.get(task.id) or task).state == "failed"
+
+
+@awaited
+async def test_an_unforeseen_error_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    tasks = one(Worker(ZeroDivisionError("secret")))
+    task = await ended(tasks, (await tasks.start("create", "m")).id)
+    assert task.failure is not None
+    assert (task.failure.status, task.failure.code) == (500, "internal_error")
+    assert "secret" not in task.failure.message
+    assert "ZeroDivisionError: secret" in caplog.text
+    await tasks.close()
+
+
+@awaited
+async def test_a_work_that_cancels_itself_has_failed() -> None:
+    tasks = one(Worker(asyncio.CancelledError()))
+    task = await ended(tasks, (await tasks.start("create", "m")).id)
+    assert (task.state, task.failure and task.failure.status) == ("failed", 500)
+    await tasks.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ([Step("Success.", 1.0)], "succeeded"),
+        ([], "succeeded"),
+        ([Step("Copy.", 0.5), Step("Success.", 1.0)], "cancelled"),
+    ],
+)
+@awaited
+async def test_a_work_that_is_past_its_last_moment_has_succeeded(said: list[Step], state: str) -> None:
+    publishing = asyncio.Event()
+
+    async def work(ticket: Ticket) -> Steps:
+        yield Step("Begin.", 0.1)
+        publishing.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Future()
+        for step in said:
+            yield step
+
+    tasks = one(work)
+    task = await tasks.start("create", "m")
+    await publishing.wait()
+    assert (await tasks.cancel(task.id)).state == state
+    assert ((await heard(tasks, task.id))[-1].ratio == 1) is (state == "succeeded")
+    await tasks.close()
+
+
+@awaited
+async def test_an_error_while_it_cleans_up_does_not_hide_that_it_was_cancelled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work(ticket: Ticket) -> Steps:
+        try:
+            yield Step("Begin.", 0.1)
+            await asyncio.Future()
+        finally:
+            raise DiskFull("cannot clean up")
+
+    tasks = one(work)
+    task = await tasks.start("create", "m")
+    await heard(tasks, task.id, most=1)
+    assert (await tasks.cancel(task.id)).state == "cancelled"
+    assert "cannot clean up" in caplog.text
+    await tasks.close()
+
+
+@awaited
+async def test_one_that_is_cancelled_before_it_began_never_begins() -> None:
+    tasks = one(worker := Worker())
+    starting = asyncio.create_task(tasks.start("create", "m", id="mine"))
+    await asyncio.sleep(0)
+    assert (await tasks.cancel("mine")).state == "cancelled"
+    assert (await starting).id == "mine"
+    assert not worker.began.is_set()
+    assert [event.status for event in await heard(tasks, "mine")] == [499]
+    await tasks.close()
+
+
+@awaited
+async def test_a_caller_who_leaves_while_it_is_begun_stops_nothing() -> None:
+    tasks = one(worker := Worker(*work_of("m")))
+    starting = asyncio.create_task(tasks.start("create", "m", id="mine"))
+    await asyncio.sleep(0)
+    starting.cancel()
+    assert (await ended(tasks, "mine")).state == "succeeded"
+    assert worker.left == 1
+    await tasks.close()
+
+
+@awaited
+async def test_a_watcher_who_takes_nothing_holds_nobody_up_and_misses_no_action() -> None:
+    tasks = one(worker := Worker(Step("Begin.", 0.1)))
+    task = await tasks.start("create", "m")
+    async with aclosing(tasks.follow(task.id)) as slow:
+        assert (await anext(slow)).action == "Begin."
+        worker.order(*(Step(f"Step {number % 10}.", number / 200) for number in range(100)), *work_of("m"))
+        quick = await heard(tasks, task.id)
+        late = [event async for event in slow]
+    assert quick[1:] == late
+    assert len({event.number for event in quick}) == len(quick)
+    assert {f"Step {number}." for number in range(10)} < {event.action for event in late}
+    await tasks.close()
+
+
+@awaited
+async def test_a_watcher_is_shown_so_many_ticks_a_second() -> None:
+    paused: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        """As many steps as a work says meanwhile."""
+        paused.append(seconds)
+        worker.order(*(Step("Copy.", 0.2) for _ in range(1000)), *([None] if len(paused) == 50 else []))
+        await worker.idle()
+
+    worker = Worker(Step("Copy.", 0.1))
+    tasks = Tasks(MemoryTasks(), {"create": worker}, clock=Clock(tick=1), pause=pause)
+    task = await tasks.start("create", "m")
+    events = await heard(tasks, task.id)
+    assert set(paused) == {PACE}
+    assert len(events) == 51
+    assert events[-1].number > 49_000
+    await tasks.close()
+
+
+@awaited
+async def test_two_who_repeat_at_once_begin_one() -> None:
+    tasks = one(Worker(DiskFull("full")))
+    task = await ended(tasks, (await tasks.start("create", "m")).id)
+    tasks.register("create", Worker())
+    tries = await asyncio.gather(*(tasks.retry(task.id) for _ in range(5)), return_exceptions=True)
+    begun = [tried for tried in tries if isinstance(tried, Task)]
+    assert len(begun) == 1
+    assert (begun[0].retry_of, begun[0].origin) == (task.id, task.id)
+    await tasks.cancel(begun[0].id)
+    third = await tasks.retry(begun[0].id)
+    assert (third.retry_of, third.origin) == (begun[0].id, task.id)
+    await tasks.close()
+
+
+@awaited
+async def test_a_kind_that_nobody_knows_is_refused() -> None:
+    tasks = Tasks(MemoryTasks())
+    with pytest.raises(Unsupported, match="delete"):
+        await tasks.start("delete", "m")
+    assert await tasks.all() == ()
+
+
+@awaited
+async def test_figures_say_what_ended_and_what_goes_on() -> None:
+    over: list[tuple[str, str]] = []
+    tasks = Tasks(
+        MemoryTasks(), at_once=1, pause=unhurried, ended=lambda task: over.append((task.kind, task.state))
+    )  # fmt: skip
+    await tasks.start("create", "m", work=Worker())
+    await tasks.start("deploy", "m", work=Worker())
+    done = await tasks.start("upload", "m", work=Worker(None), waits=False)
+    await ended(tasks, done.id)
+    now = {reading.labels: reading.value for reading in tasks.readings()}
+    assert now[("kind", "create"), ("state", "running")] == 1
+    assert now[("kind", "deploy"), ("state", "queued")] == 1
+    assert sum(now.values()) == 2
+    await tasks.close()
+    assert sorted(over) == [("create", "interrupted"), ("deploy", "interrupted"), ("upload", "succeeded")]
