@@ -248,4 +248,3 @@ def digest(served: Served, model: str) -> str:
     """Of the model that has the name; empty where none has."""
     models = served.get("/api/tags").json()["models"]
     return next((str(one["digest"]) for one in models if one["name"] == f"{model}:latest"), "")
-

@@ -31,6 +31,7 @@ ASKED: list[tuple[str, str, str, Any]] = [
     ("delete", "/api/delete", "/api/delete", {"model": "described"}),
     ("get", "/api/keys", "/api/keys", None),
     ("get", "/api/usage", "/api/usage", None),
+    ("get", "/api/tasks", "/api/tasks", None),
     ("post", "/v1/chat/completions", "/v1/chat/completions", {"model": "tiny", "messages": HI, "max_tokens": 3}),
     ("post", "/v1/completions", "/v1/completions", {"model": "tiny", "prompt": "Hi", "max_tokens": 3}),
     ("post", "/v1/embeddings", "/v1/embeddings", {"model": "embedder", "input": "a"}),
@@ -100,6 +101,8 @@ def test_every_route_but_those_that_need_more_was_asked(document: dict[str, Any]
     assert left == {
         *("/openapi.json", "/docs", "/metrics"),  # asked above, or elsewhere
         *("/api/pull", "/api/push", "/api/create", "/api/blobs/{digest}"),  # lines of progress, bytes
+        *("/models/", "/models/upload/", "/models/create/", "/models/deploy/"),  # likewise
+        *("/api/tasks/{uuid}", "/api/tasks/{uuid}/events", "/api/tasks/{uuid}/retry"),  # need a task
         *("/api/keys/{id}", "/api/keys"),
         *("/v1/responses/compact", "/v1/responses/{id}", "/v1/responses/{id}/cancel", "/v1/responses/{id}/input_items"),
         *("/v1/rerank", "/v2/rerank", "/rerank", "/api/rerank"),  # need a model of their own

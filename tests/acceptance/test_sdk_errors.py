@@ -46,6 +46,7 @@ ANTHROPIC: Mapping[int, type[anthropic.APIStatusError]] = {
     413: anthropic.ContentTooLargeError,
     429: anthropic.RateLimitError,
     431: anthropic.RequestHeaderFieldsTooLargeError,
+    499: anthropic.ClientClosedRequestError,
     504: anthropic.GatewayTimeoutError,
     529: anthropic.OverloadedError,
 }

@@ -419,3 +419,18 @@ def test_whoever_takes_too_long_to_look_is_ended(tmp_path: Path) -> None:
     with inspector, pytest.raises(Unsupported, match="not understood within 0 s"):
         inspector.findings(patience=0)
     assert not Path(f"/proc/{inspector.pid}").exists()
+
+
+@awaited
+async def test_the_clearing_away_at_the_start_takes_no_upload_that_has_come_meanwhile(
+    uploads: Uploads, store: ArtifactStore, folder: dict[str, bytes]
+) -> None:
+    async def slow(data: bytes) -> AsyncIterator[bytes]:
+        yield data[:100]
+        await uploads.recover(keep=())
+        yield data[100:]
+
+    await uploads.save("job", "mine.zip", slow(zipped(folder)))
+    await uploads.recover(keep=())
+    assert [step.whole for step in await steps_of(uploads, "mine.zip")][-1] == "uploaded"
+    assert content(store) == folder

@@ -51,24 +51,30 @@ def kinds(port: int) -> Sequence[Slow]:
     )
 
 
-async def proof(many: int = 2000, seconds: float = 30.0) -> list[Claim]:
-    """Others ask for so many seconds without them, as long beside them, and again without them."""
+async def proof(many: int = 2000, seconds: float = 30.0, *, last: bool = True) -> list[Claim]:
+    """Others ask for so many seconds without them, as long beside them, and again without them.
+
+    Args:
+        many: slow clients.
+        seconds: of each part.
+        last: does everybody else on the machine come before the slow clients? On a busy one they would never begin.
+    """
     cores, mine = share_out(), os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores.others)
     try:
         with undisturbed():
-            return await seen(many, seconds, cores)
+            return await seen(many, seconds, cores, last=last)
     finally:
         os.sched_setaffinity(0, mine)
 
 
-async def seen(many: int, seconds: float, cores: Cores) -> list[Claim]:
+async def seen(many: int, seconds: float, cores: Cores, *, last: bool) -> list[Claim]:
     """What is claimed."""
     async with scene(pieces=1, pause=0.0, cores=cores) as at:
         process = psutil.Process(at.gateway.pid)
         await asked(at.gateway, 1.0)
         alone, files, memory = await asked(at.gateway, seconds), process.num_fds(), process.memory_info().rss
-        async with slowly(at.gateway, cores.others, many) as ended:
+        async with slowly(at.gateway, cores.others, many, last=last) as ended:
             arrived = await there(process, files, round(0.95 * many))
             beside = await asked(at.gateway, seconds)
             stayed = process.num_fds() - files
@@ -114,10 +120,10 @@ async def there(process: psutil.Process, before: int, many: int) -> int:
 
 
 @asynccontextmanager
-async def slowly(side: Side, cores: frozenset[int], many: int) -> AsyncIterator[Counter[str]]:
+async def slowly(side: Side, cores: frozenset[int], many: int, *, last: bool) -> AsyncIterator[Counter[str]]:
     """So many of them, as long as the block lasts; then how many were sent away, by what they were told if not that."""
     pipe = asyncio.subprocess.PIPE
-    words = (sys.executable, "-m", "tests.proofs.slow", str(side.port), str(many))
+    words = (sys.executable, "-m", "tests.proofs.slow", str(side.port), str(many), *(("last",) if last else ()))
     ended: Counter[str] = Counter()
     async with child(cores, *words, stdin=pipe, stdout=pipe) as process:
         yield ended
@@ -152,6 +158,7 @@ async def besiege(port: int, many: int) -> Counter[str]:
 
 if __name__ == "__main__":
     # Whoever is measured on the same core comes first, at once; a process that is only nicer ends its turn before.
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    if "last" in sys.argv:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     make_room(int(sys.argv[2]))
     print(json.dumps(uvloop.run(besiege(int(sys.argv[1]), int(sys.argv[2])))))

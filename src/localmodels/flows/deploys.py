@@ -225,9 +225,7 @@ def told(progress: Progress, story: Story, details: Mapping[str, Any]) -> Step:
     elif action == TEMPLATE:
         ratio = story.template_at
     else:
-        begins, ends = (
-            (story.template_at, VERIFY_AT) if action == PUSH else (story.begun_at, story.template_at)
-        )
+        begins, ends = (story.template_at, VERIFY_AT) if action == PUSH else (story.begun_at, story.template_at)
         share = progress.completed / progress.total if progress.total else 0.0
         ratio = begins + (ends - begins) * min(share, 1.0)
     return Step(action, ratio, {**details, **said})

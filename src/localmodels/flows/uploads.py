@@ -89,13 +89,18 @@ class Uploads:
         now: Callable[[], int] = time_ns,
     ) -> None:
         self._store = store
+        self._kept: set[str] = set()  # drafts that the clearing away at the start must not take
         self._now = now
         self._extractor = extractor
         self._inspector = inspector
 
     async def recover(self, keep: Collection[str]) -> None:
         """Clears away what an earlier process left, but for the saved files of these jobs; once, at the start."""
-        await in_thread(self._store.recover, keep)
+        self._kept.update(keep)
+        try:
+            await in_thread(self._store.recover, self._kept)  # which looks into it late: uploads come meanwhile
+        finally:
+            self._kept.difference_update(keep)
 
     async def save(self, job: str, filename: str, pieces: AsyncIterator[bytes], size: int | None = None) -> None:
         """Saves an uploaded file. When this returns it is on disk; when it raises, nothing of it is.
@@ -115,6 +120,7 @@ class Uploads:
             DiskFull: there is no room.
         """
         await in_thread(self._store.expect_free, name_of(filename))
+        self._kept.add(job)
         draft = await opened(lambda: self._store.draft(job), Draft.close)
         try:
             await _save(draft, pieces, size or 0)
@@ -151,6 +157,7 @@ class Uploads:
             keep = isinstance(error, Conflict)
             raise
         finally:
+            self._kept.discard(job)
             try:
                 await in_thread(draft.start_over if keep else draft.discard)
             finally:
@@ -158,6 +165,7 @@ class Uploads:
 
     async def discard(self, job: str) -> None:
         """Throws away what was saved for a job that nobody works on, if there is something."""
+        self._kept.discard(job)
         await in_thread(self._store.discard, job)
 
     async def all(self) -> tuple[Artifact, ...]:

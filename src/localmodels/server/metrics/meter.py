@@ -43,6 +43,12 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def copy(self) -> Histogram:
+        """As it is now."""
+        other = Histogram(self.bounds)
+        other.counts, other.total = self.counts.copy(), self.total
+        return other
+
 
 class Asked(NamedTuple):
     """What a request asked for: the labels of everything that is measured by model."""
@@ -79,6 +85,15 @@ class OfModel:
         self.cached += usage.cached_tokens
         self.completion += usage.completion_tokens
 
+    def copy(self) -> OfModel:
+        """As they are now."""
+        other = OfModel()
+        other.duration = {code: histogram.copy() for code, histogram in self.duration.items()}
+        other.first_token, other.each_token = self.first_token.copy(), self.each_token.copy()
+        other.waited = self.waited.copy()
+        other.prompt, other.cached, other.completion = self.prompt, self.cached, self.completion
+        return other
+
 
 class Door(Protocol):
     """What connections come to: those that are open, and refusals that no route saw, by the code of the error."""
@@ -88,6 +103,13 @@ class Door(Protocol):
 
     @property
     def refusals(self) -> Mapping[str, int]: ...
+
+
+class Shut(NamedTuple):
+    """A :class:`Door` as it was."""
+
+    open: int
+    refusals: Mapping[str, int]
 
 
 class Meter:
@@ -104,6 +126,14 @@ class Meter:
         self.models: dict[Asked, OfModel] = {}
         self.tasks: Counter[tuple[TaskKind, TaskState]] = Counter()
         self.edge: Door | None = None  # while the server serves
+
+    def copy(self) -> Meter:
+        """All of it at one moment, for a thread that takes its time over it."""
+        other = Meter(self._clock)
+        other.ended, other.refused, other.tasks = self.ended.copy(), self.refused.copy(), self.tasks.copy()
+        other.models = {asked: figures.copy() for asked, figures in self.models.items()}
+        other.edge = self.edge and Shut(self.edge.open, dict(self.edge.refusals))
+        return other
 
     def watch(self, edge: Door) -> None:
         """Looks at these connections too."""

@@ -145,3 +145,18 @@ def test_a_bound_belongs_to_what_lies_below_it(value: float, place: int) -> None
     histogram.add(value)
     assert histogram.counts[place] == 1
     assert histogram.total == value
+
+
+def test_a_copy_is_what_was_and_stays_so() -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    meter(outcome())
+    meter(outcome(error=QueueFull("no"), status=503))
+    meter.task_ended(Task(id="1", kind="upload", subject="m", state="failed"))
+    before = figures(meter)
+    still = meter.copy()
+    assert figures(still) == before
+    meter(outcome())
+    meter(outcome(model="other:latest"))
+    meter.task_ended(Task(id="2", kind="upload", subject="m", state="failed"))
+    assert figures(still) == before
+    assert figures(meter) != before

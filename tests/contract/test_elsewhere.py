@@ -1,0 +1,286 @@
+"""Models made on another server: the order of what is asked of it, and what is left there when something fails."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import httpx2
+import msgspec
+import pytest
+from tests.awaited import awaited
+from tests.unit.client.fake_server import STAMP, FakeServer
+from tools.random_model import write_random_model
+
+from localmodels.artifacts.gguf import read_header
+from localmodels.client import AsyncClient
+from localmodels.client._async_calls import DIALECT
+from localmodels.core.catalog import ModelName
+from localmodels.core.chat import Answer, Done, Timings, Usage
+from localmodels.core.errors import (
+    BackendError,
+    InvalidRequest,
+    LocalModelsError,
+    OutOfMemory,
+    StoreFailed,
+    Unauthenticated,
+    Unsupported,
+)
+from localmodels.core.library import CreateRequest, Progress
+from localmodels.core.options import Options
+from localmodels.core.secrets import Secret
+from localmodels.core.servers import ServerSpec
+from localmodels.dialects.ollama import library
+from localmodels.flows.elsewhere import Elsewhere, request_of
+from localmodels.store.entries import Entry
+
+KEY = "sk-sesame"
+FAR = ServerSpec(name="far", url="http://far.test", kind="ollama", key=Secret(KEY))
+OTHER = ServerSpec(name="other", url="http://other.test", kind="openai")
+MADE = (Progress("reading"), Progress("success"))
+
+
+class Far:
+    """A server that has what was made on it, and fails at a path if it is told to.
+
+    Attributes:
+        fails: by path, what it answers there.
+        hangs: the path at which it never answers.
+        silent: no model says anything.
+        models: the names that there are.
+        told: method and path of every request, blobs without their digests.
+    """
+
+    def __init__(self) -> None:
+        self.fake = FakeServer(steps=MADE, known={"mine:latest"})
+        self.fails: dict[str, LocalModelsError] = {}
+        self.hangs = ""
+        self.silent = False
+        self.told: list[str] = []
+
+    @property
+    def models(self) -> set[str]:
+        return self.fake.known
+
+    def connect(self, spec: ServerSpec) -> AsyncClient:
+        """A client of it."""
+        return AsyncClient(
+            spec.url, api_key=spec.key.reveal(), transport=httpx2.MockTransport(self._answered), environ={}
+        )
+
+    async def _answered(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == self.hangs:
+            await asyncio.Event().wait()
+        return self._answer(request)
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        path = request.url.path
+        self.told.append(f"{request.method} {'/api/blobs' if path.startswith('/api/blobs') else path}")
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        if (error := self.fails.get(path)) is not None:
+            return httpx2.Response(error.status, content=DIALECT.write_error(error))
+        if path == "/api/chat" and self.silent:
+            nothing = Answer(Done(usage=Usage(20, 0, 0), timings=Timings()), "")
+            answer = DIALECT.write_chat_answer(STAMP, DIALECT.read_chat(request.content), nothing)
+            return httpx2.Response(200, content=answer)
+        if path == "/api/create":
+            self.models.add(library.read_create(request.content).model)
+        elif path == "/api/copy":
+            self.models.add(library.read_copy(request.content).destination)
+        elif path == "/api/delete":
+            self.models.discard(library.read_delete(request.content).model)
+        return self.fake(request)
+
+
+@pytest.fixture
+def far() -> Far:
+    return Far()
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Entry:
+    return entry_of(write_random_model(tmp_path / "m.gguf"))
+
+
+def entry_of(file: Path) -> Entry:
+    return Entry(
+        name=ModelName.parse("mine"),
+        source="home",
+        model_path=str(file),
+        parts=(str(file),),
+        header=read_header(file),
+        size=file.stat().st_size,
+        digest="0" * 64,
+        modified_at="2026-01-01T00:00:00.000000000Z",
+    )
+
+
+def elsewhere(far: Far, parting: float = 10.0) -> Elsewhere:
+    return Elsewhere(lambda: {"far": FAR, "other": OTHER}, far.connect, parting=parting)
+
+
+async def put(far: Far, entry: Entry, parting: float = 10.0) -> list[Progress]:
+    async with aclosing(elsewhere(far, parting).put("far", entry)) as steps:
+        return [step async for step in steps]
+
+
+IN_ORDER = ["HEAD /api/blobs", "POST /api/blobs", "POST /api/create", "POST /api/chat", "POST /api/copy",
+            "DELETE /api/delete"]  # fmt: skip
+
+
+@awaited
+async def test_the_name_is_given_last_and_the_trial_is_gone(far: Far, entry: Entry) -> None:
+    steps = await put(far, entry)
+    assert far.told == IN_ORDER
+    created, copied, deleted = far.fake.library
+    trial = created.model  # type: ignore[attr-defined]
+    assert trial.startswith("mine:trial-")
+    assert (copied.source, copied.destination) == (trial, "mine:latest")  # type: ignore[attr-defined]
+    assert deleted.model == trial  # type: ignore[attr-defined]
+    assert far.fake.chat.model == trial
+    assert far.models == {"mine:latest"}
+    [sent] = far.fake.blobs.values()
+    assert hashlib.sha256(sent).hexdigest() == next(iter(far.fake.blobs)).removeprefix("sha256:")
+    assert len(sent) == entry.size
+    told = [step.status for step in steps]
+    assert told[-2:] == ["verifying model", "writing manifest"]
+    assert all(status.startswith("pushing model to far") for status in told[:-2])
+    assert "success" not in told  # whoever made it says so, when his own work is done
+
+
+@awaited
+async def test_a_blob_that_is_there_is_not_sent_again_and_no_two_trials_have_one_name(far: Far, entry: Entry) -> None:
+    await put(far, entry)
+    await put(far, entry)
+    assert far.told[len(IN_ORDER) :] == [asked for asked in IN_ORDER if asked != "POST /api/blobs"]
+    assert len({made.model for made in far.fake.library if isinstance(made, CreateRequest)}) == 2
+
+
+@awaited
+async def test_an_embedding_model_is_asked_for_a_vector(far: Far, tmp_path: Path) -> None:
+    await put(far, entry_of(write_random_model(tmp_path / "e.gguf", seed=3, embedding=True)))
+    assert "POST /api/embed" in far.told
+    assert "POST /api/chat" not in far.told
+
+
+def cut(far: Far) -> None:
+    far.fake.steps = MADE[:1]
+
+
+def silent(far: Far) -> None:
+    far.silent = True
+
+
+def failing(path: str, error: LocalModelsError) -> Callable[[Far], None]:
+    def change(far: Far) -> None:
+        far.fails[path] = error
+
+    return change
+
+
+FAILING: dict[str, tuple[Callable[[Far], None], str]] = {
+    "create": (failing("/api/create", StoreFailed("no room for that")), "no room for that"),
+    "cut": (cut, "ended before"),
+    "answer": (failing("/api/chat", OutOfMemory(2**31, 2**30)), ""),
+    "silence": (silent, "does not answer"),
+    "copy": (failing("/api/copy", StoreFailed(f"cannot write; {KEY}")), "cannot write; \\*\\*\\*"),
+    "key": (failing("/api/copy", Unauthenticated("who are you?")), "refused our key"),
+}
+
+
+@awaited
+@pytest.mark.parametrize("kind", FAILING)
+async def test_what_fails_leaves_the_old_name_and_no_trial(far: Far, entry: Entry, kind: str) -> None:
+    change, says = FAILING[kind]
+    change(far)
+    with pytest.raises(LocalModelsError, match=f"(?s)the server 'far'.*{says}") as raised:
+        await put(far, entry)
+    assert KEY not in raised.value.message
+    assert far.told[-1] == "DELETE /api/delete"
+    assert far.models == {"mine:latest"}
+    assert [str(one) for one in far.fake.library if not isinstance(one, CreateRequest)][:-1] == []
+
+
+@awaited
+@pytest.mark.parametrize("at", ["pushing model to far", "pushing model to far: reading", "verifying model"])
+async def test_whoever_leaves_leaves_no_trial(far: Far, entry: Entry, at: str) -> None:
+    async with aclosing(elsewhere(far).put("far", entry)) as steps:
+        async for step in steps:
+            if step.status == at:
+                break
+    assert far.models == {"mine:latest"}
+    assert "POST /api/copy" not in far.told
+
+
+@awaited
+async def test_a_server_that_does_not_forget_is_not_waited_for(
+    far: Far, entry: Entry, caplog: pytest.LogCaptureFixture
+) -> None:
+    far.hangs = "/api/delete"
+    with caplog.at_level(logging.WARNING):
+        await put(far, entry, parting=0.0)
+    assert "may still have the model mine:trial-" in caplog.text
+    caplog.clear()
+    far.hangs = ""
+    far.fails["/api/delete"] = StoreFailed(f"not now, {KEY}")
+    with caplog.at_level(logging.WARNING):
+        await put(far, entry)
+    assert "may still have the model mine:trial-" in caplog.text
+
+
+def test_a_server_is_one_that_is_there_and_makes_models(far: Far) -> None:
+    here = elsewhere(far)
+    assert here.named("far") == FAR
+    with pytest.raises(InvalidRequest, match="there is no server 'nope'; there are: far, other"):
+        here.named("nope")
+    with pytest.raises(Unsupported, match="'other' is of the kind openai"):
+        here.named("other")
+    with pytest.raises(InvalidRequest, match="there are: none"):
+        Elsewhere(dict, far.connect).named("far")
+
+
+@awaited
+async def test_a_server_that_cannot_be_reached_is_named(entry: Entry) -> None:
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        raise httpx2.ConnectError("refused")
+
+    there = Elsewhere(
+        lambda: {"far": FAR},
+        lambda spec: AsyncClient(spec.url, transport=httpx2.MockTransport(refuse), environ={}),
+    )
+    async with aclosing(there.put("far", entry)) as steps:
+        with pytest.raises(BackendError, match="the server 'far'"):
+            await exhausted(steps)
+
+
+async def exhausted(steps: AsyncGenerator[Progress, None]) -> None:
+    async for _ in steps:
+        pass
+
+
+def test_all_that_a_model_is_goes_with_it(entry: Entry) -> None:
+    whole = msgspec.structs.replace(
+        entry,
+        parts=("/a", "/b"),
+        projector_path="/p",
+        adapter_paths=("/x",),
+        adapter_names=("style",),
+        template="{{ .Prompt }}",
+        system="Be brief.",
+        options=Options(temperature=0.5),
+        messages=(("user", "hi"),),
+        license=("MIT",),
+    )
+    request = request_of(whole, "mine:trial", {"/a": "sha256:1", "/b": "sha256:2", "/p": "sha256:3", "/x": "sha256:4"})
+    assert [digest for _, digest in request.files] == ["sha256:1", "sha256:2", "sha256:3"]
+    assert sorted(name for name, _ in request.files) == [name for name, _ in request.files]
+    assert request.adapters == (("style.gguf", "sha256:4"),)
+    assert (request.template, request.system, request.license) == ("{{ .Prompt }}", "Be brief.", ("MIT",))
+    assert dict(request.parameters) == {"temperature": 0.5}
+    assert request.messages == (("user", "hi"),)
+    assert json.loads(library.write_create(request))["model"] == "mine:trial"
