@@ -197,6 +197,7 @@ def rows() -> tuple[Row, ...]:
     tasks, uploads = Tasks(MemoryTasks()), Uploads(ArtifactStore(Path("artifacts")))
     deploys = Deploys(uploads, lambda wanted: keeper.create(wanted.create), str)
     parts = Parts(
+        require_here=lambda name: None,
         answers=answers,
         responses=ResponseFlow(answers, None),
         management=Management(Issuer(MemoryKeys(), ring), Ledger(MemoryUsage(), ring)),

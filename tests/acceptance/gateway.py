@@ -182,6 +182,7 @@ def application(registry: Registry, access: Access | None = None) -> Application
         status=Status(registry.inspect, list),
         tokens=Tokens(answers, registry.default_name),
         keeper=keeper,
+        require_here=lambda name: None,
         moves=transfers,
         scrape=Scrape(Meter(), []),
     )

@@ -253,6 +253,16 @@ def test_what_the_server_s_end_interrupts_is_finished_from_its_last_whole_step(
         assert refused(served, "POST", f"/api/tasks/{task}/retry")[0] == 409
 
 
+def test_watchers_hear_that_the_server_ends_and_do_not_hold_it_up(tmp_path: Path, broad: Path) -> None:
+    """Answers may take an hour to their end here; what a task says is none, since the task ends now."""
+    with serve("--drain-timeout", "3600", home=tmp_path) as served:
+        with in_the_middle(served, broad, "mine", "extractor") as (story, lines):
+            served.signal(signal.SIGTERM)
+            lines.extend(story.lines)
+        assert (lines[-1].status, lines[-1].action) == (503, "Interrupted.")
+        assert served.process.wait(PROMPT) == 0
+
+
 def heard(story: Story) -> Iterator[Line]:
     """What comes until the end, or until the connection is cut."""
     try:

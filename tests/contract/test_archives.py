@@ -288,7 +288,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 def test_patience_ends(tmp_path: Path) -> None:
     path = tmp_path / "upload"
     path.write_bytes(zipped(FILES, zipfile.ZIP_STORED))
-    with Extractor(Job(str(path), "x", ENOUGH), patience=0) as extractor, pytest.raises(InvalidRequest, match="0 s"):
+    with Extractor(Job(str(path), "x", ENOUGH), patience=0) as extractor, pytest.raises(EngineError, match="0 s"):
         extractor.outline()
 
 

@@ -137,11 +137,17 @@ def test_what_must_be_merged_is_said_to_whoever_has_the_folder(tmp_path: Path, a
     with Converter(Job(model, "", "m", threads=2, adapter=adapter), module=module) as converter:
         assert converter.outline().size == sum(map(len, converter.pieces()))
     (tmp_path / "base.gguf").write_bytes(b"".join(pieces(Job(model, "", "m", threads=2))))
-    with (
-        Converter(apart(adapted, base=(str(tmp_path / "base.gguf"),)), module=module) as converter,
-        pytest.raises(Unsupported, match="must be merged into its base"),
-    ):
+    with Converter(apart(adapted, base=(str(tmp_path / "base.gguf"),)), module=module) as converter:
+        outline = converter.outline()
+        assert (outline.size, outline.architecture, list(converter.pieces())) == (0, "llama", [])
+        assert "must be merged into its base" in outline.merge
+
+
+def test_a_refusal_names_the_field_of_the_job_that_may_help(adapted: Path) -> None:
+    job = Job(files_of(adapted)[0], "", "m", threads=1, pre_tokenizer="mine")
+    with Converter(job) as converter, pytest.raises(Unsupported, match="'mine'") as refused:
         converter.outline()
+    assert refused.value.param == "pre_tokenizer"
 
 
 def pieces(job: Job) -> list[bytes]:

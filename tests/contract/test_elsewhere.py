@@ -21,9 +21,10 @@ from localmodels.artifacts.gguf import read_header
 from localmodels.client import AsyncClient
 from localmodels.client._async_calls import DIALECT
 from localmodels.core.catalog import ModelName
-from localmodels.core.chat import Answer, Done, Timings, Usage
+from localmodels.core.chat import Answer, Done, Embeddings, Timings, Usage
 from localmodels.core.errors import (
     BackendError,
+    BackendTimeout,
     InvalidRequest,
     LocalModelsError,
     OutOfMemory,
@@ -52,6 +53,9 @@ class Far:
         fails: by path, what it answers there.
         hangs: the path at which it never answers.
         silent: no model says anything.
+        vector: what every text becomes, where it is another one than the fake's.
+        ranks: has it an address for that? An Ollama has none.
+        copying: set when a copy has been asked for, which is made when it ``may_copy``.
         models: the names that there are.
         told: method and path of every request, blobs without their digests.
     """
@@ -61,6 +65,10 @@ class Far:
         self.fails: dict[str, LocalModelsError] = {}
         self.hangs = ""
         self.silent = False
+        self.vector: tuple[float, ...] = ()
+        self.ranks = True
+        self.copying, self.may_copy = asyncio.Event(), asyncio.Event()
+        self.may_copy.set()
         self.told: list[str] = []
 
     @property
@@ -76,6 +84,9 @@ class Far:
     async def _answered(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path == self.hangs:
             await asyncio.Event().wait()
+        if request.url.path == "/api/copy":
+            self.copying.set()
+            await self.may_copy.wait()
         return self._answer(request)
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
@@ -88,6 +99,11 @@ class Far:
             nothing = Answer(Done(usage=Usage(20, 0, 0), timings=Timings()), "")
             answer = DIALECT.write_chat_answer(STAMP, DIALECT.read_chat(request.content), nothing)
             return httpx2.Response(200, content=answer)
+        if path == "/api/embed" and self.vector:
+            asked = DIALECT.read_embed(request.content)
+            return httpx2.Response(200, content=DIALECT.write_embeddings(STAMP, asked, Embeddings((self.vector,))))
+        if path == "/api/rerank" and not self.ranks:
+            return httpx2.Response(404, content=b"404 page not found")
         if path == "/api/create":
             self.models.add(library.read_create(request.content).model)
         elif path == "/api/copy":
@@ -166,6 +182,68 @@ async def test_an_embedding_model_is_asked_for_a_vector(far: Far, tmp_path: Path
     await put(far, entry_of(write_random_model(tmp_path / "e.gguf", seed=3, embedding=True)))
     assert "POST /api/embed" in far.told
     assert "POST /api/chat" not in far.told
+
+
+@awaited
+async def test_a_vector_of_nothing_is_no_answer(far: Far, tmp_path: Path) -> None:
+    far.vector = (0.0, 0.0)
+    with pytest.raises(BackendError, match="does not answer"):
+        await put(far, entry_of(write_random_model(tmp_path / "e.gguf", seed=3, embedding=True)))
+    assert far.models == {"mine:latest"}
+    assert "POST /api/copy" not in far.told
+
+
+@awaited
+@pytest.mark.parametrize("ranks", [True, False])
+async def test_a_reranker_is_asked_to_rank_where_the_server_can(far: Far, tmp_path: Path, *, ranks: bool) -> None:
+    far.ranks = ranks
+    steps = await put(far, entry_of(write_random_model(tmp_path / "r.gguf", seed=3, rerank=True)))
+    assert [asked for asked in far.told if asked in {"POST /api/embed", "POST /api/chat", "POST /api/rerank"}] == [
+        "POST /api/rerank"
+    ]
+    assert far.told[-2:] == ["POST /api/copy", "DELETE /api/delete"]
+    assert any("was not put to the trial" in step.status for step in steps) is not ranks
+
+
+def blob_of(entry: Entry) -> str:
+    """Where its file is sent."""
+    return f"/api/blobs/sha256:{hashlib.sha256(Path(entry.model_path).read_bytes()).hexdigest()}"
+
+
+HASTY = msgspec.structs.replace(FAR, first_byte=0.3, idle=0.3)
+
+
+@awaited
+@pytest.mark.parametrize("path", ["/api/create", "/api/chat", "/api/copy"])
+async def test_a_server_that_is_silent_is_given_up_when_its_settings_say_so(far: Far, entry: Entry, path: str) -> None:
+    far.hangs = path
+    there = Elsewhere(lambda: {"far": HASTY}, far.connect)
+    async with aclosing(there.put("far", entry)) as steps:
+        with pytest.raises(BackendTimeout, match=r"the server 'far' .*for 0\.3 s"):
+            await exhausted(steps)
+    assert far.told[-1] == "DELETE /api/delete"
+    assert far.models == {"mine:latest"}
+
+
+@awaited
+async def test_a_server_that_takes_no_blob_is_given_up_too(far: Far, entry: Entry) -> None:
+    far.hangs = blob_of(entry)
+    async with aclosing(Elsewhere(lambda: {"far": HASTY}, far.connect).put("far", entry)) as steps:
+        with pytest.raises(BackendTimeout, match=r"the server 'far' was silent for 0\.3 s"):
+            await exhausted(steps)
+
+
+@awaited
+async def test_who_leaves_while_the_name_is_given_comes_too_late(far: Far, entry: Entry) -> None:
+    far.may_copy.clear()
+    putting = asyncio.create_task(put(far, entry))
+    await far.copying.wait()
+    putting.cancel()
+    await asyncio.sleep(0)
+    far.may_copy.set()
+    assert (await putting)[-1].status == "writing manifest"
+    assert far.models == {"mine:latest"}
+    assert far.told[-2:] == ["POST /api/copy", "DELETE /api/delete"]
 
 
 def cut(far: Far) -> None:

@@ -230,5 +230,5 @@ async def test_a_server_that_answers_to_any_name_makes_no_more_labels_than_so_ma
 async def test_nothing_else_can_be_unloaded_there() -> None:
     async with world("openai") as at:
         empty = ChatRequest("far/m", (), keep_alive=0)
-        with pytest.raises(Unsupported, match="not in our memory"):
+        with pytest.raises(Unsupported, match=r"is on the server 'far'.*manage it there"):
             await fold(at.answers.chat(empty, Visit("req", LOCAL)))

@@ -239,3 +239,24 @@ async def test_requests_that_begin_alike_share_what_was_computed(model: Path) ->
     async with engine(model, slots=4) as here:
         ends = await asyncio.gather(*(ask(here, number) for number in range(4)))
     assert min(end.usage.cached_tokens for end in ends) > 0.9 * ends[0].usage.prompt_tokens
+
+
+def victim(pid: int) -> bool:
+    """Is this process the first that the kernel ends where memory does?"""
+    return Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "1000"
+
+
+@awaited
+async def test_a_template_that_takes_all_memory_costs_its_own_answer_and_nothing_else(tmp_path: Path) -> None:
+    """Threat V-14: the engine renders Jinja without a bound of its own, so its memory has one."""
+    greedy = "{% if messages[-1].content == 'boom' %}{{ 'a' * 99999999999 }}{% endif %}{{ messages[-1].content }}"
+    greedy_model = write_random_model(tmp_path / "greedy.gguf", shape=TINY, end_bias=-100.0, template=greedy)
+    async with engine(greedy_model) as here:
+        async with here.leased() as backend:
+            pid = here.pool.runners()[0].pid
+            assert victim(pid)
+            with pytest.raises(LocalModelsError, match="bad_alloc"):
+                await heard(backend, "boom")
+        async with here.leased() as backend:
+            assert isinstance((await heard(backend, "Hello?"))[-1], Done)
+        assert here.pool.runners()[0].pid == pid

@@ -19,7 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from localmodels.core.access import Allowance, Key, Use, Wish
-from localmodels.core.errors import Conflict, StoreFailed
+from localmodels.core.errors import Conflict, DiskFull, StoreFailed
 from localmodels.core.responses import StoredResponse
 from localmodels.core.secrets import Secret
 from localmodels.flows.access import Keyring, KeyStore, make_key
@@ -27,7 +27,7 @@ from localmodels.flows.ledger import UsageStore
 from localmodels.state import starting
 from localmodels.state.files import STATE, StateError, begin
 from localmodels.state.memory import MemoryKeys, MemoryUsage
-from localmodels.state.state import State
+from localmodels.state.state import State, guarded
 
 HOUR = 495_000
 
@@ -239,7 +239,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from localmodels.core.access import Use
-from localmodels.state.state import State
+from localmodels.state.state import State, guarded
 
 async def main():
     async with State(Path(sys.argv[1])) as state:
@@ -369,3 +369,15 @@ def test_of_two_servers_that_start_at_once_one_makes_the_first_key(tmp_path: Pat
         made = list(threads.map(lambda number: starting.first_key(tmp_path, key(f"admin{number}")[0]), range(8)))
     (known,) = filter(None, made)
     assert starting.known_keys(tmp_path) == known[1]
+
+
+def test_a_full_disk_is_told_as_one() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA max_page_count = 2")
+
+        def fill() -> None:
+            connection.execute("CREATE TABLE filler (words TEXT)")
+            connection.execute("INSERT INTO filler VALUES (?)", ("x" * 100_000,))
+
+        with pytest.raises(DiskFull, match="the disk is full"):
+            guarded(fill)

@@ -314,8 +314,8 @@ class History:
             assert (task.failure is None) is (task.state not in REPEATABLE)
             assert (task.ratio == 1) is (task.state == "succeeded")
         left = {task.origin: task.state for task in reversed(every)}
-        needed = {origin for origin, state in left.items() if state == "interrupted" or state not in ENDED}
-        assert self.run(self.tasks.interrupted()) == needed
+        needed = {origin for origin, state in left.items() if state in {"interrupted", "failed"} or state not in ENDED}
+        assert self.run(self.tasks.needed()) == needed
         self.check_watches()
 
     def check_watches(self) -> None:

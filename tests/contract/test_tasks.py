@@ -128,9 +128,12 @@ def test_the_newest_come_first_and_the_oldest_go(tell: Callable[[Story], None]) 
             assert [task.id for task in await store.all(owner="a")] == ["4", "2", "0"]
             assert [task.id for task in await store.all(state="running")] == ["going"]
             assert [task.id for task in await store.line("1")] == ["4", "1"]
-            assert await store.sweep(most=4) == 2  # those that ended first, which began last
+            # A list of a thousand must not read a thousand megabytes of what was asked.
+            assert {task.request for task in (*await store.all(), *await store.line("1"))} == {b""}
+            assert (await store.all(owner="a", most=1))[0] == replace(many[4], request=b"")
+            assert {*await store.sweep(most=4)} == {"2", "1"}  # those that ended first, which began last
             assert [task.id for task in await store.all()] == ["3", "going", "2", "1", "0"]
-            assert await store.sweep(most=4) == 0
+            assert await store.sweep(most=4) == ()
 
     tell(story)
 
@@ -260,7 +263,7 @@ def test_the_end_of_the_server_interrupts_and_a_retry_goes_on(tell: Callable[[St
             first = await tasks.start("deploy", "m", b'{"x": 2}', "bob")
             second = await tasks.start("deploy", "n")
             await heard(tasks, first.id, most=1)
-            assert await tasks.interrupted() == {first.id, second.id}
+            assert await tasks.needed() == {first.id, second.id}
             await tasks.close()
             assert worker.ticket is not None
             assert worker.ticket.interrupted
@@ -272,9 +275,9 @@ def test_the_end_of_the_server_interrupts_and_a_retry_goes_on(tell: Callable[[St
             left = await tasks.get(first.id)
             assert (left.state, left.reached, left.failure and left.failure.status) == ("interrupted", "saved", 503)
             assert (await heard(tasks, first.id))[-1].details["type"] == "shutting_down"
-            assert await tasks.interrupted() == {first.id, second.id}
+            assert await tasks.needed() == {first.id, second.id}
             again = await tasks.retry(first.id, "bob")
-            assert await tasks.interrupted() == {first.id, second.id}
+            assert await tasks.needed() == {first.id, second.id}
             with pytest.raises(Conflict, match=f"repeated by task '{again.id}'"):
                 await tasks.retry(first.id)
             worker.order(*work_of("m"))
@@ -287,7 +290,7 @@ def test_the_end_of_the_server_interrupts_and_a_retry_goes_on(tell: Callable[[St
             )
             over = await tasks.get(again.id)
             assert (over.retry_of, over.owner, over.subject, over.reached) == (first.id, "bob", "m", "done")
-            assert await tasks.interrupted() == {second.id}
+            assert await tasks.needed() == {second.id}
             for one in (first.id, again.id):
                 with pytest.raises(Conflict):
                     await tasks.retry(one)
@@ -348,7 +351,50 @@ def test_removing_an_interrupted_task_discards_what_it_left(tell: Callable[[Stor
                 await tasks.retry(task.id)
             await tasks.remove(task.id)
             assert discarded == [task.id]
-            assert await tasks.interrupted() == frozenset()
+            assert await tasks.needed() == frozenset()
+
+    tell(story)
+
+
+def test_what_a_failed_task_left_stays_for_a_week(tell: Callable[[Story], None]) -> None:
+    async def story(opened: Opens) -> None:
+        async with opened() as store:
+            now = 10**18
+            tasks = Tasks(store, clock=lambda: now)
+            days = (("failed", 6), ("failed", 8), ("cancelled", 1), ("interrupted", 99))
+            for number, (state, age) in enumerate(days):
+                ended = now - age * 24 * 3600 * 10**9
+                one = replace(FULL, id=f"{number}", origin=f"{number}", state=state, created_at=ended, ended_at=ended)
+                await store.put(one)
+            again = replace(FULL, id="again", origin="0", state="failed", created_at=now - 1, ended_at=now)
+            assert await tasks.needed() == {"0", "3"}
+            await store.put(again)
+            assert await tasks.needed() == {"0", "3"}
+            await store.put(replace(again, state="succeeded"))
+            assert await tasks.needed() == {"3"}
+
+    tell(story)
+
+
+def test_what_is_forgotten_leaves_nothing(tell: Callable[[Story], None]) -> None:
+    discarded: list[str] = []
+
+    async def discard(origin: str) -> None:
+        discarded.append(origin)
+
+    async def story(opened: Opens) -> None:
+        async with opened() as store:
+            for number, origin in enumerate("aab"):
+                await store.put(
+                    replace(FULL, id=f"{number}", origin=origin, state="failed", created_at=number, ended_at=number)
+                )
+            for gone in ([], ["a"]):
+                worker = Worker()
+                worker.order(*work_of("m"))
+                tasks = Tasks(store, {"deploy": worker}, clock=Clock(), pause=unhurried, discard=discard, history=3)
+                await ended(tasks, (await tasks.start("deploy", "m")).id)
+                await tasks.close()
+                assert discarded == gone  # not while another of its line can still be repeated
 
     tell(story)
 

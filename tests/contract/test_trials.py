@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tests.contract.backends import chat
 from tests.contract.test_pool_files import GIB, HARDWARE
 from tests.hostile_folders.bases import (
     ADAPTER,
+    LAYER,
     adapter_tensors,
     bert_tensors,
     write_bert,
@@ -27,24 +30,55 @@ from tools.random_model import write_random_model
 
 from localmodels.core.artifacts import Artifact, ArtifactKind
 from localmodels.core.chat import Done
-from localmodels.core.errors import Conflict, InvalidRequest, LocalModelsError, NotFound, Unsupported
+from localmodels.core.errors import (
+    Conflict,
+    InvalidRequest,
+    LocalModelsError,
+    NotFound,
+    OutOfMemory,
+    QueueFull,
+    ShuttingDown,
+    Unavailable,
+    Unsupported,
+)
 from localmodels.core.library import SUCCESS, CreateRequest
 from localmodels.core.options import Options
 from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loader
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
+from localmodels.flows.chat import Answerer, Request
 from localmodels.flows.files import StoredFiles
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.local import Local
-from localmodels.flows.trial import Trials
+from localmodels.flows.trial import LATE, Trials
 from localmodels.flows.visit import Visit
 from localmodels.store.artifacts import ArtifactStore
+from localmodels.store.entries import Entry
 from localmodels.store.library import Library
 from localmodels.store.model_store import ModelStore
 from localmodels.store.ollama import OllamaShelf
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 ROOM = 512  # tokens of context, and more than a folder's own needs
+
+
+class Crowded(Local):
+    """A pool that has no place for so many requests.
+
+    Attributes:
+        refusals: what the next ones get.
+    """
+
+    refusals: Sequence[LocalModelsError] = ()
+
+    @asynccontextmanager
+    async def exactly(self, entry: Entry, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
+        if self.refusals:
+            error, *self.refusals = self.refusals
+            raise error
+        async with super().exactly(entry, request, visit) as backend:
+            yield backend
 
 
 class Stage:
@@ -60,7 +94,7 @@ class Stage:
         self.pool = Pool(Scheduler(Limits(memory=memory)), housing, Build(), files)
         stack.push_async_callback(self.pool.close)
         self.library = Library([OllamaShelf(self.store.layout.root, source="home")])
-        self.local = Local(self.library, self.pool, Loader(HARDWARE, Options(num_ctx=ROOM)), patience=60.0)
+        self.local = Crowded(self.library, self.pool, Loader(HARDWARE, Options(num_ctx=ROOM)), patience=60.0)
         self.keeper = Keeper(self.store, self.library, self.local, artifacts=self.artifacts, threads=2)
         self.trial = Trials(self.local)
 
@@ -106,6 +140,15 @@ def write_adapter_folder(place: Path) -> Path:
     place.mkdir()
     (place / "adapter_config.json").write_text(json.dumps(ADAPTER))
     (place / "adapter_model.safetensors").write_bytes(safetensors(adapter_tensors()))
+    return place
+
+
+def write_dora(place: Path) -> Path:
+    """An adapter with magnitudes, which is no file beside its base."""
+    write_adapter_folder(place)
+    tensors = adapter_tensors() | {f"{LAYER}.lora_magnitude_vector": np.abs(drawn(WIDTH, seed=63)) + 1}
+    (place / "adapter_config.json").write_text(json.dumps({**ADAPTER, "use_dora": True}))
+    (place / "adapter_model.safetensors").write_bytes(safetensors(tensors))
     return place
 
 
@@ -248,6 +291,29 @@ async def test_where_memory_holds_one_the_idle_one_makes_room(tmp_path: Path) ->
         assert await here.ask("mine") >= 1
 
 
+@awaited
+async def test_a_place_that_is_taken_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
+    paused: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        paused.append(seconds)
+
+    full = QueueFull("512 requests are waiting", retry_after=7.0)
+    late = Unavailable("Waited 60 s and all places at the model were taken", retry_after=1000.0)
+    async with stage(tmp_path) as here:
+        here.trial = Trials(here.local, tries=3, pause=pause)
+        here.artifact("good", write_folder(tmp_path / "good"))
+        here.local.refusals = [full, late]
+        assert (await here.make("mine", artifact="good"))[-1] == SUCCESS
+        assert paused == [7.0, LATE]
+        for refusals, waits in (([full] * 3, 2), ([ShuttingDown("ends")], 0), ([OutOfMemory(2, 1)], 0)):
+            paused.clear()
+            here.local.refusals = refusals
+            with pytest.raises(type(refusals[0]), match=r"no place to put the new model|failed to be loaded"):
+                await here.make("other", artifact="good")
+            assert (len(paused), here.names()) == (waits, ["mine:latest"])
+
+
 # Artifacts
 
 
@@ -263,17 +329,121 @@ async def test_an_adapter_finds_its_base_or_says_what_to_give(tmp_path: Path) ->
         with pytest.raises(InvalidRequest, match="'style' is an adapter itself"):
             await here.make("mine", artifact="style", base="style")
         here.artifact("tiny", write_folder(tmp_path / "tiny"))
-        await here.make("merged", artifact="style")
+        told = await here.make("merged", artifact="style")
+        assert "base: artifact 'tiny'; merged into it" in told
         assert here.library.find("merged").adapter_names == ()
         await here.make("base", artifact="tiny")
         told = await here.make("beside", artifact="style", base="base")
         assert "converting adapter" in told
+        assert "base: model 'base'; the adapter stays a file of its own" in told
+        assert "made for 'someone/tiny', put onto 'base' as asked" in told
         assert here.library.find("beside").adapter_names == ("style",)
         here.artifacts.delete("tiny")
         await here.make("tiny", base="base")
-        await here.make("found", artifact="style")
-        assert here.library.find("found").adapter_names == ("style",)
+        here.artifact("tiny", tmp_path / "tiny")
+        for said in ({}, {"base": "tiny"}):  # a model of the library goes before an artifact
+            told = await here.make("found", artifact="style", **said)
+            assert [one for one in told if "base" in one or "made for" in one] == [
+                "base: model 'tiny'; the adapter stays a file of its own"
+            ]
+            assert here.library.find("found").adapter_names == ("style",)
+        told = await here.make("tiny", artifact="style")  # but is not put onto what it is made anew of
+        assert "base: artifact 'tiny'; merged into it" in told
         assert await here.ask("found") >= 1
+
+
+@awaited
+@pytest.mark.parametrize("base", ["tuned", "other", ""])
+async def test_an_adapter_that_must_be_merged_comes_into_the_folder_of_its_base(tmp_path: Path, base: str) -> None:
+    async with stage(tmp_path) as here:
+        here.artifact("tuned", write_folder(tmp_path / "tuned"))
+        await here.make("tuned", artifact="tuned", system="Be brief.")
+        await here.make("other", base="tuned")
+        here.artifacts.delete("tuned")
+        here.artifact("dora", write_dora(tmp_path / "dora"), "adapter", base="runs/tuned")
+        names = "'other' or 'tuned'" if base == "other" else "'tuned'"
+        reason = rf"must be merged .* no such artifact is called {names}: upload it first, then name it as base$"
+        with pytest.raises(Unsupported, match=reason):
+            await here.make("mine", artifact="dora", base=base)
+        here.artifact("tuned", tmp_path / "tuned")
+        told = await here.make("mine", artifact="dora", base=base)
+        assert any("artifact 'tuned' is taken for that" in one for one in told)
+        assert "base: artifact 'tuned'; merged into it" in told
+        mine = here.library.find("mine")
+        assert (mine.adapter_names, mine.system) == ((), "")
+        assert mine.model_path != here.library.find("tuned").model_path
+        assert await here.ask("mine") >= 1
+        here.artifacts.delete("tuned")  # it is free again
+
+
+@awaited
+async def test_beside_an_artifact_that_is_gguf_an_adapter_stays_a_file(tmp_path: Path) -> None:
+    async with stage(tmp_path) as here:
+        folder = write_folder(tmp_path / "folder")
+        here.artifact("folder", folder)
+        await here.make("made", artifact="folder")
+        file = tmp_path / "plain.gguf"
+        shutil.copyfile(here.library.find("made").model_path, file)
+        here.artifact("plain", file, "gguf")
+        here.artifact("style", write_adapter_folder(tmp_path / "style"), "adapter", base="runs/plain/")
+        told = await here.make("mine", artifact="style")
+        assert "base: artifact 'plain'; the adapter stays a file of its own" in told
+        assert not any("made for" in one for one in told)
+        assert here.library.find("mine").adapter_names == ("style",)
+        told = await here.make("mine", artifact="style", base="folder")
+        assert {"base: artifact 'folder'; merged into it", "made for 'runs/plain/', put onto 'folder' as asked"} <= {
+            *told
+        }
+        here.artifact("dora", write_dora(tmp_path / "dora"), "adapter", base="runs/folder")
+        told = await here.make("mine", artifact="dora", base="plain")
+        assert "base: artifact 'folder'; merged into it" in told
+
+
+@awaited
+async def test_a_folder_without_a_template_is_told_of_unless_the_request_has_one(tmp_path: Path) -> None:
+    note = "the folder has no chat template; conversations are laid out by the engine's default"
+    async with stage(tmp_path) as here:
+        here.artifact("plain", write_folder(tmp_path / "plain"))
+        assert (await here.make("mine", artifact="plain")).count(note) == 1
+        assert note not in await here.make("mine", artifact="plain", template="{{ .Prompt }}")
+        assert note not in await here.make("mine", base="mine", quantize="Q8_0")
+        write_bert(tmp_path / "encoder")
+        here.artifact("encoder", tmp_path / "encoder")
+        assert note not in await here.make("encoder", artifact="encoder")
+        (tmp_path / "plain" / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+        here.artifact("laid", tmp_path / "plain")
+        assert note not in await here.make("mine", artifact="laid")
+
+
+@awaited
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"twist": 2}, r"twist = 2.*convert it first with `localmodels convert --ignore FIELD`, then deploy the file$"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantized by awq already; give the model it was made of$"),
+    ],
+)
+async def test_what_is_refused_on_a_server_says_what_to_do_there(
+    tmp_path: Path, fields: dict[str, Any], reason: str
+) -> None:
+    async with stage(tmp_path) as here:
+        here.artifact("odd", write_folder(tmp_path / "odd", **fields))
+        with pytest.raises(Unsupported, match=reason):
+            await here.make("mine", artifact="odd")
+
+
+@awaited
+async def test_a_tokenizer_that_is_not_known_is_to_be_named_where_that_can_be_done(tmp_path: Path) -> None:
+    async with stage(tmp_path) as here:
+        place = write_folder(tmp_path / "odd")
+        said = json.loads((place / "tokenizer.json").read_text())
+        cut = {"type": "Split", "pattern": {"Regex": "x+"}, "behavior": "Isolated", "invert": False}
+        said["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [cut, {**BYTES, "use_regex": False}]}
+        (place / "tokenizer.json").write_text(json.dumps(said))
+        here.artifact("odd", place)
+        reason = r"convert it first with `localmodels convert --pre-tokenizer NAME`, then deploy the file$"
+        with pytest.raises(Unsupported, match=reason):
+            await here.make("mine", artifact="odd")
 
 
 @awaited
@@ -287,8 +457,21 @@ async def test_a_gguf_file_is_the_same_file_in_both_places(tmp_path: Path) -> No
         await here.make("small", artifact="tiny", quantize="Q8_0")
         assert here.library.find("small").details.quantization_level == "Q8_0"
         assert await here.ask("mine") >= 1
-        with pytest.raises(InvalidRequest, match="is a whole model; only an adapter is put onto a base"):
+        with pytest.raises(InvalidRequest, match=r"^base: 'tiny' is a whole model; only an adapter is put onto a base"):
             await here.make("no", artifact="tiny", base="mine")
+
+
+@awaited
+async def test_a_model_is_made_of_the_artifact_that_was_meant(tmp_path: Path) -> None:
+    async with stage(tmp_path) as here:
+        here.artifact("tiny", write_random_model(tmp_path / "tiny.gguf"), "gguf")
+        meant = here.artifacts.get("tiny").id
+        await here.make("mine", artifact="tiny", artifact_id=meant)
+        here.artifact("tiny", write_random_model(tmp_path / "tiny.gguf"), "gguf")
+        with pytest.raises(Conflict, match="'tiny' was replaced meanwhile"):
+            await here.make("other", artifact="tiny", artifact_id=meant)
+        assert here.names() == ["mine:latest"]
+        here.artifacts.delete("tiny")  # nobody holds it
 
 
 @awaited

@@ -6,36 +6,43 @@ import asyncio
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
-from tests.awaited import awaited
+from tests.awaited import DEADLINE, awaited
 from tests.hostile_folders.bases import write_llama
 from tests.hostile_folders.corpus import CORPUS
 from tests.unit.store.ollama_store import write_gguf
 from tests.weight_folders import drawn, llama_tensors, safetensors
 
 from localmodels.artifacts.inspection import Inspector, Job
+from localmodels.core.artifacts import Artifact
+from localmodels.core.deploys import is_uploaded, uploaded_as
 from localmodels.core.errors import (
     Conflict,
     DiskFull,
+    EngineError,
     InvalidRequest,
     InvalidValue,
     LocalModelsError,
     NotFound,
-    TooLarge,
+    QuotaFull,
     Unsupported,
     UnsupportedMedia,
 )
 from localmodels.core.tasks import Step
 from localmodels.flows.uploads import Uploads
 from localmodels.store.artifacts import ArtifactStore
+from localmodels.store.folders import Folder
 from localmodels.store.space import Space
 
 MEMORY = 256 * 2**20  # bytes that a child may come to, whatever it is sent
@@ -149,8 +156,73 @@ def left(store_root: Path) -> list[str]:
     return sorted(str(path.relative_to(drafts)) for path in drafts.rglob("*") if path.name != "lock")
 
 
+@contextmanager
+def descriptors_above(number: int) -> Iterator[None]:
+    """What is opened meanwhile has a larger number."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < number + 100:
+        pytest.skip(f"this system allows {before[1]} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], number + 100), before[1]))
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    try:
+        while opened[-1] < number:
+            opened.append(os.dup(opened[0]))
+        yield
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def children() -> list[str]:
     return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+
+
+T = TypeVar("T")
+
+
+class LateStore(ArtifactStore):
+    """Gives and takes away no further than a test lets it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def _give(self, draft: Folder, artifact: Artifact) -> None:
+        super()._give(draft, artifact)
+        self._waits()
+
+    def delete(self, name: str) -> None:
+        super().delete(name)
+        self._waits()
+
+    def _waits(self) -> None:
+        self.begun.set()
+        self.may_go_on.wait(DEADLINE)
+
+
+@awaited
+async def test_who_leaves_while_an_artifact_gets_its_name_or_goes_comes_too_late(
+    folder: dict[str, bytes], tmp_path: Path
+) -> None:
+    store = LateStore(tmp_path / "artifacts")
+    uploads = Uploads(store)
+
+    async def leaves(work: Coroutine[Any, Any, T]) -> T:
+        store.begun.clear()
+        store.may_go_on.clear()
+        task = asyncio.ensure_future(work)
+        assert await asyncio.to_thread(store.begun.wait, DEADLINE)
+        task.cancel()
+        await asyncio.sleep(0)
+        store.may_go_on.set()
+        return await task
+
+    steps = await leaves(uploaded(uploads, zipped(folder)))
+    assert steps[-1].ratio == 1.0
+    assert [found.name for found in store.all()] == ["mine"]
+    await leaves(uploads.delete("mine"))
+    assert (store.all(), left(tmp_path / "artifacts")) == ((), [])
 
 
 # What becomes an artifact
@@ -168,12 +240,13 @@ async def test_an_archive_becomes_an_artifact(
         ("Start extracted model.", 0.66, ""),
         ("Inspect model.", 0.9, ""),
         ("Publish model.", 0.97, ""),
-        ("Success upload model file.", 1.0, "uploaded"),
+        ("Publish model.", 0.99, uploaded_as(store.get("mine").id)),
+        ("Success upload model file.", 1.0, uploaded_as(store.get("mine").id)),
     ]
     ratios = [step.ratio for step in steps]
     assert ratios == sorted(ratios)
     assert all(step.details["model"] == "mine.zip" for step in steps)
-    assert steps[-1].details["artifact"] == "mine"
+    assert (steps[-1].details["artifact"], steps[-1].details["artifact_id"]) == ("mine", store.get("mine").id)
     assert content(store) == folder
     (found,) = await uploads.all()
     assert (found.kind, found.architecture, found.tokenizer, found.source) == (
@@ -291,11 +364,14 @@ async def test_a_body_that_ends_badly_leaves_nothing(uploads: Uploads, tmp_path:
 async def test_room_is_looked_at_before_it_is_used(folder: dict[str, bytes], tmp_path: Path) -> None:
     data = zipped(folder)
     narrow = Uploads(ArtifactStore(tmp_path / "artifacts", quota=len(data) + 1000))
-    with pytest.raises(TooLarge):
+    with pytest.raises(QuotaFull):
         await narrow.save("job", "mine.zip", sent(data), len(data) + 1001)
-    with pytest.raises(TooLarge):
-        await uploaded(narrow, data)
     assert left(tmp_path / "artifacts") == []
+    with pytest.raises(QuotaFull):
+        await uploaded(narrow, data)
+    assert left(tmp_path / "artifacts") == ["job", "job/upload"]  # a retry finds it when something was deleted
+    wide = Uploads(ArtifactStore(tmp_path / "artifacts", quota=10 * len(data)))
+    assert (await steps_of(wide, "mine.zip"))[-1].ratio == 1
     full = Uploads(ArtifactStore(tmp_path / "full", measure=lambda _: Space(10**9, 5 * 10**7 + len(data) + 1000)))
     with pytest.raises(DiskFull):
         await uploaded(full, data)
@@ -416,14 +492,32 @@ def test_the_server_does_without_numpy() -> None:
 def test_whoever_takes_too_long_to_look_is_ended(tmp_path: Path) -> None:
     write_llama(tmp_path / "it")
     inspector = Inspector(Job(str(tmp_path / "it"), ("config.json",)))
-    with inspector, pytest.raises(Unsupported, match="not understood within 0 s"):
+    with inspector, pytest.raises(EngineError, match="not understood within 0 s"):
         inspector.findings(patience=0)
     assert not Path(f"/proc/{inspector.pid}").exists()
 
 
+def test_it_is_heard_however_many_files_are_open(tmp_path: Path) -> None:
+    write_llama(tmp_path / "it")
+    names = tuple(path.name for path in (tmp_path / "it").iterdir())
+    with descriptors_above(1023), Inspector(Job(str(tmp_path / "it"), names)) as inspector:
+        assert inspector.findings().kind == "model"
+
+
+@awaited
+async def test_a_child_that_dies_or_is_too_slow_is_not_the_upload_s_fault(
+    store: ArtifactStore, folder: dict[str, bytes], tmp_path: Path
+) -> None:
+    for broken in (Uploads(store, extractor="localmodels.none"), Uploads(store, inspector="localmodels.none")):
+        with pytest.raises(EngineError):
+            await uploaded(broken, zipped(folder))
+        assert left(tmp_path / "artifacts") == ["job", "job/upload"]
+    assert (await steps_of(Uploads(store), "mine.zip"))[-1].ratio == 1
+
+
 @awaited
 async def test_the_clearing_away_at_the_start_takes_no_upload_that_has_come_meanwhile(
-    uploads: Uploads, store: ArtifactStore, folder: dict[str, bytes]
+    uploads: Uploads, store: ArtifactStore, folder: dict[str, bytes], tmp_path: Path
 ) -> None:
     async def slow(data: bytes) -> AsyncIterator[bytes]:
         yield data[:100]
@@ -432,5 +526,45 @@ async def test_the_clearing_away_at_the_start_takes_no_upload_that_has_come_mean
 
     await uploads.save("job", "mine.zip", slow(zipped(folder)))
     await uploads.recover(keep=())
-    assert [step.whole for step in await steps_of(uploads, "mine.zip")][-1] == "uploaded"
+    ArtifactStore(tmp_path / "artifacts").recover()  # as another server's start would
+    assert [is_uploaded(step.whole) for step in await steps_of(uploads, "mine.zip")][-1]
     assert content(store) == folder
+
+
+@awaited
+async def test_what_waits_for_its_turn_is_let_go_at_the_end_and_stays(
+    uploads: Uploads, store: ArtifactStore, folder: dict[str, bytes], tmp_path: Path
+) -> None:
+    await uploads.save("job", "mine.zip", sent(zipped(folder)))
+    with pytest.raises(Conflict, match="is being worked on"):
+        await Uploads(store).discard("job")
+    await uploads.close()
+    assert left(tmp_path / "artifacts") == ["job", "job/upload"]
+    assert (await steps_of(Uploads(store), "mine.zip"))[-1].ratio == 1
+
+
+# Written down before it is thrown away
+
+
+@awaited
+async def test_the_saved_file_stays_until_it_is_written_down_that_nobody_needs_it(
+    uploads: Uploads, store: ArtifactStore, folder: dict[str, bytes], tmp_path: Path
+) -> None:
+    await uploads.save("job", "mine.zip", sent(zipped(folder)))
+    async with aclosing(uploads.unpack("job", "mine.zip")) as steps:
+        async for step in steps:
+            if is_uploaded(step.whole):
+                break
+    assert step.ratio < 1  # so that it is written at once
+    assert left(tmp_path / "artifacts") == ["job", "job/upload"]
+    (last,) = [one async for one in uploads.done("job", "mine.zip", step.whole)]
+    assert (last.ratio, last.whole, last.details) == (1.0, step.whole, step.details)
+    assert left(tmp_path / "artifacts") == []
+    (again,) = [one async for one in uploads.done("job", "mine.zip", step.whole)]
+    assert again == last
+    await uploaded(uploads, zipped(folder))
+    with pytest.raises(Conflict, match="replaced meanwhile"):
+        await anext(uploads.done("job", "mine.zip", step.whole))
+    store.delete("mine")
+    with pytest.raises(NotFound):
+        await anext(uploads.done("job", "mine.zip", step.whole))

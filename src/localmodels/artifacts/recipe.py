@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from localmodels.artifacts.modelfile import Command, Modelfile, assembled, read_commands
 from localmodels.core.catalog import Digest, ModelName
 from localmodels.core.errors import InvalidRequest, InvalidValue, LocalModelsError, Unsupported
-from localmodels.core.library import KEPT_PARAMETERS, CreateRequest
+from localmodels.core.library import KEPT_PARAMETERS, CreateRequest, unknown_parameter
 from localmodels.core.options import OPTIONS
 
 _DIGEST = re.compile(r"@?(sha256:[0-9a-f]{64})")
@@ -55,7 +55,7 @@ def read_recipe(source: bytes | str) -> Recipe:
         if one.command == "draft":
             raise Unsupported(said(one, "DRAFT: a second model that guesses ahead is not here yet"), param="modelfile")
         if one.command == "parameter" and one.word not in OPTIONS and one.word not in KEPT_PARAMETERS:
-            raise InvalidValue(said(one, f"unknown parameter '{one.word[:60]}'"), param="modelfile")
+            raise InvalidValue(said(one, unknown_parameter(one.word)), param="modelfile")
     return Recipe(
         assembled(commands),
         tuple(one for one in commands if one.command == "from"),

@@ -33,10 +33,16 @@ _ERRORS: dict[str, type[LocalModelsError]] = {kind.code: kind for kind in _REFUS
 
 
 class Refusal(Struct, frozen=True):
-    """Why there is no file; ``code`` is that of the error's class. The child's last words, as a JSON line."""
+    """Why there is no file, as the child's last words: a JSON line.
+
+    Attributes:
+        code: that of the error's class.
+        param: the field of the job that is at fault, or may help.
+    """
 
     refused: str
     code: str
+    param: str | None = None
 
 
 class Worker:
@@ -134,7 +140,8 @@ class Worker:
         for line in self._said:
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
                 refusal = msgspec.json.decode(line, type=Refusal)
-                return _ERRORS.get(refusal.code, EngineError)(refusal.refused[:_LONGEST_REASON])
+                kind = _ERRORS.get(refusal.code, EngineError)
+                return kind(refusal.refused[:_LONGEST_REASON], param=refusal.param)
         words = self._said[-1].decode(errors="replace").strip()[:_LONGEST_REASON] if self._said else "it said nothing"
         return EngineError(f"the process that {self._doing} ended with {_told(status)}: {words}")
 

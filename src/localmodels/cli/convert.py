@@ -17,9 +17,9 @@ from typing import IO
 
 from msgspec.structs import replace
 
-from localmodels.artifacts.convert.job import Job, Outline
-from localmodels.artifacts.convert.names import is_adapter
+from localmodels.artifacts.convert.job import IGNORED, PRE_TOKENIZER, Job, Outline
 from localmodels.artifacts.convert.process import Converter
+from localmodels.artifacts.model_files import is_adapter, is_safetensors
 from localmodels.artifacts.quantize import read_file_type
 from localmodels.cli.flags import json_argument
 from localmodels.cli.materials import expanded
@@ -27,16 +27,16 @@ from localmodels.cli.progress import shower
 from localmodels.cli.tables import write_json
 from localmodels.cli.words import size
 from localmodels.cli.world import World
-from localmodels.client.parcels import contents, placed
+from localmodels.client.parcels import model_files, placed
+from localmodels.core.artifact_names import ARCHIVES
 from localmodels.core.errors import CallerError, DiskFull, InvalidRequest, ModelDamaged, Unsupported
 from localmodels.core.library import Progress, Watcher
 
 CHILD = "localmodels.engine.converter"
-# What the converter calls a thing, which the command line has a flag for.
-FLAGS: Mapping[str, str] = {
-    "pre=NAME": "--pre-tokenizer NAME",
-    "pre must be": "--pre-tokenizer must be",
-    "name it as a field to ignore": "name it with --ignore",
+# What may help with a refusal, by the field of the job that the converter blames.
+HINTS: Mapping[str | None, str] = {
+    PRE_TOKENIZER: "; name one that does the same with --pre-tokenizer NAME",
+    IGNORED: "; name it with --ignore to do without it",
 }
 
 
@@ -79,7 +79,8 @@ def run(args: argparse.Namespace, world: World) -> int:
         with blamed(args):
             outline = child.outline()
             if outline.merge:
-                raise InvalidRequest(f"{outline.merge}: convert the base with --adapter {args.folder} instead")
+                what = f"convert the base's folder of safetensors with --adapter {args.folder} instead"
+                raise InvalidRequest(f"{outline.merge}; {what}")
         if output.is_dir():
             output /= f"{folder.name}-{outline.target}.gguf"
         for note in outline.notes:
@@ -101,10 +102,7 @@ def blamed(args: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     except (ModelDamaged, Unsupported, CallerError) as error:
-        message = error.message
-        for word, flag in FLAGS.items():
-            message = message.replace(word, flag)
-        raise error.reworded(f"{where}: {message}", error.param) from error
+        raise error.reworded(f"{where}: {error.message}{HINTS.get(error.param, '')}", error.param) from error
 
 
 def require_place(output: Path) -> None:
@@ -167,8 +165,19 @@ def paths(folder: Path) -> dict[str, str]:
         InvalidRequest: it is none, or none of a model.
     """
     if not folder.is_dir():
-        raise InvalidRequest(f"{folder} is not a folder; what is GGUF already, `localmodels create` quantizes")
-    return {file.name: str(file.path) for file in contents(folder).files}
+        raise InvalidRequest(not_a_folder(folder))
+    return {file.name: str(file.path) for file in model_files(folder).files}
+
+
+def not_a_folder(path: Path) -> str:
+    """What is wrong with a path that should be one, and what may have been meant."""
+    if not path.exists():
+        return f"there is no folder {str(path)!r}"
+    if is_safetensors(path.name):
+        return f"{path} are weights alone; give their folder, {str(path.parent)!r}"
+    if path.name.lower().endswith(ARCHIVES):
+        return f"{path} is an archive; unpack it, or give it to `localmodels deploy`"
+    return f"{path} is not a folder; what is GGUF already, `localmodels create` quantizes"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from localmodels.artifacts.model_files import is_safetensors
 from localmodels.artifacts.quantize import read_file_type
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import host_argument, json_argument
@@ -19,7 +20,7 @@ from localmodels.cli.steps import Events, follow
 from localmodels.cli.words import printable
 from localmodels.cli.world import World
 from localmodels.client._sync_task_calls import TaskCalls
-from localmodels.client.parcels import contents
+from localmodels.client.parcels import Contents, contents, placed
 from localmodels.core.artifact_names import ARCHIVES, GGUF, checked_name
 from localmodels.core.catalog import ModelName
 from localmodels.core.deploys import Deployment
@@ -29,7 +30,7 @@ from localmodels.core.options import OPTIONS
 from localmodels.dialects.ollama.library import read_parameters
 from localmodels.dialects.strict_json import parsed
 
-SOME = 5  # names of files that are left out, told one by one
+SOME = 5  # names that are left out, told one by one
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,8 +64,10 @@ def run(args: argparse.Namespace, world: World) -> int:
     if path is None:
         checked_name(args.path)
     elif path.is_dir() and not args.json:
-        tell_left_out(contents(path).left_out, world)
+        tell_left_out(contents(path), world)
     with TaskCalls(reach(args, world)) as client:
+        if path is None:
+            require_artifact(client, args)
         follow(lambda show: begun(client, path, wanted, show), args, world)
     if not args.json:
         name = f"{args.server}/{args.model}" if args.server else args.model
@@ -81,14 +84,29 @@ def found(text: str) -> Path | None:
     """The file or folder that is meant; None if it is the name of an artifact.
 
     Raises:
-        InvalidRequest: it is a path, and there is nothing.
+        InvalidRequest: it is a path, and there is nothing, or too little.
     """
     path = expanded(text)
+    if path.is_file() and is_safetensors(path.name):
+        what = f"the configuration and the tokenizer go with them: give their folder, {str(placed(path).parent)!r}"
+        raise InvalidRequest(f"{text!r} are weights alone; {what}")
     if path.exists():
         return path
     if "/" in text or text.startswith((".", "~")) or text.lower().endswith((*ARCHIVES, GGUF)):
         raise InvalidRequest(f"there is no file or folder {text!r}")
     return None
+
+
+def require_artifact(client: TaskCalls, args: argparse.Namespace) -> None:
+    """Looks for the artifact before a task is begun that would fail without it.
+
+    Raises:
+        InvalidRequest: there is none of this name.
+    """
+    if args.path not in {one.name for one in client.artifacts()}:
+        nothing = "there is no" if args.uploaded else f"there is no file or folder {args.path!r}, and no"
+        name = f"{args.path!r}" if args.uploaded else "of that name"
+        raise InvalidRequest(f"{nothing} artifact {name}; `localmodels artifacts` lists them")
 
 
 def wanted_of(args: argparse.Namespace) -> Deployment:
@@ -152,8 +170,22 @@ def scalar(text: str) -> object:
     return value if isinstance(value, bool | int | float) else text
 
 
-def tell_left_out(names: tuple[str, ...], world: World) -> None:
-    """Says which files of a folder stay here."""
+def tell_left_out(inside: Contents, world: World) -> None:
+    """Says which files and folders of a folder stay here."""
+    names = left_out(inside)
     if names:
         some = ", ".join(names[:SOME]) + (f" and {len(names) - SOME} more" if len(names) > SOME else "")
-        world.err.write(f"not sent, since no model needs it: {printable(some)}\n")
+        them = "it" if len(names) == 1 else "them"
+        world.err.write(f"not sent, since no model needs {them}: {printable(some)}\n")
+
+
+def left_out(inside: Contents) -> list[str]:
+    """What stays, folders first; of a folder from which nothing is sent its name alone, with a slash."""
+    sent = {file.name.partition("/")[0] for file in inside.files}
+    tops = (name if name.partition("/")[0] in sent else _top(name) for name in inside.left_out)
+    return sorted(dict.fromkeys(tops), key=lambda name: (not name.endswith("/"), name))
+
+
+def _top(name: str) -> str:
+    first, slash, _ = name.partition("/")
+    return f"{first}{slash}"

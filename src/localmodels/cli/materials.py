@@ -13,20 +13,22 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from localmodels.artifacts.convert.names import (
+from localmodels.artifacts.gguf import parts, read_part
+from localmodels.artifacts.model_files import (
     ADAPTER_CONFIG,
     USE_SAFETENSORS,
     is_adapter,
+    is_gguf,
     is_pickle,
     is_program,
     is_safetensors,
+    is_sent,
+    lies_in,
 )
-from localmodels.artifacts.gguf import parts, read_part
 from localmodels.artifacts.modelfile import Command
 from localmodels.artifacts.recipe import Material, looks_like_path, named, said, uploaded
 from localmodels.core.errors import InvalidRequest, ModelDamaged, Unsupported
 
-GGUF = ".gguf"
 MAGIC = b"GGUF"
 SOME = 3  # files that are named of many
 
@@ -38,8 +40,6 @@ _WEIGHTS: Mapping[str, Sequence[str]] = {
 # What is sent besides; of nested folders, what sentence-transformers keeps there.
 _BESIDE = ("*.json", "*/*.json", "chat_template.jinja", "tokenizer.model")
 _NESTED = "*/model*.safetensors"
-# What trainers and tools leave: whole models again, of earlier hours.
-_NOT_BELOW = ("checkpoint-", ".")
 
 
 class Local(Struct, frozen=True):
@@ -114,7 +114,7 @@ def _in_folder(line: Command, folder: Path) -> Local:
     if weights:
         return _convertible(line, folder, weights)
     inside = sorted(path for path in folder.iterdir() if path.is_file())
-    found = [path for path in inside if path.suffix.lower() == GGUF]
+    found = [path for path in inside if is_gguf(path.name)]
     if not found:
         if pickle := next((path.name for path in inside if is_pickle(path.name)), None):
             raise Unsupported(said(line, f"{pickle}: {USE_SAFETENSORS}"))
@@ -136,24 +136,16 @@ def _convertible(line: Command, folder: Path, weights: Sequence[Path]) -> Local:
     if line.command == "adapter" and ADAPTER_CONFIG not in files:
         raise InvalidRequest(said(line, f"{line.value!r} has no {ADAPTER_CONFIG}, so it is no adapter"))
     for name, path in files.items():
-        _require_inside(line, folder, name, path)
+        if not lies_in(folder.resolve(), path.resolve()):
+            what = f"{name} is a link that leads out of the folder {line.value!r}; copy the file"
+            raise InvalidRequest(said(line, what))
     left = sorted(path.name for path in folder.iterdir() if path.is_file() and is_program(path.name))
     return Local(files, tuple(left))
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
     found = (path for path in sorted(folder.glob(pattern)) if path.is_file())
-    return [path for path in found if not path.relative_to(folder).as_posix().startswith(_NOT_BELOW)]
-
-
-def _require_inside(line: Command, folder: Path, name: str, path: Path) -> None:
-    """Looks whether a link leads out of the folder; those of Hugging Face's cache lead to its blobs."""
-    places = [folder.resolve()]
-    if places[0].parent.name == "snapshots":
-        places.append(places[0].parent.parent / "blobs")
-    target = path.resolve()
-    if not any(target.is_relative_to(place) for place in places):
-        raise InvalidRequest(said(line, f"{name} is a link that leads out of the folder {line.value!r}; copy the file"))
+    return [path for path in found if is_sent(path.relative_to(folder).as_posix())]
 
 
 def _require_one(line: Command, files: Sequence[Path]) -> None:

@@ -24,6 +24,7 @@ HEADER = ("ID", "KIND", "MODEL", "STATE", "DONE", "STEP", "BEGUN")
 SHORT = 8  # characters of an id: enough to tell apart those that people look at
 LEAST = 4
 WHOLE = 36  # characters of a UUID
+WIDEST = 60  # characters of a step in the list: every row is as wide as the longest
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,13 +67,19 @@ def show(client: TaskCalls, args: argparse.Namespace, world: World) -> int:
             task.subject,
             task.state,
             f"{task.ratio:.0%}",
-            task.failure.message if task.failure else task.action.removesuffix("."),
+            step(task),
             words.ago(rfc3339(task.created_at), now),
         )
         for task in tasks
     ]
     write_table(HEADER, rows, world.out)
     return 0
+
+
+def step(task: Task) -> str:
+    """What it does, or why it failed, in one line that fits a table; ``follow`` and ``--json`` tell all."""
+    words = " ".join((task.failure.message if task.failure else task.action.removesuffix(".")).split())
+    return words if len(words) <= WIDEST else f"{words[: WIDEST - 1].rstrip()}…"
 
 
 def watch(client: TaskCalls, args: argparse.Namespace, world: World) -> int:

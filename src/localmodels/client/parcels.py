@@ -1,7 +1,8 @@
 """What is uploaded to become a model: a file as it is, or a folder packed on its way, as a form (seed 001).
 
 The rule: the size of all is known before the first byte is sent, nothing is packed on disk or in memory, and what a
-server would refuse in a folder stays at home: its name is told instead.
+server would refuse in a folder stays at home: its name is told instead. Nor does a link lead out of the folder: nobody
+can make others send their own files by giving them one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ from typing import Self
 
 from msgspec import Struct
 
+from localmodels.artifacts.file_names import Names, checked_name
+from localmodels.artifacts.model_files import (
+    is_checkpoint,
+    is_gguf,
+    is_pickle,
+    is_safetensors,
+    is_sent,
+    lies_in,
+)
 from localmodels.core.artifact_names import FIELD
 from localmodels.core.errors import InvalidRequest
 from localmodels.core.library import Progress
@@ -25,9 +35,6 @@ _BLOCK = 512  # POSIX.1: tar
 _END = bytes(2 * _BLOCK)
 _DEEPEST = 2  # transformers and sentence-transformers write folders in the model's
 
-# What a model is made of; all else in a folder is no business of the server's.
-_TAKEN = frozenset({".safetensors", ".gguf", ".json", ".model", ".txt", ".jinja", ".md"})
-_TEXTS = frozenset({"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING"})
 # As many boundaries as there are numbers of 24 digits: none of them is in a file by chance.
 _BOUNDARY_BYTES = 12
 
@@ -41,17 +48,33 @@ class Packed(Struct, frozen=True):
 
 
 class Contents(Struct, frozen=True):
-    """What of a folder is sent, and the names of what is left out."""
+    """What of a folder is sent, and the names of what is left out; those of folders end with a slash."""
 
     files: tuple[Packed, ...]
     left_out: tuple[str, ...]
 
 
 def contents(folder: Path) -> Contents:
-    """Looks through a folder.
+    """Looks through a folder for what of it is sent.
 
     Raises:
-        InvalidRequest: there is nothing in it that a model could be made of.
+        InvalidRequest: as :func:`model_files`; or no server would take its files together, or weights of such a name.
+        OSError: it cannot be read.
+    """
+    found, names = model_files(folder), Names()
+    for file in found.files:
+        names.add(tuple(file.name.split("/")), folder=False)
+    for name in found.left_out:
+        if _is_weights(name):
+            checked_name(name)
+    return found
+
+
+def model_files(folder: Path) -> Contents:
+    """Looks through a folder for what a model is made of; links within it have been followed.
+
+    Raises:
+        InvalidRequest: there is nothing in it that a model could be made of, or a link that leads out of it.
         OSError: it cannot be read.
     """
     files, left_out = [], []
@@ -59,30 +82,43 @@ def contents(folder: Path) -> Contents:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() and not path.exists():
             raise InvalidRequest(f"{name} is a link to nowhere")
-        if _is_taken(path):
-            files.append(Packed(name, path, path.stat().st_size))
+        if path.is_dir() and not path.is_symlink():
+            left_out.append(f"{name}/")
+        elif path.is_file() and is_sent(name):
+            files.append(Packed(name, _target(folder, name, path), path.stat().st_size))
         else:
             left_out.append(name)
-    if not any(file.path.suffix.lower() in {".safetensors", ".gguf"} for file in files):
-        pickles = [name for name in left_out if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
-        hint = f"; {pickles[0]} is a pickle: save the model as safetensors" if pickles else ""
+    if not any(_is_weights(file.name) for file in files):
+        pickle = next(filter(is_pickle, left_out), "")
+        hint = f"; {pickle} is a pickle: save the model as safetensors" if pickle else ""
         raise InvalidRequest(f"there are no safetensors or GGUF files in {folder}{hint}")
     return Contents(tuple(files), tuple(left_out))
 
 
+def _target(folder: Path, name: str, path: Path) -> Path:
+    """Where a file really lies; in the folder, or it is refused."""
+    target = path.resolve()
+    if not lies_in(folder.resolve(), target):
+        raise InvalidRequest(f"{name} is a link that leads out of the folder {str(folder)!r}; copy the file")
+    return target
+
+
+def _is_weights(name: str) -> bool:
+    return is_safetensors(name) or is_gguf(name)
+
+
 def _inside(folder: Path, depth: int) -> Iterator[Path]:
+    """What is not hidden: files, links, and the folders that are not looked into."""
     for path in folder.iterdir():
         if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
-            if depth > 1 and not path.name.startswith("checkpoint-"):
+            if depth > 1 and not is_checkpoint(path.name):
                 yield from _inside(path, depth - 1)
+            else:
+                yield path
         elif path.is_file() or path.is_symlink():
             yield path
-
-
-def _is_taken(path: Path) -> bool:
-    return path.suffix.lower() in _TAKEN or path.name.partition(".")[0].upper() in _TEXTS
 
 
 def placed(path: Path | str) -> Path:

@@ -200,12 +200,12 @@ def _value(setting: Setting, found: Found) -> Any:
     """The checked value of a setting."""
     kind = KINDS[setting.kind]
     values = []
-    for text in found.texts:
+    for place, text in enumerate(found.texts, 1):
         try:
             values.append(kind.read(text, setting, found.base))
         except InvalidValue as error:
             if kind.table:
-                raise ConfigError(f"{setting.name} ({found.origin}): {error.message}") from None
+                raise ConfigError(f"{setting.name} ({found.origin}), table {place}: {error.message}") from None
             raise _wrong(setting, text, found.origin) from error
         except (ValueError, KeyError) as error:
             raise _wrong(setting, text, found.origin) from error

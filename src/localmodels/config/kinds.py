@@ -41,7 +41,7 @@ class Base(Struct, frozen=True):
 class Kind(Struct, frozen=True):
     """How a text becomes a value and a value a text; ``right`` says to people what is expected.
 
-    A ``table`` stands in the file alone; its text is JSON, and none of it is repeated to anybody.
+    A ``table`` stands in the file alone; its text is JSON, and is never repeated as a whole: keys may be in it.
     """
 
     read: Callable[[str, Setting, Base], Any]

@@ -52,8 +52,3 @@ def name_of(filename: str) -> str:
             f"{filename[-_SHOWN:]!r}: a file in one of {known} or a single {GGUF} is expected", param=FIELD
         )
     return checked_name(filename[: -len(suffix)], FIELD)
-
-
-def is_gguf(filename: str) -> bool:
-    """Does its name say that it is no archive, but the model itself?"""
-    return filename.lower().endswith(GGUF)

@@ -22,6 +22,7 @@ class Artifact(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: what it is asked for by.
+        id: of what has the name now; another upload under the same name has another. Empty where it has none.
         architecture: the class in ``config.json`` (``LlamaForCausalLM``), or a GGUF file's architecture.
         size: bytes of all files.
         dtype: what most weights are stored as: ``BF16``, ``F16``, ``F32``, ``Q4_K_M``.
@@ -48,3 +49,4 @@ class Artifact(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     source: str = ""
     created_at: int = 0
+    id: str = ""

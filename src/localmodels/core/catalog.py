@@ -18,6 +18,7 @@ from localmodels.core.options import NO_OPTIONS, Options
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+VALID_NAME = "a name is [HOST/][NAMESPACE/]NAME[:TAG] of letters, digits, '.', '_' and '-'"
 
 # Ollama's types/model/name.go: a part starts with a letter, digit or underscore; at most 80 characters (host: 350).
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,349}(:[0-9]{1,5})?")
@@ -64,7 +65,7 @@ class ModelName(Struct, frozen=True, order=True):
             and ".." not in text
         )
         if not valid:
-            raise InvalidValue(f"invalid model name {text[:120]!r}", param="model")
+            raise InvalidValue(f"invalid model name {text[:80]!r}; {VALID_NAME}", param="model")
         return cls(host, namespace, name, tag)
 
     def __str__(self) -> str:

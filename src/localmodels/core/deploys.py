@@ -6,6 +6,23 @@ from msgspec import Struct
 
 from localmodels.core.library import CreateRequest
 
+UPLOADED = "uploaded"
+
+
+def uploaded_as(artifact: str) -> str:
+    """What a task has reached when there is the artifact with this id."""
+    return f"{UPLOADED}:{artifact}"
+
+
+def is_uploaded(reached: str) -> bool:
+    """Has a task that reached this made its artifact?"""
+    return reached.partition(":")[0] == UPLOADED
+
+
+def made_by(reached: str) -> str:
+    """Id of the artifact that a task has made by then; empty if it has made none, or did not know its id."""
+    return reached.partition(":")[2] if is_uploaded(reached) else ""
+
 
 class Upload(Struct, frozen=True):
     """Take in what was uploaded; it lies in the draft of the task that does so.

@@ -20,6 +20,7 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
     │   ├── RequestTimeout          408  the request came too slowly
     │   ├── Conflict                409
     │   ├── TooLarge                413
+    │   │   └── QuotaFull                what artifacts may take is taken; it fits when one of them is deleted
     │   ├── TargetTooLong           414
     │   ├── UnsupportedMedia        415
     │   ├── ExpectationFailed       417
@@ -201,6 +202,12 @@ class TooLarge(CallerError):
 
     status = 413
     code = "request_too_large"
+
+
+class QuotaFull(TooLarge):
+    """It does not fit into what artifacts may take; deleting one, or a larger quota, helps."""
+
+    code = "quota_full"
 
 
 class TargetTooLong(CallerError):

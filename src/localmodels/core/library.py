@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+
+from localmodels.core.options import OPTIONS
 
 # Parameters that today's or an earlier Ollama knows and our engine has no use for: kept and shown, never heeded.
 KEPT_PARAMETERS = frozenset({
     "draft_num_predict", "f16_kv", "logits_all", "low_vram", "num_gqa", "num_keep", "numa", "penalize_newline",
     "rope_frequency_base", "rope_frequency_scale", "tfs_z", "use_mlock", "vocab_only",
 })  # fmt: skip
+
+
+def unknown_parameter(name: str) -> str:
+    """What is said of a parameter that there is not: the nearest that there is, if one is near."""
+    near = difflib.get_close_matches(name[:60], (*OPTIONS, *KEPT_PARAMETERS), n=1)
+    return f"unknown parameter '{name[:60]}'" + (f"; did you mean '{near[0]}'?" if near else "")
+
 
 SUCCESS = "success"
 """The status that ends a stream of progress: all that was asked is done and durable."""
@@ -85,6 +95,7 @@ class CreateRequest(Struct, frozen=True):
         adapters: the same, of LoRA adapters.
         artifact: name of an uploaded artifact that it is made of; of an adapter, ``base`` is then the model of the
             library, or the artifact, that it is for.
+        artifact_id: what that artifact must be, whatever has its name by now; empty where the name is enough.
         template, system: None leaves what the base has; an empty text takes it away.
         parameters: name and value, as checked against the table of options where it knows them.
         messages: role and text of the turns that every conversation begins with; None leaves what the base has.
@@ -111,3 +122,4 @@ class CreateRequest(Struct, frozen=True):
     modelfile: str = ""
     stream: bool = True
     artifact: str = ""
+    artifact_id: str = ""

@@ -1,7 +1,7 @@
 """Other servers behind this one, as their owner describes them: values, and how a table of the settings becomes one.
 
 The one rule: no key stands in a table. A table names the place of its key, and what is wrong with a table is said
-without any of its texts but the server's name.
+without any of its texts that could hold a secret: those are its address and what names its key.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ ServerKind = Literal["openai", "ollama", "llamacpp", "anthropic"]
 RESERVED = frozenset({"local"})
 DAY = 86_400.0
 MOST_PLACES = 100_000
+_SHOWN = 40  # characters of a value that is wrong
 # Every kind, and what people copy from other clients' settings: the path that we put behind the address ourselves.
 _BEHIND: Mapping[str, str] = {"openai": "/v1", "ollama": "/api", "llamacpp": "/v1", "anthropic": "/v1"}
 
@@ -100,29 +101,39 @@ def read_server(table: str, around: Around) -> ServerSpec:
     """The server that a table (as JSON) describes.
 
     Raises:
-        InvalidValue: it cannot be one; the message names the server and what would be right, and repeats no value.
+        InvalidValue: it cannot be one; the message names the server, what is wrong and what would be right.
     """
     try:
         said = msgspec.json.decode(table, type=Table)
     except msgspec.ValidationError as error:
-        raise InvalidValue(f"{error}; a server has {', '.join(FIELDS)}") from error
+        raise InvalidValue(f"{_whose(table)}{error}; a server has {', '.join(FIELDS)}") from error
     except msgspec.DecodeError as error:
         raise InvalidValue(f"a server is a table with {', '.join(FIELDS)}") from error
-    if not _NAME.fullmatch(said.name) or said.name in RESERVED:
-        raise InvalidValue("name must be 1 to 32 of a-z, 0-9, - and _, beginning with a letter or digit, not 'local'")
+    if said.name in RESERVED:
+        raise InvalidValue(f"name must be another: '{said.name}' is our own engine's")
+    if not _NAME.fullmatch(said.name):
+        right = "1 to 32 of a-z, 0-9, - and _, beginning with a letter or digit"
+        raise InvalidValue(f"name must be {right}, and {said.name[:_SHOWN]!r} is not")
     try:
         return _read(said, around)
     except InvalidValue as error:
         raise InvalidValue(f"the server '{said.name}': {error.message}") from error
 
 
+def _whose(table: str) -> str:
+    """Which server a table that cannot be read is of; empty if it does not say."""
+    fields = msgspec.json.decode(table)
+    name = fields.get("name") if isinstance(fields, dict) else None
+    return f"the server '{name}': " if isinstance(name, str) and _NAME.fullmatch(name) else ""
+
+
 def _read(said: Table, around: Around) -> ServerSpec:
     if said.kind not in _BEHIND:
-        raise InvalidValue(f"kind must be one of {', '.join(_BEHIND)}")
+        raise InvalidValue(f"kind must be one of {', '.join(_BEHIND)}, not {said.kind[:_SHOWN]!r}")
     if not _URL.fullmatch(said.url):
         raise InvalidValue("url must be http://HOST:PORT or https://HOST, without a name or password in it")
-    if not all(map(MODEL_NAME.fullmatch, said.models)):
-        raise InvalidValue("models must be names without spaces")
+    if wrong := [name for name in said.models if not MODEL_NAME.fullmatch(name)]:
+        raise InvalidValue(f"models must be names without spaces, and {wrong[0][:_SHOWN]!r} is none")
     return ServerSpec(
         name=said.name,
         url=said.url.rstrip("/").removesuffix(_BEHIND[said.kind]),
@@ -167,7 +178,7 @@ def _file(path: Path | None, around: Around) -> str:
 
 def _within(field: str, number: int, low: int) -> int:
     if not low <= number <= MOST_PLACES:
-        raise InvalidValue(f"{field} must be a whole number from {low} to {MOST_PLACES}")
+        raise InvalidValue(f"{field} must be a whole number from {low} to {MOST_PLACES}, not {number}")
     return number
 
 
@@ -177,5 +188,7 @@ def _seconds(field: str, value: str | float) -> float:
     except InvalidValue:
         seconds = 0.0
     if not 0 < seconds <= DAY:
-        raise InvalidValue(f"{field} must be seconds, or a duration such as 30s or 5m, of at most a day")
+        raise InvalidValue(
+            f"{field} must be seconds, or a duration such as 30s or 5m, of at most a day, not {str(value)[:_SHOWN]!r}"
+        )
     return seconds

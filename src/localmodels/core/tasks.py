@@ -112,10 +112,10 @@ class TaskStore(Protocol):
     async def all(
         self, *, owner: str | None = None, state: TaskState | None = None, most: int = HISTORY
     ) -> tuple[Task, ...]:
-        """The newest first; None means every owner, and every state."""
+        """The newest first, with an empty ``request``; None means every owner, and every state."""
 
     async def line(self, origin: str) -> tuple[Task, ...]:
-        """All tasks of this origin, the newest first."""
+        """All tasks of this origin, the newest first, with an empty ``request``."""
 
     async def events(self, id: str, after: int = -1) -> tuple[Event, ...]:  # noqa: A002
         """Its events after this number, in order."""
@@ -126,5 +126,5 @@ class TaskStore(Protocol):
     async def remove(self, id: str) -> bool:  # noqa: A002
         """Forgets a task and its events; was it there?"""
 
-    async def sweep(self, *, most: int = HISTORY) -> int:
-        """Forgets the oldest ended ones above so many; how many were forgotten?"""
+    async def sweep(self, *, most: int = HISTORY) -> tuple[str, ...]:
+        """Forgets the oldest ended ones above so many; the origins of those that were forgotten."""

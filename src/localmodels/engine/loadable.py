@@ -23,6 +23,9 @@ _POOLINGS: Mapping[Purpose, str] = {"generate": "", "embed": "mean", "rank": "ra
 # Options that shape the runner. The context is not among them: a larger one serves whoever asks for less.
 LOADING = tuple(name for name, option in OPTIONS.items() if option.load)
 SHAPING = tuple(name for name in LOADING if name != "num_ctx")
+# What a runner may take is bounded far above what it should: by the plan, times so much, and so many bytes besides. It
+# is there for what no plan foresees, a hostile Jinja template above all, which the engine renders without any bound.
+MARGIN, ASIDE = 2, 2 * 2**30
 MOST_KNOWN = 256  # plans that are kept; a caller could ask with ever other options
 
 
@@ -102,6 +105,7 @@ class Load(Struct, frozen=True):
             template=loadable.template,
             # Prompts are kept there without a word about the adapters that they were computed with.
             cache_ram_mib=0 if loadable.adapters else cache_ram >> 20,
+            memory_mib=0 if binary or chosen.gpu_layers else (chosen.memory.cpu * MARGIN + cache_ram + ASIDE) >> 20,
             binary=binary,
         )
 

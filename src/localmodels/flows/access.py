@@ -99,8 +99,10 @@ def check(wish: Wish, now: int) -> None:
     """
     if not _NAME.fullmatch(wish.name):
         raise InvalidValue("name must be 1 to 64 letters, digits, spaces and . _ @ + -", param="name")
-    if not wish.scopes or wish.scopes - set(GRANTS):
-        raise InvalidValue(f"scopes must be some of {', '.join(GRANTS)}", param="scopes")
+    unknown = wish.scopes - set(GRANTS)
+    if unknown or not wish.scopes:
+        hint = f", not {', '.join(sorted(unknown))[:60]!r}" if unknown else ""
+        raise InvalidValue(f"scopes must be some of {', '.join(GRANTS)}{hint}", param="scopes")
     if len(wish.models) > MOST_MODELS or not all(map(_PATTERN.fullmatch, wish.models)):
         words = f"models must be at most {MOST_MODELS} names or patterns, such as qwen3 or openai/*"
         raise InvalidValue(words, param="models")

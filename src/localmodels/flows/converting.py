@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from localmodels.artifacts.convert import Converter, Job, Outline
+from localmodels.artifacts.convert.job import IGNORED, PRE_TOKENIZER
 from localmodels.artifacts.gguf import read_header
 from localmodels.artifacts.gguf_header import Header
 from localmodels.core.catalog import Blob
@@ -27,6 +28,11 @@ from localmodels.store.leases import Lease
 from localmodels.store.model_store import ModelStore
 
 CHILD = "localmodels.engine.converter"
+# What may help with a refusal, by the field of the job that the converter blames: a server has no such switches.
+HINTS: Mapping[str | None, str] = {
+    PRE_TOKENIZER: "; convert it first with `localmodels convert --pre-tokenizer NAME`, then deploy the file",
+    IGNORED: "; to do without it, convert it first with `localmodels convert --ignore FIELD`, then deploy the file",
+}
 
 
 class Converted(Struct, frozen=True):
@@ -102,7 +108,7 @@ def paths(files: Mapping[str, Path]) -> dict[str, str]:
 def blamed(error: ModelDamaged | Unsupported, param: str) -> LocalModelsError:
     """The error of a child as one about the request: whoever sent the folder can mend it, and nobody else."""
     if isinstance(error, Unsupported):
-        return error.reworded(error.message, param)
+        return error.reworded(f"{error.message}{HINTS.get(error.param, '')}", param)
     return InvalidRequest(f"it cannot be converted: {error.message}", param=param)
 
 

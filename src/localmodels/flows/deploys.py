@@ -14,17 +14,18 @@ from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from localmodels.artifacts.chat_template import read_chat_template
 from localmodels.artifacts.quantize import read_file_type
 from localmodels.core.catalog import ModelName
-from localmodels.core.deploys import Deployment, Removal, Upload
+from localmodels.core.deploys import Deployment, Removal, Upload, is_uploaded, made_by
 from localmodels.core.library import SUCCESS, Progress
 from localmodels.core.tasks import Step, TaskKind
 
 Steps = AsyncGenerator[Step, None]
 
-UPLOADED, CREATED = "uploaded", "created"
+CREATED = "created"
 
 
 class Ticket(Protocol):
@@ -50,12 +51,19 @@ class Ticket(Protocol):
         """Is it the server's end that ends the work?"""
         ...
 
+    settled: bool
+    """Has what the work is for happened? Set by the work, before it says so."""
+
 
 class Takes(Protocol):
     """Makes artifacts of what was uploaded, and takes them away."""
 
     def unpack(self, job: str, filename: str) -> Steps:
-        """An artifact of the saved file; ``whole`` of its last step is :data:`UPLOADED`."""
+        """An artifact of the saved file; ``whole`` of its last steps is ``uploaded`` with the artifact's id."""
+        ...
+
+    def done(self, job: str, filename: str, whole: str) -> Steps:
+        """The last step once more, if that artifact is still there; the saved file goes."""
         ...
 
     async def delete(self, name: str) -> None:
@@ -143,10 +151,14 @@ class Deploys:
         return {"upload": self.upload, "create": self.create, "deploy": self.deploy, "delete": self.delete}
 
     async def upload(self, ticket: Ticket) -> Steps:
-        """Makes an artifact of what was saved."""
+        """Makes an artifact of what was saved; a retry does not repeat what is there."""
         wanted = msgspec.json.decode(ticket.request, type=Upload)
-        async with aclosing(self._unpacked(ticket, wanted)) as steps:
+        again = is_uploaded(ticket.reached)
+        done = ticket.reached
+        takes = self._takes.done(ticket.origin, wanted.file, done) if again else self._unpacked(ticket, wanted)
+        async with aclosing(takes) as steps:
             async for step in steps:
+                ticket.settled = ticket.settled or is_uploaded(step.whole)
                 yield step
 
     async def create(self, ticket: Ticket) -> Steps:
@@ -159,11 +171,17 @@ class Deploys:
     async def deploy(self, ticket: Ticket) -> Steps:
         """Makes an artifact, and a model of it; a retry does not repeat what is there."""
         wanted = msgspec.json.decode(ticket.request, type=Deployment)
-        if wanted.upload is not None and ticket.reached != UPLOADED:
+        reached = ticket.reached
+        if is_uploaded(reached):
+            await self._takes.discard(ticket.origin)  # unless it is gone since then
+        elif wanted.upload is not None:
             async with aclosing(self._unpacked(ticket, wanted.upload)) as unpacking:
                 async for step in unpacking:
                     action = _DEPLOYED.get(step.action, step.action)
+                    reached = step.whole or reached
                     yield Step(action, step.ratio * UPLOAD_SHARE, step.details, step.whole)
+        # Somebody else may upload under the same name meanwhile: this model is made of what was uploaded for it.
+        wanted = replace(wanted, create=replace(wanted.create, artifact_id=made_by(reached)))
         async with aclosing(self._created(wanted, DEPLOY)) as steps:
             async for step in steps:
                 yield step
@@ -173,6 +191,7 @@ class Deploys:
         wanted = msgspec.json.decode(ticket.request, type=Removal)
         details = {"model_name": wanted.artifact}
         await self._takes.delete(wanted.artifact)  # first, so that what forbids it is the first that is heard
+        ticket.settled = True
         yield Step("Start delete model.", 0.5, details)
         yield Step("Success delete model.", 1.0, details)
 
@@ -188,6 +207,7 @@ class Deploys:
 
     async def _created(self, wanted: Deployment, story: Story) -> Steps:
         details = details_of(wanted)
+        course = Course(story, details)
         templated = begun = False
         async with aclosing(self._makes(wanted)) as progress:
             async for one in progress:
@@ -196,7 +216,7 @@ class Deploys:
                     yield Step(story.begun, story.begun_at, details)
                 if one.status == SUCCESS:
                     break
-                step = told(one, story, details)
+                step = course.told(one)
                 if step.action == TEMPLATE:
                     templated = True
                 elif step.ratio > story.template_at and not templated:
@@ -212,23 +232,49 @@ def details_of(wanted: Deployment) -> dict[str, Any]:
     return {"model": wanted.create.artifact} | ({"server": wanted.server} if wanted.server else {})
 
 
-def told(progress: Progress, story: Story, details: Mapping[str, Any]) -> Step:
-    """A step of the library's as one of the task's."""
-    action = next((told for words, told in _TOLD.items() if progress.status.startswith(words)), NOTE)
-    said: dict[str, Any] = {"status": progress.status}
-    if progress.total:
-        said |= {"total": progress.total, "completed": progress.completed}
-    if progress.digest.strip("0"):
-        said |= {"digest": progress.digest}
-    if action in _AT:
-        ratio = _AT[action]
-    elif action == TEMPLATE:
-        ratio = story.template_at
-    else:
+class Course:
+    """How far a creation is: the library's steps as the task's.
+
+    How many pieces of work come, such as an adapter, a conversion and a quantization, nobody knows before. So each gets
+    half of what is left of the stretch that they share: every one of them moves, and none goes back.
+
+    Args:
+        story: by which it is told.
+        details: of every step.
+    """
+
+    def __init__(self, story: Story, details: Mapping[str, Any]) -> None:
+        self._story = story
+        self._details = details
+        self._at = self._from = story.begun_at  # now, and when the piece began
+        self._piece = ("", "")
+        self._done = 0
+
+    def told(self, progress: Progress) -> Step:
+        """What the task says next."""
+        action = next((told for words, told in _TOLD.items() if progress.status.startswith(words)), NOTE)
+        said: dict[str, Any] = {"status": progress.status}
+        if progress.total:
+            said |= {"total": progress.total, "completed": progress.completed}
+        if progress.digest.strip("0"):
+            said |= {"digest": progress.digest}
+        self._at = max(self._at, self._ratio(action, progress))
+        return Step(action, self._at, {**self._details, **said})
+
+    def _ratio(self, action: str, progress: Progress) -> float:
+        if action in _AT:
+            return _AT[action]
+        story = self._story
+        if action == TEMPLATE:
+            return story.template_at
         begins, ends = (story.template_at, VERIFY_AT) if action == PUSH else (story.begun_at, story.template_at)
-        share = progress.completed / progress.total if progress.total else 0.0
-        ratio = begins + (ends - begins) * min(share, 1.0)
-    return Step(action, ratio, {**details, **said})
+        if not progress.total:
+            return begins
+        piece = (progress.status, progress.digest)
+        if piece != self._piece or progress.completed < self._done:
+            self._piece, self._from = piece, min(max(self._at, begins), ends)
+        self._done = progress.completed
+        return self._from + (ends - self._from) / 2 * min(progress.completed / progress.total, 1.0)
 
 
 def request_of(wanted: Upload | Deployment | Removal) -> bytes:

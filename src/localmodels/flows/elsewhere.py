@@ -13,19 +13,33 @@ import os
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
-from localmodels.core.errors import BackendError, InvalidRequest, LocalModelsError, NotFound, Unsupported
+from localmodels.core.errors import (
+    BackendError,
+    BackendTimeout,
+    InvalidRequest,
+    LocalModelsError,
+    ModelNotFound,
+    NotFound,
+    Unsupported,
+)
 from localmodels.core.library import SUCCESS, CreateRequest, Progress, Watcher
 from localmodels.core.options import Options
+from localmodels.core.rerank import RerankRequest
 from localmodels.core.servers import ServerSpec
+from localmodels.engine.loadable import Purpose
 from localmodels.flows.local import purpose_of
 from localmodels.flows.remotes import translated
 from localmodels.flows.texts import parameters_of
+from localmodels.flows.threads import heard_out
+from localmodels.flows.trial import DOCUMENTS, GREETING, QUESTION, TOKENS
 from localmodels.flows.watched import INTERVAL, Done
 from localmodels.store.entries import Entry
 
@@ -39,7 +53,6 @@ Steps = AsyncGenerator[Progress, None]
 Connect = Callable[[ServerSpec], "AsyncClient"]
 
 KIND = "ollama"
-GREETING, TOKENS = "Hi", 4
 PARTING = 10.0  # seconds that a server has to forget a trial: whoever cancels, or ends the server, waits for it
 
 
@@ -87,27 +100,36 @@ class Elsewhere:
             name: of the server.
             entry: the model; somebody else protects its files.
 
+        The server may be silent for as long as its settings allow, and then it is given up.
+
         Raises:
+            BackendTimeout: it was silent for longer.
             LocalModelsError: it is not there now; says why.
         """
         spec = self.named(name)
         client = await asyncio.to_thread(self._connect, spec)
+        given = False
         try:
-            async with client, aclosing(_put(client, entry, spec.name, self._parting)) as steps:
+            async with client, aclosing(_put(client, entry, spec, self._parting)) as steps:
                 async for step in steps:
                     yield step
+                given = True
+        except asyncio.CancelledError:
+            if not given:  # else it is too late
+                raise
         except LocalModelsError as error:
             told = translated(error, spec, str(entry.name))
             where = f"the server '{spec.name}'"
             raise told if where in told.message else told.reworded(f"{where}: {told.message}", told.param) from error
 
 
-async def _put(client: AsyncClient, entry: Entry, server: str, parting: float) -> Steps:
+async def _put(client: AsyncClient, entry: Entry, spec: ServerSpec, parting: float) -> Steps:
     trial = replace(entry.name, tag=f"trial-{os.urandom(8).hex()}")
-    status = f"pushing model to {server}"
+    status = f"pushing model to {spec.name}"
+    first, idle = partial(_heard, "answered nothing", spec.first_byte), partial(_heard, "was silent", spec.idle)
     digests: dict[str, str] = {}
     for path in (*entry.parts, *((entry.projector_path,) if entry.projector_path else ()), *entry.adapter_paths):
-        async with aclosing(_told(lambda show, path=path: client.upload(path, show))) as uploading:  # type: ignore[misc]
+        async with aclosing(_told(lambda show, path=path: client.upload(path, show), idle)) as uploading:  # type: ignore[misc]
             async for step in uploading:
                 if isinstance(step, Done):
                     digests[path] = step.value
@@ -115,27 +137,73 @@ async def _put(client: AsyncClient, entry: Entry, server: str, parting: float) -
                     yield Progress(status, step.digest, step.total, step.completed)
     try:
         async with aclosing(client.create(request_of(entry, str(trial), digests))) as steps:
-            async for made in steps:
+            made = await first(anext(steps, None))
+            while made is not None:
                 if made.status != SUCCESS:
                     yield Progress(f"{status}: {made.status}", made.digest, made.total, made.completed)
+                made = await idle(anext(steps, None))
         yield Progress("verifying model")
-        await _answers(client, str(trial), entry)
+        if not await first(_tried(client, str(trial), entry)):
+            yield Progress(f"the server {spec.name} does not rank texts by itself: the model was not put to the trial")
         yield Progress("writing manifest")
-        await client.copy(str(trial), str(entry.name))
+        # What was asked cannot be taken back: whoever is cancelled now hears what became of it.
+        await heard_out(asyncio.ensure_future(first(client.copy(str(trial), str(entry.name)))))
     finally:
-        await _forgotten(client, str(trial), server, parting)
+        await heard_out(asyncio.ensure_future(_forgotten(client, str(trial), spec.name, parting)))
 
 
-async def _answers(client: AsyncClient, name: str, entry: Entry) -> None:
-    """The model does over there what it is for."""
-    if purpose_of(GenerateRequest(name), entry.header) == "generate":
-        options = Options(num_predict=TOKENS, temperature=0.0)
-        answer = await client.chat(ChatRequest(name, (Message("user", (Text(GREETING),)),), options=options))
-        good = answer.done.usage.completion_tokens > 0
-    else:
-        good = bool((await client.embed(EmbedRequest(name, (GREETING,)))).vectors)
+async def _heard(what: str, most: float, answer: Awaitable[T]) -> T:
+    """The answer, if it comes within so many seconds.
+
+    Raises:
+        BackendTimeout: it does not; says what the server did.
+    """
+    try:
+        async with asyncio.timeout(most):
+            return await answer
+    except TimeoutError as error:
+        raise BackendTimeout(f"the server {what} for {most:g} s") from error
+
+
+async def _tried(client: AsyncClient, name: str, entry: Entry) -> bool:
+    """Looks whether the model does over there what it is for; can the server be asked for that at all?
+
+    Raises:
+        BackendError: the model does not.
+    """
+    purpose = purpose_of(GenerateRequest(name), entry.header)
+    try:
+        good = await _TRIALS[purpose](client, name)
+    except NotFound as error:
+        if purpose != "rank" or isinstance(error, ModelNotFound):
+            raise
+        return False  # Ollama itself has no such address
     if not good:
         raise BackendError("the model was made, but does not answer")
+    return True
+
+
+async def _writes(client: AsyncClient, name: str) -> bool:
+    options = Options(num_predict=TOKENS, temperature=0.0)
+    answer = await client.chat(ChatRequest(name, (Message("user", (Text(GREETING),)),), options=options))
+    return answer.done.usage.completion_tokens > 0
+
+
+async def _embeds(client: AsyncClient, name: str) -> bool:
+    vectors = (await client.embed(EmbedRequest(name, (GREETING,)))).vectors
+    return len(vectors) == 1 and any(vectors[0]) and all(map(isfinite, vectors[0]))
+
+
+async def _ranks(client: AsyncClient, name: str) -> bool:
+    results = (await client.rerank(RerankRequest(name, QUESTION, DOCUMENTS))).results
+    return len(results) == len(DOCUMENTS) and all(isfinite(one.score) for one in results)
+
+
+_TRIALS: Mapping[Purpose, Callable[[AsyncClient, str], Awaitable[bool]]] = {
+    "generate": _writes,
+    "embed": _embeds,
+    "rank": _ranks,
+}
 
 
 async def _forgotten(client: AsyncClient, name: str, server: str, parting: float) -> None:
@@ -174,8 +242,15 @@ def request_of(entry: Entry, name: str, digests: Mapping[str, str]) -> CreateReq
     )
 
 
-async def _told(work: Callable[[Watcher], Awaitable[T]]) -> AsyncGenerator[Progress | Done[T], None]:
-    """What the work tells, the latest now and then; at the end what it gives. Leaving ends it."""
+async def _told(
+    work: Callable[[Watcher], Awaitable[T]], heard: Callable[[Awaitable[bool]], Awaitable[bool]]
+) -> AsyncGenerator[Progress | Done[T], None]:
+    """What the work tells, the latest now and then; at the end what it gives. Leaving ends it.
+
+    Args:
+        work: tells.
+        heard: waits for news, but not for ever.
+    """
     news = asyncio.Event()
     last: list[Progress] = []
 
@@ -187,7 +262,7 @@ async def _told(work: Callable[[Watcher], Awaitable[T]]) -> AsyncGenerator[Progr
     task.add_done_callback(lambda _: news.set())
     try:
         while not task.done():
-            await news.wait()
+            await heard(news.wait())
             news.clear()
             if last:
                 yield last.pop()

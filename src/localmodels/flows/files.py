@@ -94,6 +94,8 @@ class StoredFiles:
             reading.exception()  # whoever waits has it
 
     def _read(self, root: str, digest: Digest, name: str) -> None:
+        if self._policy == "first" and self._store.is_sealed(Path(root), digest):
+            return  # somebody's reading ended since we looked
         began = said = monotonic()
         done = 0
 

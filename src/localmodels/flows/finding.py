@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from localmodels.backends.protocol import Health
 from localmodels.core.catalog import Capability, Description, Model, Running
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
-from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
+from localmodels.core.errors import MOST_NAME, Conflict, InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects.offered import named
 from localmodels.dialects.peek import Way
@@ -112,7 +112,8 @@ class RemoteTarget:
 
     async def unload(self) -> None:
         """Not ours to unload."""
-        raise Unsupported(f"{self.name} is not in our memory: its server decides when it unloads", param="keep_alive")
+        why = f"{self.name} is on the server '{self._server.name}', which decides when it unloads; manage it there"
+        raise Unsupported(why, param="keep_alive")
 
 
 class Renamed:
@@ -238,6 +239,16 @@ class Finders:
         asked = name or self._default
         found = self._remotes.find(self._aliases.get(asked, asked))
         return RemoteTarget(*found) if found else None
+
+    def require_here(self, name: str) -> None:
+        """Looks whether a model may be of this machine, which is asked when it was not found here.
+
+        Raises:
+            Conflict: it is on another server, and not ours to change.
+        """
+        if found := self._remotes.find(name):
+            server = found[0].name
+            raise Conflict(f"{name[:MOST_NAME]} is on the server '{server}'; manage it there", param="model")
 
     async def find(self, name: str) -> Found:
         """The model that this name stands for.

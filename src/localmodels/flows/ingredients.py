@@ -11,11 +11,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from localmodels.artifacts.convert.names import USE_SAFETENSORS, is_adapter, is_pickle, is_safetensors
 from localmodels.artifacts.gguf import join
 from localmodels.artifacts.gguf_header import Header
 from localmodels.artifacts.gguf_merge import Part
 from localmodels.artifacts.lora import misfit
+from localmodels.artifacts.model_files import USE_SAFETENSORS, is_adapter, is_gguf, is_pickle, is_safetensors
 from localmodels.core.catalog import Blob
 from localmodels.core.errors import InvalidRequest, ModelDamaged, Unsupported
 from localmodels.core.library import CreateRequest
@@ -92,7 +92,7 @@ def is_folder(files: Sequence[tuple[str, str]], param: str) -> bool:
     names = [name for name, _ in files]
     if not any(map(is_safetensors, names)):
         return False
-    if gguf := next((name for name in names if name.lower().endswith(".gguf")), None):
+    if gguf := next((name for name in names if is_gguf(name)), None):
         what = f"{param}: {gguf[:80]} is GGUF and others are safetensors; a model is made of the one or of the others"
         raise InvalidRequest(what, param=param)
     if param == "files" and is_adapter(names):

@@ -6,10 +6,11 @@ was made for it is protected by a lease that ends with the operation, however it
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Protocol
 
 from msgspec import structs
@@ -25,9 +26,9 @@ from localmodels.flows.converting import with_words
 from localmodels.flows.ingredients import Weights
 from localmodels.flows.leases import blobs_of, leased, naming
 from localmodels.flows.making import Maker
-from localmodels.flows.origins import Artifacts, NoArtifacts, Origins
+from localmodels.flows.origins import Artifacts, NoArtifacts, Origin, Origins
 from localmodels.flows.texts import kept_of, texts_of
-from localmodels.flows.threads import in_thread, opened
+from localmodels.flows.threads import finished, in_thread, opened
 from localmodels.store.blobs import BlobWriter
 from localmodels.store.entries import Entry, Kind, details_of
 from localmodels.store.leases import Lease
@@ -106,49 +107,61 @@ class Keeper:
             trial: the model is put to it before it gets its name; if it fails, what had the name keeps it.
             put: brings it to where it shall be instead; here it gets no name then, and nothing of it stays.
 
+        Once it has its name it is too late to be cancelled: what is left is said and done.
+
         Raises:
             InvalidRequest: a file that is not here or is none; a template or a Modelfile that cannot be used.
             Unsupported: a folder that cannot be converted; says why.
             ModelNotFound, NotFound: there is no such base, or no such artifact.
-            Conflict: it would be hidden by a file that was named with ``--model``.
+            Conflict: it would be hidden by a file that was named with ``--model``; not of one that is put elsewhere.
             DiskFull: there is no room.
             LocalModelsError: the trial failed.
         """
         name = ModelName.parse(request.model)
-        await in_thread(self._library.require_seen, name)
+        if put is None:
+            await in_thread(self._library.require_seen, name)
         request = await in_thread(expanded, request)
         target = read_file_type(request.quantize) if request.quantize else None
         if request.template:
             await in_thread(read_chat_template, request.template)
         made: list[Weights] = []
         manifest = b""
+        given = False
+        # Elsewhere it takes no name from us.
+        named: AbstractAsyncContextManager[None] = naming(self._store, name) if put is None else nullcontext()
         try:
-            async with self._origins.named(request) as origin, naming(self._store, name):
-                texts_of(request, origin.entry)  # what it refuses is refused before anything is made
+            async with self._origins.named(request) as origin, named:
+                base = origin.entry
+                texts_of(request, base)  # what it refuses is refused before anything is made
                 async with leased(self._store, f"create {name}") as lease:
                     yield Progress("reading model metadata")
                     async with aclosing(self._maker.made(lease, request, origin, target)) as steps:
                         async for step in steps:
                             if isinstance(step, Weights):
                                 made.append(step)
-                            elif isinstance(step, Outline):
-                                request = with_words(request, step)
-                            else:
+                            elif isinstance(step, Progress):
                                 yield step
+                            else:
+                                request, base = described_by(step, request, base)
                     made.sort(key=lambda one: _ORDER.index(one.kind))
-                    async with aclosing(self._described(lease, request, origin.entry, made)) as describing:
+                    async with aclosing(self._described(lease, request, base, made)) as describing:
                         async for said in describing:
                             if isinstance(said, Progress):
                                 yield said
                             else:
                                 manifest = said
-                    given = self._given(lease, name, manifest, trial) if put is None else self._put(name, manifest, put)
-                    async with aclosing(given) as giving:
+                    giving = (
+                        self._given(lease, name, manifest, trial) if put is None else self._put(name, manifest, put)
+                    )
+                    async with aclosing(giving):
                         async for step in giving:
                             yield step
-        except BaseException:
-            await self._forget(made, manifest)
-            raise
+                        given = True
+        except BaseException as error:
+            # Who is cancelled while things are put away after the model has its name comes too late.
+            if not (given and isinstance(error, asyncio.CancelledError)):
+                await self._forget(made, manifest)
+                raise
         if put is not None:
             await self._forget(made, manifest)
         yield Progress(SUCCESS)
@@ -178,7 +191,7 @@ class Keeper:
             yield Progress("verifying model")
             await trial(await in_thread(self._home.unpublished, name, manifest))
         yield Progress("writing manifest")
-        await in_thread(self._store.publish, lease, name, manifest)
+        await finished(self._store.publish, lease, name, manifest)
 
     async def _put(self, name: ModelName, manifest: bytes, put: Put) -> Steps:
         async with aclosing(put(await in_thread(self._home.unpublished, name, manifest))) as steps:
@@ -192,7 +205,7 @@ class Keeper:
         released = ({one.blob.digest for one in made} | texts) - asked_for
         if released:
             try:
-                await in_thread(self._store.collect, released=released)
+                await finished(self._store.collect, released=released)
             except LocalModelsError as error:  # the next collection takes it
                 log.warning("what was made in vain is not removed yet: %s", error)
 
@@ -267,3 +280,10 @@ class Keeper:
                 await in_thread(writer.commit)
             finally:
                 await in_thread(writer.cancel)
+
+
+def described_by(
+    said: Outline | Origin, request: CreateRequest, base: Entry | None
+) -> tuple[CreateRequest, Entry | None]:
+    """By what a model is described, after what was said while it was made: a folder's words, or that it has no base."""
+    return (with_words(request, said), base) if isinstance(said, Outline) else (request, said.entry)

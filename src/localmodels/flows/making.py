@@ -20,7 +20,7 @@ from localmodels.flows.converting import Converted, blamed, convert_folder, path
 from localmodels.flows.gathering import Gatherer
 from localmodels.flows.ingredients import Foreign, Found, Ingredient, Raw, Split, Weights, param_of, require_fit
 from localmodels.flows.merging import Merged, merge_parts
-from localmodels.flows.origins import Origin
+from localmodels.flows.origins import Origin, trained_on
 from localmodels.flows.quantizing import Quantized, quantize_model
 from localmodels.flows.watched import Done, watched
 from localmodels.store.leases import Lease
@@ -28,6 +28,10 @@ from localmodels.store.model_store import ModelStore
 
 Making = AsyncGenerator[Progress | Weights | Outline, None]
 """How far it is, what a folder says besides weights, and files that were made."""
+Finding = AsyncGenerator[Progress | Origin | Found, None]
+"""How far it is, another origin than was named, and the ingredients."""
+
+MUTE = "the folder has no chat template; conversations are laid out by the engine's default"
 
 
 class Order(Struct, frozen=True, eq=False):
@@ -59,8 +63,12 @@ class Maker:
         self._threads = threads
         self._gatherer = Gatherer(store)
 
-    async def made(self, lease: Lease, request: CreateRequest, origin: Origin, target: FileType | None) -> Making:
+    async def made(
+        self, lease: Lease, request: CreateRequest, origin: Origin, target: FileType | None
+    ) -> AsyncGenerator[Progress | Weights | Outline | Origin, None]:
         """How far it is; each file as the new model has it, as soon as it is there; what a folder says besides.
+
+        And another origin, where an adapter cannot be beside the model that was named and is merged into a folder.
 
         Args:
             lease: protects what is brought and made.
@@ -76,21 +84,18 @@ class Maker:
             DiskFull: there is no room.
         """
         found: Found | None = None
-        total = origin.entry.size if origin.entry else 0
-        async with aclosing(watched(partial(self._gatherer.found, lease, request, origin))) as reading:
-            async for read in reading:
-                if isinstance(read, Done):
-                    found = read.value
-                elif read:
-                    yield Progress("reading model data", total=total, completed=read)
+        async with aclosing(self._found(lease, request, origin)) as finding:
+            async for known in finding:
+                if isinstance(known, Found):
+                    found = known
+                    continue
+                if isinstance(known, Origin):
+                    origin = known
+                yield known
         if found is None:
             return
-        async with aclosing(self._with_adapter(lease, found)) as adapting:
-            async for adapted in adapting:
-                if isinstance(adapted, Found):
-                    found = adapted
-                else:
-                    yield adapted
+        for note in origin.notes(request.base, merged=found.merge):
+            yield Progress(note)
         for one in found.others:
             yield one
         order = Order(
@@ -101,11 +106,54 @@ class Maker:
                 yield step
                 if isinstance(step, Weights):
                     require_fit(found.others, step, str(origin.entry.name) if origin.entry else "")
+                    if isinstance(found.model, Raw) and is_mute(step, request):
+                        yield Progress(MUTE)
 
-    async def _with_adapter(self, lease: Lease, found: Found) -> AsyncGenerator[Progress | Found, None]:
-        """How far it is, and the ingredients after the adapter was made a file; or with the order to merge it."""
+    async def _found(self, lease: Lease, request: CreateRequest, origin: Origin) -> Finding:
+        """How far it is, the ingredients as they go together, and before them the origin where it became another."""
+        found: Found | None = None
+        async with aclosing(self._gathered(lease, request, origin)) as gathering:
+            async for one in gathering:
+                if isinstance(one, Found):
+                    found = one
+                else:
+                    yield one
+        if found is None:
+            return
+        async with aclosing(self._with_adapter(lease, found)) as adapting:
+            async for adapted in adapting:
+                if not isinstance(adapted, Outline):
+                    yield adapted
+                    continue
+                other = origin.merging()
+                if other is None or other.base is None:
+                    raise without_folder(origin, request, adapted)
+                yield Progress(f"{adapted.merge}; artifact {other.base.artifact.name!r} is taken for that")
+                yield other
+                async with aclosing(self._gathered(lease, request, other)) as gathering:
+                    async for one in gathering:
+                        yield one
+
+    async def _gathered(
+        self, lease: Lease, request: CreateRequest, origin: Origin
+    ) -> AsyncGenerator[Progress | Found, None]:
+        """How many bytes were read, and the ingredients."""
+        total = origin.entry.size if origin.entry else 0
+        async with aclosing(watched(partial(self._gatherer.found, lease, request, origin))) as reading:
+            async for read in reading:
+                if isinstance(read, Done):
+                    yield read.value
+                elif read:
+                    yield Progress("reading model data", total=total, completed=read)
+
+    async def _with_adapter(self, lease: Lease, found: Found) -> AsyncGenerator[Progress | Found | Outline, None]:
+        """How far it is, and the ingredients after the adapter was made a file, or with the order to merge it.
+
+        An outline says that it must be merged, and that the model cannot take it.
+        """
         raw = found.raw_adapter
         if raw is None or found.merge:
+            yield found
             return
         model = found.model
         files, base = (paths(model.files), ()) if isinstance(model, Raw) else ({}, self._places(model))
@@ -119,15 +167,10 @@ class Maker:
                         others = tuple(one for one in found.others if one.kind != "adapter")
                         yield replace(found, others=(*others, made), raw_adapter=None)
                     elif isinstance(step, Outline):
-                        yield replace(found, merge=True)
+                        yield step if base else replace(found, merge=True)
                     else:
                         yield step
-        except Unsupported as error:
-            if base and "merged into" in error.message:
-                what = f"{error.message}; give the base as a folder of safetensors, which it can be merged into"
-                raise error.reworded(what, raw.param) from error
-            raise blamed(error, raw.param) from error
-        except ModelDamaged as error:
+        except (ModelDamaged, Unsupported) as error:
             raise blamed(error, raw.param) from error
 
     def _places(self, model: Ingredient) -> tuple[str, ...]:
@@ -212,3 +255,20 @@ class Maker:
                     yield read.value
                 elif read:
                     yield Progress("reading model data", total=total, completed=read)
+
+
+def is_mute(made: Weights, request: CreateRequest) -> bool:
+    """Is this a model that generates, and nobody says how a conversation is laid out?"""
+    head = made.header
+    return made.kind == "model" and not (request.template or head.chat_template or head.is_embedding)
+
+
+def without_folder(origin: Origin, request: CreateRequest, outline: Outline) -> Unsupported:
+    """An adapter must be merged, and what it would be merged into is not here."""
+    if origin.artifact is None:
+        what = "give the base as a folder of safetensors, which it can be merged into"
+        return Unsupported(f"{outline.merge}; {what}", param="adapters")
+    before = trained_on(origin.artifact.artifact)
+    names = " or ".join(repr(name[:128]) for name in dict.fromkeys((request.base, before)) if name)
+    what = "that takes the folder of safetensors that the base was made of, and no such artifact is called"
+    return Unsupported(f"{outline.merge}; {what} {names}: upload it first, then name it as base", param="artifact")

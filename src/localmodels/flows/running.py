@@ -47,9 +47,11 @@ class Ticket:
         reached: the last whole step of the task that this one repeats, or empty. It says what was done, and not that it
             is still there: look.
         interrupted: is it the server's end that ends the work? Then what is whole is left where it is, for a retry.
+        settled: set by the work when what it is for has happened, though it has more to say. From then on nothing stops
+            it, as from a step of the ratio 1 on.
     """
 
-    __slots__ = ("id", "interrupted", "origin", "reached", "request")
+    __slots__ = ("id", "interrupted", "origin", "reached", "request", "settled")
 
     def __init__(self, task: Task) -> None:
         self.id = task.id
@@ -57,6 +59,7 @@ class Ticket:
         self.request = task.request
         self.reached = task.reached
         self.interrupted = False
+        self.settled = False
 
 
 Work = Callable[[Ticket], AsyncGenerator[Step, None]]
@@ -112,14 +115,18 @@ class Run:
         """Says that others are before it; to be called before anybody awaits."""
         self._say(Step(WAITING, 0.0, {"model": self.task.subject}))
 
-    async def stop(self, how: Stop) -> None:
-        """Ends it, and waits until it has, its work's cleaning up included."""
+    def end(self, how: Stop) -> None:
+        """Tells it to end. Who told it first says how."""
         if self._stopped is None:
             self._stopped = how
             self._ticket.interrupted = how == "interrupted"
             self.turn.set()
-            if self._working:
+            if self._working and not self._past:
                 self._life.cancel()
+
+    async def stop(self, how: Stop) -> None:
+        """Ends it, and waits until it has, its work's cleaning up included."""
+        self.end(how)
         await asyncio.wait((self._life,))
 
     async def follow(self, after: int, pause: Pause) -> AsyncGenerator[Event, None]:
@@ -189,7 +196,7 @@ class Run:
     async def _told(self, steps: AsyncGenerator[Step, None]) -> bool:
         """Tells the steps; did they end by themselves?"""
         # Who has said that all is done is heard out: it was too late to stop it.
-        while self._stopped is None or self._last is not None:
+        while self._stopped is None or self._past:
             self._working = True
             try:
                 # Nothing else is ever cancelled, least of all a write, which would go on in its thread.
@@ -206,6 +213,11 @@ class Run:
             else:
                 encode(step.details)  # in vain where it can be kept; later is too late to fail
         return False
+
+    @property
+    def _past(self) -> bool:
+        """Is it past its last moment?"""
+        return self._last is not None or self._ticket.settled
 
     async def _tell(self, step: Step) -> None:
         if self._say(step):

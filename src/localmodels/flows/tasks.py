@@ -10,14 +10,14 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from time import time_ns
 from typing import get_args
 from uuid import uuid4
 
 from msgspec.structs import replace
 
-from localmodels.core.errors import Conflict, LocalModelsError, NotFound, ShuttingDown, Unsupported
+from localmodels.core.errors import Conflict, LocalModelsError, NotFound, QueueFull, ShuttingDown, Unsupported
 from localmodels.core.tasks import ENDED, HISTORY, Event, Task, TaskKind, TaskState, TaskStore
 from localmodels.dialects.tasks import failure_details
 from localmodels.flows.inspection import Reading
@@ -27,8 +27,15 @@ from localmodels.flows.telling import LEAP
 log = logging.getLogger(__name__)
 
 AT_ONCE = 2
+# Tasks that wait for their turn, of all owners and of one: each may hold gigabytes that were uploaded for it, and at
+# some minutes for each, the last of so many begins in hours.
+MOST_WAITING, MOST_WAITING_EACH = 64, 16
+# Seconds after which asking again makes sense: a task takes minutes, and the next may begin at any moment.
+TURN = 60.0
 # Tasks that ended and could not be written, kept in memory until they can.
 MOST_UNWRITTEN = 100
+# Nanoseconds for which a failed task can be repeated without another upload: a week, as a large file costs disk.
+KEPT_FAILED = 7 * 24 * 3600 * 10**9
 REPEATABLE: frozenset[TaskState] = frozenset({"failed", "cancelled", "interrupted"})
 _RUNNING = "Tasks that run or wait, by their kind."
 
@@ -44,6 +51,8 @@ class Tasks:
         store: keeps them.
         works: what is done for a task of each kind, for those that are begun without their work, and for retries.
         at_once: tasks that run at a time; others wait, in their order.
+        most_waiting: of all owners; the next one is refused.
+        most_waiting_each: of one owner.
         clock: nanoseconds since 1970, UTC.
         pause: waits so many seconds; for watchers.
         ended: is shown every task that has ended.
@@ -57,6 +66,8 @@ class Tasks:
         works: Mapping[TaskKind, Work] | None = None,
         *,
         at_once: int = AT_ONCE,
+        most_waiting: int = MOST_WAITING,
+        most_waiting_each: int = MOST_WAITING_EACH,
         clock: Callable[[], int] = time_ns,
         pause: Pause = asyncio.sleep,
         ended: Callable[[Task], None] = lambda _: None,
@@ -66,6 +77,8 @@ class Tasks:
         self._store = store
         self._works = dict(works or {})
         self._at_once = at_once
+        self._most_waiting = most_waiting
+        self._most_waiting_each = most_waiting_each
         self._clock = clock
         self._pause = pause
         self._told_of = ended
@@ -74,6 +87,7 @@ class Tasks:
         self._runs: dict[str, Run] = {}
         self._line: deque[Run] = deque()
         self._busy: set[Run] = set()
+        self._leaving: Counter[str] = Counter()  # by their origins: lines of which something is being cleared away
         self._chores: set[asyncio.Task[None]] = set()
         self._since = self._latest = clock()
         self._closed = False
@@ -108,19 +122,37 @@ class Tasks:
             waits: does it wait while ``at_once`` others run? One whose caller holds something open should not.
 
         Raises:
-            ShuttingDown: the server is on its way out.
+            ShuttingDown, QueueFull: as :meth:`require_place`.
         """
         made = id or str(uuid4())
         task = Task(id=made, kind=kind, subject=subject, owner=owner, request=request, origin=made)
         return await self._begun(task, work or self._work(kind), waits=waits)
+
+    def require_place(self, owner: str) -> None:
+        """Looks whether a task of this owner could begin, or wait, now; to be asked before much is done for one.
+
+        Raises:
+            ShuttingDown: the server is on its way out.
+            QueueFull: too many wait already, of this owner or of all.
+        """
+        if self._closed:
+            raise _closing()
+        if len(self._busy) < self._at_once:
+            return
+        if len(self._line) >= self._most_waiting:
+            raise QueueFull(f"{len(self._line)} tasks wait for their turn already", retry_after=TURN)
+        if (his := sum(run.task.owner == owner for run in self._line)) >= self._most_waiting_each:
+            raise QueueFull(f"{his} tasks of yours wait for their turn already", retry_after=TURN)
 
     async def retry(self, id: str, owner: str | None = None) -> Task:  # noqa: A002
         """Begins a task that repeats this one from its last whole step; it belongs to the same owner.
 
         Raises:
             NotFound: there is no such task, or it is not this owner's.
-            Conflict: it has not ended, has succeeded, or has been repeated already.
+            Conflict: it has not ended, has succeeded, or has been repeated already; or what it left is being cleared
+                away.
             Unsupported: nobody knows how.
+            ShuttingDown, QueueFull: as :meth:`require_place`.
         """
         task = await self.get(id, owner)
         if task.state not in REPEATABLE:
@@ -129,6 +161,8 @@ class Tasks:
         running = next((run.task for run in self._runs.values() if run.task.origin == task.origin), newest)
         if (later := max(newest, running, key=lambda one: one.created_at)).id != id:
             raise Conflict(f"task '{id}' has been repeated by task '{later.id}', which is {later.state}")
+        if self._leaving[task.origin]:  # nobody awaits between this and the new task's being known
+            raise Conflict(f"what task '{id}' has left is being cleared away; ask again when that is done")
         again = Task(
             id=str(uuid4()),
             kind=task.kind,
@@ -160,10 +194,10 @@ class Tasks:
     async def all(
         self, *, owner: str | None = None, state: TaskState | None = None, most: int = HISTORY
     ) -> tuple[Task, ...]:
-        """The newest first; None means every owner, and every state."""
+        """The newest first, without what was asked; None means every owner, and every state."""
         runs = dict(self._runs)  # before the store is asked: what ends meanwhile is found here or there
         kept = await self._store.all(owner=owner, state=state, most=most + len(runs))
-        now = [run.task for run in runs.values()]
+        now = [replace(run.task, request=b"") for run in runs.values()]
         tasks = [task for task in now if owner in {None, task.owner} and state in {None, task.state}]
         tasks += (task for task in kept if task.id not in runs)
         return tuple(sorted(tasks, key=lambda task: (-task.created_at, task.id))[:most])
@@ -194,9 +228,11 @@ class Tasks:
         """
         task = await self.get(id, owner)
         if run := self._runs.get(id):
-            await run.stop("cancelled")
-            if run.task.state == "cancelled":  # by its work, unless that never began
-                await self._discard(run.task.origin)
+            with self._clearing(task.origin):
+                await run.stop("cancelled")
+                # By its work, unless that never began.
+                if run.task.state == "cancelled" and not self._goes_on(task.origin, without=id):
+                    await self._discard(task.origin)
             return run.task
         return task
 
@@ -210,10 +246,11 @@ class Tasks:
         task = await self.get(id, owner)
         if task.state not in ENDED:
             raise Conflict(f"task '{id}' is {task.state}; cancel it first")
-        self._runs.pop(id, None)
-        await self._store.remove(id)
-        if task.state in REPEATABLE and not await self._store.line(task.origin):
-            await self._discard(task.origin)
+        with self._clearing(task.origin):
+            self._runs.pop(id, None)
+            await self._store.remove(id)
+            if task.state in REPEATABLE and not (await self._store.line(task.origin) or self._goes_on(task.origin)):
+                await self._discard(task.origin)
         return task
 
     async def recover(self) -> int:
@@ -227,21 +264,34 @@ class Tasks:
             return 0
         return len(left)
 
-    async def interrupted(self) -> frozenset[str]:
-        """The origins of all lines that were interrupted and not repeated since: what they left is still needed.
+    async def needed(self) -> frozenset[str]:
+        """The origins of all lines that can still be repeated: what they have left is needed for that.
+
+        Those that failed are given up after a while.
 
         Raises:
             LocalModelsError: nobody can tell; then everything is.
         """
+        since = self._clock() - KEPT_FAILED
         newest: dict[str, Task] = {}
         for task in await self.all(most=2**31):
             newest.setdefault(task.origin, task)
         return frozenset(
-            origin for origin, task in newest.items() if task.state == "interrupted" or task.state not in ENDED
+            origin
+            for origin, task in newest.items()
+            if task.state == "interrupted"
+            or task.state not in ENDED
+            or (task.state == "failed" and task.ended_at > since)
         )
 
+    def interrupt(self) -> None:
+        """Interrupts what runs and what waits, and begins nothing more; :meth:`close` waits until all has ended."""
+        self._closed = True
+        for run in tuple(self._runs.values()):
+            run.end("interrupted")
+
     async def close(self) -> None:
-        """Interrupts what runs and what waits, and begins nothing more."""
+        """Interrupts what runs and what waits, begins nothing more, and returns when all of it is kept."""
         self._closed = True
         await asyncio.gather(*(run.stop("interrupted") for run in tuple(self._runs.values())))
         while self._chores:
@@ -262,9 +312,25 @@ class Tasks:
             return work
         raise Unsupported(f"this server does not know how to repeat a task of the kind '{kind}'")
 
+    @contextmanager
+    def _clearing(self, origin: str) -> Iterator[None]:
+        """Something of this line is taken away: no task of it begins meanwhile."""
+        self._leaving[origin] += 1
+        try:
+            yield
+        finally:
+            self._leaving[origin] -= 1
+            self._leaving += Counter()  # drops those that are zero
+
+    def _goes_on(self, origin: str, without: str = "") -> bool:
+        """Is there a task of this line here, but for this one? The store may not know of it."""
+        return any(run.task.origin == origin and run.task.id != without for run in self._runs.values())
+
     async def _begun(self, task: Task, work: Work, *, waits: bool) -> Task:
-        if self._closed:
-            raise ShuttingDown("the server is on its way out; nothing new is begun")
+        if waits:
+            self.require_place(task.owner)
+        elif self._closed:
+            raise _closing()
         # No two are made in the same moment, so that the order of moments is the order of tasks.
         self._latest = max(self._clock(), self._latest + 1)
         run = Run(replace(task, created_at=self._latest), work, self._store, self._clock, self._over)
@@ -299,7 +365,10 @@ class Tasks:
     async def _tidied(self) -> None:
         try:
             await self._rewrite()
-            await self._store.sweep(most=self._history)
+            for origin in {*await self._store.sweep(most=self._history)}:
+                with self._clearing(origin):
+                    if not (await self._store.line(origin) or self._goes_on(origin)):
+                        await self._discard(origin)
         except LocalModelsError as error:
             log.warning("old tasks cannot be forgotten: %s", error)
 
@@ -321,3 +390,7 @@ class Tasks:
         over = replace(task, state="interrupted", failure=failure, action=event.action, ended_at=self._clock())
         await self._store.put(over, (event,))
         self._told_of(over)
+
+
+def _closing() -> ShuttingDown:
+    return ShuttingDown("the server is on its way out; nothing new is begun")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -21,6 +22,22 @@ async def in_thread(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     """What the work gives; for work that leaves nothing open."""
     future = begun(partial(work, *args, **kwargs))
     await ended(future)
+    return future.result()
+
+
+async def finished(work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the work gives, also to one who is cancelled meanwhile; for the last moment of something longer.
+
+    What has happened by then cannot be taken back. So the cancellation is forgotten, and the caller goes on to his own
+    end: he says that all is done, and begins nothing that takes long.
+    """
+    return await heard_out(begun(partial(work, *args, **kwargs)))
+
+
+async def heard_out(future: asyncio.Future[T]) -> T:
+    """What this gives, whoever cancels the caller meanwhile; as :func:`finished`."""
+    with suppress(asyncio.CancelledError):
+        await ended(future)
     return future.result()
 
 
@@ -53,6 +70,7 @@ async def ended(future: asyncio.Future[T]) -> None:
             await asyncio.wait([future])
         except asyncio.CancelledError:
             cancelled = True
-    future.exception()  # seen, so that asyncio does not complain of an error that nobody took
+    if not future.cancelled():
+        future.exception()  # seen, so that asyncio does not complain of an error that nobody took
     if cancelled:
         raise asyncio.CancelledError

@@ -19,17 +19,33 @@ from localmodels.artifacts.gguf import read_array
 from localmodels.artifacts.gguf_header import Array, Header
 from localmodels.core.access import LOCAL
 from localmodels.core.chat import ChatRequest, Chunk, Done, EmbedRequest, Event, GenerateRequest, Message, Text
-from localmodels.core.errors import Garbled, LocalModelsError, ModelDamaged
+from localmodels.core.errors import (
+    DiskFull,
+    Garbled,
+    LocalModelsError,
+    ModelDamaged,
+    OutOfMemory,
+    ShuttingDown,
+    Unavailable,
+)
 from localmodels.core.options import Options
 from localmodels.core.rerank import RerankRequest
 from localmodels.flows.chat import Answerer, Answers, Request
 from localmodels.flows.local import Local, Target, purpose_of
+from localmodels.flows.running import Pause
 from localmodels.flows.visit import Visit
 from localmodels.store.entries import Entry
 
 GREETING = "Hi"
+QUESTION = "where is the cat?"
 DOCUMENTS = ("a cat sleeps on the roof", "the price of copper rose by three percent")
 TOKENS = 4  # the first tells whether it writes at all; the next ones come with it
+# A model that was made in hours is not lost because places are taken: a place for it is asked for so often, the first
+# time after so many seconds, then after twice as many, and so on up to the last figure: a quarter of an hour where
+# it is refused at once, and some three hours where it waits each time for the ten minutes that a request may.
+TRIES = 20
+SOON, LATE = 5.0, 60.0
+FAILED = "the new model was put to the trial and failed"
 TOKENIZER = "tokenizer.ggml.model"
 _BYTE = 6  # LLAMA_TOKEN_TYPE_BYTE in llama.h
 
@@ -84,24 +100,49 @@ class Trials:
 
     Args:
         local: loads them.
+        tries: so often a place is asked for.
+        pause: waits so many seconds.
     """
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: Local, *, tries: int = TRIES, pause: Pause = asyncio.sleep) -> None:
         self._local = local
+        self._tries = tries
+        self._pause = pause
 
     async def __call__(self, entry: Entry) -> None:
         """Returns if the model does what it should; then it stays in memory as after any request.
 
+        Where all places are taken it asks again and again, and waits each time as long as a request may.
+
         Raises:
+            Unavailable: there was no place at any time; it is not known whether the model is good.
             LocalModelsError: it does not; says at what it failed.
         """
         there = self._local.is_loaded(entry)  # the same files, under this name or another
         try:
-            await _tried(Candidate(self._local, entry), entry)
+            await self._placed(entry)
         except BaseException:
             if not there:
                 await self._local.unload(entry)
             raise
+
+    async def _placed(self, entry: Entry) -> None:
+        """The trial, begun anew while there is no place for it."""
+        for tried in range(self._tries - 1):
+            try:
+                await _tried(Candidate(self._local, entry), entry)
+            except Unavailable as error:
+                if not is_passing(error):
+                    raise
+                await self._pause(min(max(error.retry_after or 0.0, SOON * 2**tried), LATE))
+            else:
+                return
+        await _tried(Candidate(self._local, entry), entry)
+
+
+def is_passing(error: Unavailable) -> bool:
+    """Does waiting help? A model that is larger than the memory stays so, and a server that ends does not come back."""
+    return not isinstance(error, (OutOfMemory, DiskFull, ShuttingDown))
 
 
 class Candidate(Target):
@@ -132,8 +173,13 @@ async def _tried(candidate: Candidate, entry: Entry) -> None:
             stage = f"to {purpose}"
             async with candidate.ready(GenerateRequest(candidate.name), visit) as backend:
                 await (_embeds if purpose == "embed" else _ranks)(backend, entry)
+    except Unavailable as error:
+        if isinstance(error, OutOfMemory):
+            raise error.reworded(f"{FAILED} {stage}: {error.message}", None) from error
+        what = f"there was no place to put the new model to the trial, so it was not published: {error.message}"
+        raise error.reworded(what, None) from error
     except LocalModelsError as error:
-        raise error.reworded(f"the new model was put to the trial and failed {stage}: {error.message}", None) from error
+        raise error.reworded(f"{FAILED} {stage}: {error.message}", None) from error
 
 
 async def _writes(candidate: Candidate, visit: Visit) -> None:
@@ -169,7 +215,7 @@ async def _embeds(backend: Answerer, entry: Entry) -> None:
 
 async def _ranks(backend: Answerer, entry: Entry) -> None:
     """It tells how well texts answer a question."""
-    ranking = await backend.rank(RerankRequest(str(entry.name), "where is the cat?", DOCUMENTS))
+    ranking = await backend.rank(RerankRequest(str(entry.name), QUESTION, DOCUMENTS))
     if len(ranking.results) != len(DOCUMENTS) or not all(isfinite(one.score) for one in ranking.results):
         raise ModelDamaged("the scores that it gives are none")
 

@@ -1,8 +1,9 @@
 """From an uploaded file to an artifact: saved, unpacked and looked at, and only then given its name.
 
 The rule: the name is given last, in one step; whatever happens before leaves what had the name. What is wrong with the
-upload itself throws all of it away. Whatever else ends the work (a full disk, a cancelled task, the server's end)
-leaves the saved file, so that nobody has to send it again; :meth:`Uploads.discard` takes that away.
+upload itself throws all of it away. Whatever else ends the work (a full disk or quota, a slow machine, a cancelled
+task, the server's end) leaves the saved file, so that nobody has to send it again; :meth:`Uploads.discard` takes that
+away.
 """
 
 from __future__ import annotations
@@ -21,10 +22,20 @@ from localmodels.artifacts.inspection import Job as Inspection
 from localmodels.artifacts.worker import Worker
 from localmodels.core.artifact_names import FIELD, GGUF, name_of
 from localmodels.core.artifacts import Artifact
-from localmodels.core.errors import CallerError, Conflict, EngineError, InvalidRequest, ModelDamaged, NotFound
+from localmodels.core.deploys import is_uploaded, made_by, uploaded_as
+from localmodels.core.errors import (
+    CallerError,
+    Conflict,
+    EngineError,
+    InvalidRequest,
+    ModelDamaged,
+    NotFound,
+    QuotaFull,
+)
 from localmodels.core.tasks import Step
-from localmodels.flows.threads import in_thread, opened
+from localmodels.flows.threads import finished, in_thread, opened
 from localmodels.flows.watched import Done, Tell, watched
+from localmodels.store.artifact_reading import Held
 from localmodels.store.artifact_writer import Writer
 from localmodels.store.artifacts import ArtifactStore
 from localmodels.store.drafts import Draft
@@ -38,11 +49,14 @@ NICE = 10  # answers go first
 # Room is looked at once it is known how much will come out: a full disk is told otherwise than too large an archive.
 MOST_BYTES = 2**50
 
-SAVED, UPLOADED = "saved", "uploaded"
-"""What is durable, in :attr:`Step.whole <localmodels.core.tasks.Step.whole>`."""
+SAVED = "saved"
+"""What is durable, in :attr:`Step.whole <localmodels.core.tasks.Step.whole>`; then comes what ``uploaded_as`` says."""
+
+# What is not the upload's fault, though it is the caller's to mend: what was saved is good when that is done.
+_MENDABLE = (Conflict, QuotaFull)
 
 # How far all of the work is; the first two are seed 001's.
-_SAVED_AT, _EXTRACT_AT, _INSPECT_AT, _PUBLISH_AT = 0.0, 0.66, 0.9, 0.97
+_SAVED_AT, _EXTRACT_AT, _INSPECT_AT, _PUBLISH_AT, _PUBLISHED_AT = 0.0, 0.66, 0.9, 0.97, 0.99
 
 
 class _Meter:
@@ -89,18 +103,20 @@ class Uploads:
         now: Callable[[], int] = time_ns,
     ) -> None:
         self._store = store
-        self._kept: set[str] = set()  # drafts that the clearing away at the start must not take
+        self._saved: dict[str, Draft] = {}  # locked from the first byte on, until somebody has taken it apart
         self._now = now
         self._extractor = extractor
         self._inspector = inspector
 
     async def recover(self, keep: Collection[str]) -> None:
         """Clears away what an earlier process left, but for the saved files of these jobs; once, at the start."""
-        self._kept.update(keep)
-        try:
-            await in_thread(self._store.recover, self._kept)  # which looks into it late: uploads come meanwhile
-        finally:
-            self._kept.difference_update(keep)
+        await in_thread(self._store.recover, keep)
+
+    async def close(self) -> None:
+        """Lets go of what was saved and not unpacked; the files stay."""
+        while self._saved:
+            _, draft = self._saved.popitem()
+            await in_thread(draft.close)
 
     async def save(self, job: str, filename: str, pieces: AsyncIterator[bytes], size: int | None = None) -> None:
         """Saves an uploaded file. When this returns it is on disk; when it raises, nothing of it is.
@@ -120,17 +136,19 @@ class Uploads:
             DiskFull: there is no room.
         """
         await in_thread(self._store.expect_free, name_of(filename))
-        self._kept.add(job)
         draft = await opened(lambda: self._store.draft(job), Draft.close)
         try:
             await _save(draft, pieces, size or 0)
         except BaseException:
             await in_thread(draft.discard)
             raise
-        await in_thread(draft.close)
+        self._saved[job] = draft
 
     async def unpack(self, job: str, filename: str) -> Steps:
-        """Makes an artifact of a saved file; ``whole`` of the first step is ``saved``, of the last ``uploaded``.
+        """Makes an artifact of a saved file; ``whole`` of the first step is ``saved``.
+
+        That of the last two says that it is uploaded, and as what: see :func:`~localmodels.core.deploys.uploaded_as`.
+        Whoever comes back after the first of them has written that down, and only then the saved file is thrown away.
 
         Args:
             job: as :meth:`save` had it.
@@ -140,24 +158,26 @@ class Uploads:
             NotFound: nothing was saved for this job.
             InvalidRequest: the file is no archive, a bad one, or holds nothing that can become a model.
             Unsupported: it holds what is not read here, such as pickles.
-            TooLarge: what is in it is more than the quota allows, or than an archive should hold.
-            Conflict: as :meth:`save`.
+            TooLarge: what is in it is more than an archive should hold.
+            QuotaFull: it is more than the quota allows.
+            Conflict: as :meth:`save`; or somebody else works on this job.
+            EngineError: unpacking it, or looking at it, died or took too long.
             DiskFull: there is no room.
         """
         name = name_of(filename)
-        draft = await opened(lambda: self._store.draft(job), Draft.close)
+        draft = self._saved.pop(job, None)
+        if draft is None:
+            draft = await opened(lambda: self._store.draft(job), Draft.close)
         keep = True
         try:
             async with aclosing(self._made(draft, name, filename)) as steps:
                 async for step in steps:
-                    # Whoever gets the last one and comes back has written down that nothing needs to be done again.
-                    keep = step.whole != UPLOADED
                     yield step
+                    keep = keep and not is_uploaded(step.whole)
         except CallerError as error:
-            keep = isinstance(error, Conflict)
+            keep = isinstance(error, _MENDABLE)
             raise
         finally:
-            self._kept.discard(job)
             try:
                 await in_thread(draft.start_over if keep else draft.discard)
             finally:
@@ -165,8 +185,27 @@ class Uploads:
 
     async def discard(self, job: str) -> None:
         """Throws away what was saved for a job that nobody works on, if there is something."""
-        self._kept.discard(job)
-        await in_thread(self._store.discard, job)
+        if draft := self._saved.pop(job, None):
+            await in_thread(draft.discard)
+        else:
+            await in_thread(self._store.discard, job)
+
+    async def done(self, job: str, filename: str, whole: str) -> Steps:
+        """The last step of :meth:`unpack` once more, for a retry of one that came to it; the saved file goes.
+
+        Args:
+            job: as :meth:`unpack` had it.
+            filename: likewise.
+            whole: of the last step.
+
+        Raises:
+            NotFound: the artifact was taken away meanwhile.
+            Conflict: it was replaced meanwhile.
+        """
+        held = await opened(lambda: self._store.held(name_of(filename), made_by(whole)), Held.close)
+        await in_thread(held.close)
+        await self.discard(job)
+        yield _uploaded(held.artifact, filename, 1.0)
 
     async def all(self) -> tuple[Artifact, ...]:
         """The artifacts, the newest first."""
@@ -186,7 +225,7 @@ class Uploads:
             NotFound: there is none.
             Conflict: it is in use.
         """
-        await in_thread(self._store.delete, name)
+        await finished(self._store.delete, name)
 
     async def _made(self, draft: Draft, name: str, filename: str) -> Steps:
         details = {"model": filename}
@@ -224,8 +263,9 @@ class Uploads:
             created_at=self._now(),
         )
         yield Step("Publish model.", _PUBLISH_AT, details)
-        whole = await in_thread(draft.publish, artifact)
-        yield Step("Success upload model file.", 1.0, {**details, "artifact": name, **_told(whole)}, whole=UPLOADED)
+        whole = await finished(draft.publish, artifact)
+        yield _uploaded(whole, filename, _PUBLISHED_AT)
+        yield _uploaded(whole, filename, 1.0)
 
     async def _unpacked(
         self, draft: Draft, saved: Path, name: str, meter: _Meter
@@ -249,6 +289,12 @@ class Uploads:
         if findings is None:
             raise EngineError("nobody looked at what was uploaded")
         return findings
+
+
+def _uploaded(artifact: Artifact, filename: str, ratio: float) -> Step:
+    details = {"model": filename, "artifact": artifact.name, "artifact_id": artifact.id, **_told(artifact)}
+    action = "Success upload model file." if ratio == 1 else "Publish model."
+    return Step(action, ratio, details, whole=uploaded_as(artifact.id))
 
 
 async def _watched_child(child: Worker, work: Callable[[Tell], T]) -> AsyncGenerator[int | Done[T], None]:

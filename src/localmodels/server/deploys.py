@@ -1,7 +1,8 @@
 """Seed 001's routes: artifacts are uploaded, listed, taken away, and become models. Every change is a task.
 
 The rule: what can be told to be wrong is told by a status, before a task begins and, where the fields come before the
-file, before the file does. From then on the answer is the story of the task, which goes on if its client leaves.
+file, before the file does; that no more tasks may wait is told before anything is read. From then on the answer is the
+story of the task, which goes on if its client leaves.
 """
 
 from __future__ import annotations
@@ -70,13 +71,12 @@ class Deploying:
     async def list(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``GET /models/``. The seed gives a task to each listing; here it is a number that nothing is kept under."""
         found = await self._artifacts.all()
-        events = [
-            Event(place, "Get model.", (place + 1) / len(found), {"model": one.name, **msgspec.to_builtins(one)})
-            for place, one in enumerate(found)
-        ]
         task_id = str(uuid4())
         await begin(send, 200, NDJSON)
-        await send({"type": "http.response.body", "body": b"".join(write_event(task_id, one) for one in events)})
+        for place, one in enumerate(found):
+            line = await in_thread(_listed, task_id, one, place, len(found))
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     async def delete(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``DELETE /models/``."""
@@ -98,8 +98,9 @@ class Deploying:
 
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``POST /models/create/``."""
-        wanted = dialect.read_create(await read_body(receive, SMALL))
         caller = visit_of(scope).caller
+        self._tasks.require_place(caller.id)
+        wanted = dialect.read_create(await read_body(receive, SMALL))
         allowed(wanted, caller)
         await in_thread(self._check, wanted)
         task = await self._tasks.start("create", wanted.create.model, request_of(wanted), caller.id)
@@ -125,6 +126,7 @@ class Deploying:
             edge.stream_body()
         job = str(uuid4())
         caller = visit_of(scope).caller
+        self._tasks.require_place(caller.id)  # before anything of the body is read
         name = ""
 
         async def take(filename: str, before: Mapping[str, str], body: AsyncIterator[bytes]) -> None:
@@ -149,6 +151,12 @@ class Deploying:
         allowed(wanted, caller)
         await in_thread(self._check, wanted)
         return wanted
+
+
+def _listed(task_id: str, artifact: Artifact, place: int, of: int) -> bytes:
+    """An artifact's line; in a thread, since it may name ten thousand files."""
+    details = {"model": artifact.name, **msgspec.to_builtins(artifact)}
+    return write_event(task_id, Event(place, "Get model.", (place + 1) / of, details))
 
 
 def allowed(wanted: Deployment, caller: Caller) -> None:

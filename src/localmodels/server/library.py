@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from localmodels.core.access import EVERY_MODEL, Caller, check_model
 from localmodels.core.catalog import Digest, ModelName
-from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError
+from localmodels.core.errors import Forbidden, InvalidRequest, InvalidValue, LocalModelsError, ModelNotFound
 from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
@@ -111,24 +111,40 @@ class ProgressRoute(Generic[Asked]):
 
 
 class Changes:
-    """The short operations."""
+    """The short operations, on models of this machine: one of another server is said to be there.
 
-    def __init__(self, keeper: Keeper) -> None:
+    Args:
+        keeper: does them.
+        require_here: looks at a name that was not found here; raises where it is known.
+    """
+
+    def __init__(self, keeper: Keeper, require_here: Callable[[str], None]) -> None:
         self._keeper = keeper
+        self._require_here = require_here
 
     async def copy(self, scope: Scope, body: bytes) -> bytes:
         """``/api/copy``."""
         request = await decoded(library.read_copy, body)
         check_models(visit_of(scope).caller, request.source, request.destination)
-        await self._keeper.copy(request)
+        with self._sought(request.source):
+            await self._keeper.copy(request)
         return DONE
 
     async def delete(self, scope: Scope, body: bytes) -> bytes:
         """``/api/delete``."""
         request = await decoded(library.read_delete, body)
         check_models(visit_of(scope).caller, request.model)
-        await self._keeper.delete(request)
+        with self._sought(request.model):
+            await self._keeper.delete(request)
         return DONE
+
+    @contextmanager
+    def _sought(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (ModelNotFound, InvalidValue):  # elsewhere, names may have more parts than ours
+            self._require_here(name)
+            raise
 
 
 class Takes(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 
 from msgspec import Struct
@@ -30,6 +31,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     status: Status
     tokens: Tokens
     keeper: Keeper
+    require_here: Callable[[str], None]
     deploying: Deploying
     moves: Moves
     relays: Relays | None = None

@@ -1,7 +1,7 @@
 """Every address that answers, in one table: method, path, dialect, what it is for, and who answers.
 
 A feature is a row. The reference page is made from this table, so a route that is not in it does not exist. There are
-no redirects between ``/path`` and ``/path/``.
+no redirects between ``/path`` and ``/path/``: who takes one for the other is told of it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from localmodels.core.errors import MethodNotAllowed, NotFound
 from localmodels.server.permissions import PERMISSIONS, Grants
 
 OLLAMA_PREFIX = "/ollama"
+MOST_SHOWN = 200  # characters of a path
 
 
 class Row(Struct, frozen=True):
@@ -83,12 +84,19 @@ class Directory:
         return match, parameters
 
     def _methods(self, path: str) -> tuple[dict[str, Match], dict[str, str]]:
+        if found := self._at(path):
+            return found
+        other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
+        hint = f"; did you mean {other[:MOST_SHOWN]}?" if self._at(other) else ""
+        raise NotFound(f"there is nothing at {path[:MOST_SHOWN]}{hint}")
+
+    def _at(self, path: str) -> tuple[dict[str, Match], dict[str, str]] | None:
         if methods := self._exact.get(path):
             return methods, {}
         for pattern, methods in self._patterns:
             if match := pattern.match(path):
                 return methods, match.groupdict()
-        raise NotFound(f"there is nothing at {path[:200]}")
+        return None
 
 
 def _grant(permissions: Grants, path: str, method: str) -> Grant:

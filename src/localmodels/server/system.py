@@ -45,6 +45,7 @@ from localmodels.flows.uploads import Uploads
 from localmodels.server import listeners
 from localmodels.server.access_log import AccessLog
 from localmodels.server.app import Application, Outcome, Watcher
+from localmodels.server.arenas import keep_few
 from localmodels.server.around import check_outside, make_home
 from localmodels.server.deploys import Deploying
 from localmodels.server.edge.bounds import Bounds
@@ -94,7 +95,7 @@ class ClosingWatcher(Protocol):
 class System(Struct, frozen=True):
     """A system that answers; ``adopt`` hands the settings that can change to those who go by them.
 
-    ``ring`` holds the keys that it knows.
+    ``ring`` holds the keys that it knows, ``tasks`` are those of the server.
     """
 
     application: Application
@@ -103,6 +104,15 @@ class System(Struct, frozen=True):
     adopt: Adopt
     meter: Meter
     ring: Keyring
+    tasks: Tasks
+
+    def drain(self) -> None:
+        """Begins nothing more. Answers may come to their end; tasks do not, or their watchers would wait for hours.
+
+        Tasks come first: one whose model is on trial is interrupted then, and not refused by the pool.
+        """
+        self.tasks.interrupt()
+        self.pool.drain()
 
 
 class Made(Struct, frozen=True, kw_only=True):
@@ -140,7 +150,7 @@ async def build(
     one = await made(config, await asyncio.to_thread(probe) if hardware is None else hardware)
     async with opened(one, config) as watchers:
         application = Application(table(parts_of(one, config, urls)), one.gate, one.access.doorkeeper, watchers)
-        yield System(application, one.here.pool, one.here.local, adopting(one), one.meter, one.access.ring)
+        yield System(application, one.here.pool, one.here.local, adopting(one), one.meter, one.access.ring, one.tasks)
 
 
 async def made(config: Config, machine: Hardware) -> Made:
@@ -205,6 +215,7 @@ def parts_of(one: Made, config: Config, urls: Callable[[], list[str]]) -> Parts:
         status=Status(inspector, urls),
         tokens=Tokens(answers, inspector.default_name),
         keeper=one.keeper,
+        require_here=finders.require_here,
         deploying=Deploying(one.uploads, one.tasks, one.deploys.check),
         moves=one.outside,
         relays=Relays(finders, one.access.limiter),
@@ -247,6 +258,7 @@ async def opened(one: Made, config: Config) -> AsyncIterator[list[Watcher]]:
         stack.push_async_callback(one.remotes.close)
         stack.callback(one.here.store.close)  # ends what is read, which the others wait for
         stack.push_async_callback(one.responses.close)
+        stack.push_async_callback(one.uploads.close)
         stack.push_async_callback(one.tasks.close)
         await stack.enter_async_context(one.outside)
         yield watchers
@@ -256,7 +268,7 @@ async def recovered(one: Made) -> None:
     """Ends the tasks of an earlier process, and clears away what none of them needs any more."""
     await one.tasks.recover()
     try:
-        await one.uploads.recover(await one.tasks.interrupted())
+        await one.uploads.recover(await one.tasks.needed())
     except LocalModelsError as error:
         log.warning("what was uploaded and not taken in is left where it is: %s", error)
 
@@ -297,6 +309,7 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
     config = settings.config
     check_binds(config, has_keys=has_keys(config.home))
     check_outside(config)
+    keep_few()
     set_up_logging(config.log_level, config.log_format)
     for note in settings.notes:
         log.warning("%s", note)
@@ -320,7 +333,7 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
                 sockets,
                 drain=config.drain_timeout,
                 ready=lambda: greet(out, urls, as_json=as_json, admin_key=first_key(config.home, system.ring)),
-                draining=system.pool.drain,
+                draining=system.drain,
                 reload=None if terminal else Reload(load, config, system.adopt),
                 bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),
                 opened=system.meter.watch,

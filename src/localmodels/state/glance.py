@@ -15,7 +15,7 @@ from localmodels.core.access import Key, Use
 from localmodels.core.tasks import Event, Task
 from localmodels.state.files import HEADS, SMALL_CACHE, STATE, StateError, begin
 from localmodels.state.rows import key_of, row_of
-from localmodels.state.task_rows import event_of, task_of
+from localmodels.state.task_rows import event_of, listed_task_of, task_of
 
 # Seconds for another program's transaction to end.
 PATIENCE = 5
@@ -34,9 +34,16 @@ FROM usage WHERE hour >= ? AND (? IS NULL OR key_id = ?) ORDER BY hour DESC, key
 """
 _TASK = "SELECT * FROM task WHERE id = ?"
 _TASKS = """
-SELECT * FROM task WHERE (? IS NULL OR owner = ?) AND (? IS NULL OR state = ?) ORDER BY created_at DESC, id LIMIT ?
+SELECT id, kind, subject, owner, state, reached, action, ratio, failure, retry_of, origin,
+       created_at, started_at, ended_at
+FROM task WHERE (? IS NULL OR owner = ?) AND (? IS NULL OR state = ?)
+ORDER BY created_at DESC, id LIMIT ?
 """
-_LINE = "SELECT * FROM task WHERE origin = ? ORDER BY created_at DESC, id"
+_LINE = """
+SELECT id, kind, subject, owner, state, reached, action, ratio, failure, retry_of, origin,
+       created_at, started_at, ended_at
+FROM task WHERE origin = ? ORDER BY created_at DESC, id
+"""
 _UNFINISHED = "SELECT * FROM task WHERE state IN ('queued', 'running') ORDER BY created_at, id"
 _EVENTS = "SELECT * FROM task_event WHERE task_id = ? AND number > ? ORDER BY number"
 _INSERT = """
@@ -112,12 +119,12 @@ class Glance:
         return task_of(row) if row else None
 
     def tasks(self, owner: str | None, state: str | None, most: int) -> tuple[Task, ...]:
-        """The newest first; None means every owner, and every state."""
-        return tuple(map(task_of, self._open().execute(_TASKS, (owner, owner, state, state, most))))
+        """The newest first, without what was asked; None means every owner, and every state."""
+        return tuple(map(listed_task_of, self._open().execute(_TASKS, (owner, owner, state, state, most))))
 
     def line(self, origin: str) -> tuple[Task, ...]:
-        """All tasks of this origin, the newest first."""
-        return tuple(map(task_of, self._open().execute(_LINE, (origin,))))
+        """All tasks of this origin, the newest first, without what was asked."""
+        return tuple(map(listed_task_of, self._open().execute(_LINE, (origin,))))
 
     def unfinished(self) -> tuple[Task, ...]:
         """All tasks that have not ended, the oldest first."""

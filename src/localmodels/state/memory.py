@@ -85,12 +85,13 @@ class MemoryTasks:
     async def all(
         self, *, owner: str | None = None, state: TaskState | None = None, most: int = HISTORY
     ) -> tuple[Task, ...]:
-        """The newest first."""
-        return self._newest(lambda task: owner in {None, task.owner} and state in {None, task.state})[:most]
+        """The newest first, without what was asked."""
+        found = self._newest(lambda task: owner in {None, task.owner} and state in {None, task.state})[:most]
+        return tuple(replace(task, request=b"") for task in found)
 
     async def line(self, origin: str) -> tuple[Task, ...]:
-        """All tasks of this origin, the newest first."""
-        return self._newest(lambda task: task.origin == origin)
+        """All tasks of this origin, the newest first, without what was asked."""
+        return tuple(replace(task, request=b"") for task in self._newest(lambda task: task.origin == origin))
 
     async def events(self, id: str, after: int = -1) -> tuple[Event, ...]:  # noqa: A002
         """Its events after this number, in order."""
@@ -105,13 +106,13 @@ class MemoryTasks:
         self._events.pop(id, None)
         return self._tasks.pop(id, None) is not None
 
-    async def sweep(self, *, most: int = HISTORY) -> int:
-        """Forgets the oldest ended ones above so many; how many were forgotten?"""
+    async def sweep(self, *, most: int = HISTORY) -> tuple[str, ...]:
+        """Forgets the oldest ended ones above so many; the origins of those that were forgotten."""
         ended = [task for task in self._tasks.values() if task.state in ENDED]
         old = sorted(ended, key=lambda task: (-task.ended_at, task.id))[most:]
         for task in old:
             await self.remove(task.id)
-        return len(old)
+        return tuple(task.origin for task in old)
 
     def _newest(self, wanted: Callable[[Task], bool]) -> tuple[Task, ...]:
         found = [task for task in self._tasks.values() if wanted(task)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from localmodels.core.access import Key, Use
-from localmodels.core.errors import LocalModelsError, StoreFailed
+from localmodels.core.errors import DiskFull, LocalModelsError, StoreFailed
 from localmodels.core.responses import StoredResponse
 from localmodels.core.tasks import HISTORY, Event, Task, TaskState
 from localmodels.state.files import RESPONSES, STATE, StateError, begin
@@ -109,13 +109,20 @@ def guarded(work: Callable[[], T]) -> T:
     except OSError as error:
         raise StoreFailed(f"the state cannot be written: {error.strerror}") from error
     except sqlite3.Error as error:
-        raise StoreFailed(f"the state cannot be used: {error}") from error
+        raise refused(error) from error
     except Exception as error:
         # SQLAlchemy's errors, whose class is not imported here, repeat the statement and its parameters; the driver's
         # own words do not.
         if not isinstance(reason := getattr(error, "orig", None), sqlite3.Error):
             raise
-        raise StoreFailed(f"the state cannot be used: {reason}") from None
+        raise refused(reason) from None
+
+
+def refused(reason: sqlite3.Error) -> LocalModelsError:
+    """What SQLite says, as an error of ours."""
+    if getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return DiskFull("the disk is full: the state cannot be written; make room and ask again")
+    return StoreFailed(f"the state cannot be used: {reason}")
 
 
 class KeptKeys:
@@ -196,8 +203,8 @@ class KeptTasks:
         """Forgets one; was it there?"""
         return await self._state.write(lambda books: books.tasks.remove(id))
 
-    async def sweep(self, *, most: int = HISTORY) -> int:
-        """Forgets the oldest ended ones above so many; how many were forgotten?"""
+    async def sweep(self, *, most: int = HISTORY) -> tuple[str, ...]:
+        """Forgets the oldest ended ones above so many; the origins of those that were forgotten."""
         return await self._state.write(lambda books: books.tasks.sweep(most))
 
 

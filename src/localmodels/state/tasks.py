@@ -34,9 +34,10 @@ class Tasks:
         with self._engine.begin() as connection:
             return connection.execute(delete(TASK).where(TASK.c.id == id)).rowcount > 0
 
-    def sweep(self, most: int) -> int:
-        """Forgets the oldest ended ones above so many; how many were forgotten?"""
+    def sweep(self, most: int) -> tuple[str, ...]:
+        """Forgets the oldest ended ones above so many; the origins of those that were forgotten."""
         latest = select(TASK.c.id).where(TASK.c.state.in_(ENDED)).order_by(TASK.c.ended_at.desc(), TASK.c.id)
         old = latest.offset(most).subquery()
         with self._engine.begin() as connection:
-            return connection.execute(delete(TASK).where(TASK.c.id.in_(select(old.c.id)))).rowcount
+            gone = delete(TASK).where(TASK.c.id.in_(select(old.c.id))).returning(TASK.c.origin)
+            return tuple(connection.execute(gone).scalars())

@@ -15,8 +15,9 @@
             ├── old/NAME        what it takes the place of, where two names cannot change places in one step
             └── gone/           one that was taken away, and is not cleared yet
 
-Whoever uses an artifact holds a shared lock on its directory, so that nobody takes it away meanwhile. The rule: a name
-means a whole artifact or nothing, and each step down is taken relative to the directory above and follows no link.
+Whoever uses an artifact holds a shared lock on its directory, so that nobody takes it away meanwhile; whoever has a
+draft open, an exclusive one on the draft's. The system gives them back when their holder dies. The rule: a name means
+a whole artifact or nothing, and each step down is taken relative to the directory above and follows no link.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from pathlib import Path
 
 from localmodels.store.folders import Folder
 from localmodels.store.layout import LOCK
+from localmodels.store.lock import try_lock
 
 DRAFTS = ".drafts"
 UPLOAD, NEW, OLD, GONE = "upload", "new", "old", "gone"
@@ -69,6 +71,26 @@ class Places:
         with self.own() as own:
             return own.below(job, make=True)
 
+    def locked(self, job: str, *, make: bool = False) -> Folder | None:
+        """The directory of one draft, locked until it is closed; None if somebody else has it. Under the store's lock.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: there is no such directory.
+        """
+        while True:
+            with self.own() as own:
+                folder = self.draft(job) if make else own.below(job)
+                try:
+                    if not try_lock(folder.descriptor):
+                        folder.close()
+                        return None
+                    if _same(own, job, folder):
+                        return folder
+                except BaseException:
+                    folder.close()
+                    raise
+                folder.close()  # it was thrown away in this moment
+
     def drafts(self) -> tuple[str, ...]:
         """All jobs that have a draft."""
         with self.own() as own:
@@ -90,6 +112,15 @@ class Places:
                         status = os.stat(file, dir_fd=descriptor, follow_symlinks=False)
                         sizes[status.st_dev, status.st_ino] = status.st_size
         return sum(sizes.values())
+
+
+def _same(above: Folder, name: str, folder: Folder) -> bool:
+    """Is this directory still the one of this name?"""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(
+            os.stat(name, dir_fd=above.descriptor, follow_symlinks=False), os.fstat(folder.descriptor)
+        )
+    return False
 
 
 def remove_tree(folder: Folder, name: str) -> None:

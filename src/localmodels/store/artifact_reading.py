@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 from msgspec import structs
 
-from localmodels.artifacts.archive.names import checked_name
+from localmodels.artifacts.file_names import checked_name
 from localmodels.core.artifacts import Artifact
 from localmodels.core.errors import InvalidRequest, ModelDamaged
 from localmodels.store.artifact_places import ABOUT, FILES

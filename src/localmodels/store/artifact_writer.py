@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from localmodels.core.errors import ContentMismatch, DiskFull, TooLarge
+from localmodels.core.errors import ContentMismatch, DiskFull, QuotaFull
 from localmodels.store.folders import Folder, disk_errors, write_all
 from localmodels.store.room import Share
 
@@ -50,7 +50,7 @@ class Writer:
 
         Raises:
             ContentMismatch: they are more than the file has.
-            TooLarge: the quota does not allow them.
+            QuotaFull: the quota does not allow them.
             DiskFull: there is no room.
         """
         size = len(piece)
@@ -85,7 +85,7 @@ class Writer:
     def _ask(self, size: int) -> None:
         try:
             self._share.more(max(size, STEP))
-        except (TooLarge, DiskFull):
+        except (QuotaFull, DiskFull):
             if size >= STEP:
                 raise
             self._share.more(size)

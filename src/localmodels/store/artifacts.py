@@ -22,7 +22,7 @@ import errno
 import logging
 import secrets
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from localmodels.core.artifact_names import checked_name
@@ -71,6 +71,8 @@ class ArtifactStore:
     def recover(self, keep: Collection[str] = ()) -> None:
         """Clears away what dead processes left; what a crash took out of use is put back.
 
+        What somebody has open, in whatever process, stays as it is.
+
         Args:
             keep: jobs whose uploaded files stay.
         """
@@ -80,24 +82,34 @@ class ArtifactStore:
         for job in self._places.drafts():
             try:
                 with disk_errors():
-                    with self._lock.held():
-                        self._put_back(job)
-                    if job not in keep:
-                        self._places.clear(job)
+                    self._clear_away(job, keep=job in keep)
             except LocalModelsError as error:  # what cannot be cleared away must not keep the program from starting
                 log.warning("the draft %s cannot be cleared away: %s", job, error)
 
     @disk_errors()
     def draft(self, job: str) -> Draft:
-        """The draft of one job, which nobody else has open."""
+        """The draft of one job.
+
+        Raises:
+            Conflict: somebody has it open.
+        """
         self._places.prepare()
-        return Draft(job, self._places, self._room, self._give)
+        with self._lock.held():  # so that whoever clears away finds none that is there and not locked yet
+            folder = self._places.locked(job, make=True)
+        if folder is None:
+            raise Conflict(f"the upload '{job}' is being worked on; try again when that has ended")
+        return Draft(job, folder, self._places, self._room, self._give)
 
     @disk_errors()
     def discard(self, job: str) -> None:
-        """Throws a draft away, if there is one, which nobody has open."""
-        if self._places.root.is_dir():
-            self.draft(job).discard()
+        """Throws a draft away, if there is one.
+
+        Raises:
+            Conflict: somebody has it open.
+        """
+        with suppress(FileNotFoundError):
+            if job in self._places.drafts():
+                self.draft(job).discard()
 
     # What there is
 
@@ -130,16 +142,23 @@ class ArtifactStore:
             return read_artifact(folder)
 
     @disk_errors()
-    def held(self, name: str) -> Held:
+    def held(self, name: str, id: str = "") -> Held:  # noqa: A002
         """One artifact, and the paths of its files by their names, which stay until it is closed.
+
+        Args:
+            name: of it.
+            id: that it must have; empty for whatever has the name.
 
         Raises:
             InvalidValue, NotFound, ModelDamaged: as :meth:`get`.
+            Conflict: another one has the name now.
         """
         self.get(name)
         self._places.prepare()
         with self._lock.held(), self._opened(name) as folder:
             artifact = read_artifact(folder)
+            if id and artifact.id != id:
+                raise Conflict(f"artifact '{name}' was replaced meanwhile; upload it again", param="artifact")
             lock = shared_lock(folder)  # nobody has it for himself: that needs the store's lock, too
         above = self._places.root / name / FILES
         return Held(artifact, {file.name: above / file.name for file in artifact.files}, lock)
@@ -191,6 +210,24 @@ class ArtifactStore:
                 _replace(draft, top, name)
             top.sync()
             draft.sync()
+
+    def _clear_away(self, job: str, *, keep: bool) -> None:
+        """Puts back what a dead process took out of use, and clears its draft away."""
+        with ExitStack() as stack:
+            with self._lock.held():
+                try:
+                    folder = self._places.locked(job)
+                except FileNotFoundError:
+                    return  # it was thrown away meanwhile
+                except NotADirectoryError:
+                    folder = None  # a file or a link, which nobody can have open
+                else:
+                    if folder is None:
+                        return
+                    stack.enter_context(folder)
+                    self._put_back(job)
+            if not keep or folder is None:
+                self._places.clear(job)
 
     def _put_back(self, job: str) -> None:
         """What was in the way of an artifact that did not come, and not of one that did; call it under the lock."""

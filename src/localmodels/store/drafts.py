@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Self
 import msgspec
 from msgspec import structs
 
-from localmodels.artifacts.archive.names import Names, checked_name
+from localmodels.artifacts.file_names import Names, checked_name
 from localmodels.core.artifacts import Artifact, ArtifactFile
 from localmodels.core.errors import NotFound
 from localmodels.store.artifact_places import ABOUT, DRAFTS, FILES, GONE, NEW, UPLOAD, Places, remove_tree
@@ -38,17 +39,18 @@ class Draft:
     """One job's draft; a context manager. For one thread at a time.
 
     Opened by :meth:`~localmodels.store.artifacts.ArtifactStore.draft`; what an earlier process took out of the uploaded
-    file is gone then.
+    file is gone then. While it is open nobody else can open it, in this process or another, or clear it away.
     """
 
-    def __init__(self, job: str, places: Places, room: Room, give: Give) -> None:
+    def __init__(self, job: str, folder: Folder, places: Places, room: Room, give: Give) -> None:
         self._job = job
         self._places = places
         self._room = room
         self._give = give
         self._sizes: dict[str, int] = {}
         self._names = Names()
-        self._folder = places.draft(job)
+        self._folder = folder
+        room.look_again()
         try:
             for left in (*_LEFT, f"{UPLOAD}.part"):
                 remove_tree(self._folder, left)
@@ -87,7 +89,7 @@ class Draft:
             size_hint: bytes that will come, as far as is known; room for them is set aside at once.
 
         Raises:
-            TooLarge: the quota does not allow them.
+            QuotaFull: the quota does not allow them.
             DiskFull: there is no room.
         """
         remove_tree(self._folder, UPLOAD)
@@ -98,7 +100,7 @@ class Draft:
         """Looks whether there is room for so many bytes more, before any of them is written.
 
         Raises:
-            TooLarge: the quota does not allow them.
+            QuotaFull: the quota does not allow them.
             DiskFull: there is none.
         """
         with self._room.share(self._folder.descriptor) as share:
@@ -114,7 +116,7 @@ class Draft:
 
         Raises:
             InvalidRequest: it can be no file's name, or not beside the others.
-            TooLarge: the quota does not allow it.
+            QuotaFull: the quota does not allow it.
             DiskFull: there is no room.
         """
         return self._file(name, self._added(name), size)
@@ -149,13 +151,14 @@ class Draft:
         Args:
             artifact: what it is; its files and their size are taken from the draft.
 
-        Returns: the artifact, with them.
+        Returns: the artifact, with them and an id of its own.
 
         Raises:
             InvalidValue: it cannot have that name.
             Conflict: the one that has its name is in use, or one has a name that differs in case alone.
         """
-        whole = structs.replace(artifact, files=self.files, size=sum(self._sizes.values()))
+        size = sum(self._sizes.values())
+        whole = structs.replace(artifact, id=secrets.token_hex(16), files=self.files, size=size)
         with self._below(NEW) as new:
             remove_tree(new, ABOUT)
             new.put(ABOUT, msgspec.json.encode(whole))

@@ -1,7 +1,8 @@
 """How much may still be written: a quota and a disk, shared by writers who promise before they write.
 
 The rule: a byte is promised before it is written, and what was promised and not written is given back. So no writer
-fails over bytes that another has been promised.
+fails over bytes that another has been promised. What lies there is counted once a draft, not once a promise: what is
+written afterwards is added, and before anybody is refused it is counted again, since others may have taken away.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from localmodels.core.errors import TooLarge
+from localmodels.core.errors import QuotaFull
 from localmodels.store.space import Space, admit
 
 Measure = Callable[[int], Space]
@@ -22,7 +23,7 @@ class Room:
 
     Args:
         quota: bytes that may lie there in all; 0 means that only the disk bounds them.
-        used: bytes that lie there.
+        used: bytes that lie there; takes a while.
         measure: how much room the disk has, given a descriptor of a directory.
     """
 
@@ -30,8 +31,14 @@ class Room:
         self._quota = quota
         self._used = used
         self._measure = measure
+        self._there: int | None = None  # bytes, at least those of our own writers; None: nobody has counted
         self._promised = 0
         self._mutex = threading.Lock()
+
+    def look_again(self) -> None:
+        """What lies there may have changed by other hands: it is counted before the next promise."""
+        with self._mutex:
+            self._there = None
 
     def share(self, descriptor: int) -> Share:
         """A writer's part of it, of nothing yet; ``descriptor`` is the directory's into which he writes."""
@@ -41,7 +48,7 @@ class Room:
         """Sets room aside for so many bytes more.
 
         Raises:
-            TooLarge: the quota does not allow them.
+            QuotaFull: the quota does not allow them.
             DiskFull: the disk has no room for them.
         """
         with self._mutex:
@@ -50,18 +57,30 @@ class Room:
             admit(size, self._measure(descriptor), self._promised)
             self._promised += size
 
-    def settle(self, size: int) -> None:
-        """So many promised bytes are written, or will not be."""
+    def written(self, size: int) -> None:
+        """So many promised bytes lie there now."""
+        with self._mutex:
+            self._promised -= size
+            if self._there is not None:
+                self._there += size
+
+    def give_back(self, size: int) -> None:
+        """So many promised bytes will not be written."""
         with self._mutex:
             self._promised -= size
 
     def _expect_within(self, size: int) -> None:
-        left = max(self._quota - self._used() - self._promised, 0)
+        if self._there is None or size > self._left(self._there):
+            self._there = self._used()
+        left = self._left(self._there)
         if size > left:
-            raise TooLarge(
+            raise QuotaFull(
                 f"{size} bytes are needed, and {left} are left of the {self._quota} that artifacts may take; delete "
                 "one that is not needed"
             )
+
+    def _left(self, there: int) -> int:
+        return max(self._quota - there - self._promised, 0)
 
 
 class Share:
@@ -82,7 +101,7 @@ class Share:
         """Asks for so many bytes more.
 
         Raises:
-            TooLarge, DiskFull: as :meth:`Room.promise`.
+            QuotaFull, DiskFull: as :meth:`Room.promise`.
         """
         self._room.promise(size, self._descriptor)
         self.left += size
@@ -90,9 +109,9 @@ class Share:
     def spend(self, size: int) -> None:
         """So many are written."""
         self.left -= size
-        self._room.settle(size)
+        self._room.written(size)
 
     def close(self) -> None:
         """Gives back what is left. A second time does nothing."""
         left, self.left = self.left, 0
-        self._room.settle(left)
+        self._room.give_back(left)

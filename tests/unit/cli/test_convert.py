@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.hostile_folders.bases import write_adapted
+from tests.hostile_folders.bases import ADAPTER, adapter_tensors, write_adapted
 from tests.unit.cli.conftest import Shell
-from tests.weight_folders import write_folder
+from tests.weight_folders import drawn, safetensors, write_folder
 
 from localmodels.artifacts.gguf import read_header
 from localmodels.cli.convert import replaced, require_room
@@ -23,6 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_adapted(tmp_path / "tuned")
     (tmp_path / "out").mkdir()
+    (tmp_path / "tuned.ZIP").touch()
     return tmp_path
 
 
@@ -124,14 +125,19 @@ def test_too_little_room_is_told_before_it_begins(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("gone",), "gone is not a folder"),
+        (("gone",), "/gone'"),
+        (("tuned/model.safetensors",), "tuned/model.safetensors are weights alone; give their folder, '/"),
+        (("tuned.ZIP",), "tuned.ZIP is an archive; unpack it, or give it to `localmodels deploy`"),
         (("tuned/config.json",), "config.json is not a folder; what is GGUF already, `localmodels create` quantizes"),
         (("out",), "there are no safetensors or GGUF files in"),
         (("tuned", "-o", "gone/m.gguf"), "there is no folder 'gone' for m.gguf"),
         (("tuned", "-q", "Q4_K_X"), "unsupported quantization type Q4_K_X"),
         (("tuned", "--base", "x.gguf"), "--base is for adapters, and tuned is a whole model"),
         (("tuned", "--adapter", "out"), "there are no safetensors or GGUF files in"),
-        (("tuned", "--pre-tokenizer", "mine"), "tuned: --pre-tokenizer must be a pre-tokenizer that llama.cpp knows"),
+        (
+            ("tuned", "--pre-tokenizer", "mine"),
+            "tuned: llama.cpp knows no pre-tokenizer 'mine'; name one that does the same with",
+        ),
         (("tuned/adapter",), "tuned/adapter is an adapter; name the model that it is for with --base"),
         (("tuned/adapter", "--base", "tuned", "-q", "F16"), "--quantize is for whole models, and tuned/adapter is an"),
         (("tuned/adapter", "--base", "tuned", "--adapter", "tuned/adapter"), "--adapter is for whole models"),
@@ -156,9 +162,44 @@ def test_a_text_that_is_cut_in_an_unknown_way_can_be_named(shell: Shell, place: 
     done = shell("convert", "tuned")
     assert done.code == 1
     assert "[a-z]{2}" in done.err
-    assert done.err.endswith("say which: --pre-tokenizer NAME\n")
+    assert done.err.endswith("; name one that does the same with --pre-tokenizer NAME\n")
     assert shell("convert", "tuned", "--pre-tokenizer", "gpt-2", "-o", "m.gguf").code == 0
     assert read_header(place / "m.gguf").architecture == "llama"
+
+
+def test_what_must_be_merged_is_told_with_how(shell: Shell, place: Path) -> None:
+    config = place / "tuned" / "adapter" / "adapter_config.json"
+    weights = adapter_tensors() | {"base_model.model.model.norm.weight": drawn(64, seed=7)}
+    (config.parent / "adapter_model.safetensors").write_bytes(safetensors(weights))
+    config.write_text(json.dumps({**ADAPTER, "modules_to_save": ["norm"]}))
+    assert shell("convert", "tuned", "-o", "base.gguf").code == 0
+    for base in ("tuned", "base.gguf"):
+        done = shell("convert", "tuned/adapter", "--base", base, "-o", "onto.gguf")
+        assert (done.code, files(place)) == (1, {"base.gguf"})
+        assert "must be merged into its base" in done.err
+        assert done.err.endswith("; convert the base's folder of safetensors with --adapter tuned/adapter instead\n")
+    assert shell("convert", "tuned", "--adapter", "tuned/adapter", "-o", "merged.gguf").code == 0
+
+
+def test_an_adapter_may_have_its_bases_configuration_beside_it(shell: Shell, place: Path) -> None:
+    (place / "tuned" / "adapter" / "config.json").write_bytes((place / "tuned" / "config.json").read_bytes())
+    assert shell("convert", "tuned/adapter", "--base", "tuned", "-o", "style.gguf").code == 0
+    assert read_header(place / "style.gguf").is_adapter
+
+
+def test_links_are_followed_in_hugging_faces_cache_and_not_out_of_a_folder(shell: Shell, place: Path) -> None:
+    cached, blobs = place / "models--x" / "snapshots" / "1234", place / "models--x" / "blobs"
+    cached.mkdir(parents=True)
+    (place / "linked").mkdir()
+    (place / "tuned").rename(blobs)
+    for path in blobs.glob("*.*"):
+        (cached / path.name).symlink_to(f"../../blobs/{path.name}")
+        (place / "linked" / path.name).symlink_to(path)
+    assert shell("convert", str(cached), "-o", "m.gguf").code == 0
+    assert read_header(place / "m.gguf").architecture == "llama"
+    done = shell("convert", "linked", "-o", "n.gguf")
+    assert (done.code, files(place)) == (1, {"m.gguf"})
+    assert "is a link that leads out of the folder" in done.err
 
 
 def test_a_field_that_nobody_knows_can_be_ignored(shell: Shell, place: Path) -> None:

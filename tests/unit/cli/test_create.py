@@ -192,7 +192,7 @@ def test_a_program_gets_every_step(shell: Shell, folder: Path) -> None:
         ("FROM m\nFROM ./a.gguf", "line 1: FROM names a model beside others"),
         ("FROM ./a.gguf\nFROM ./other/a.gguf", "2 files are called 'a.gguf'"),
         ("FROM m\nDRAFT ./a.gguf", "line 2: DRAFT"),
-        ("FROM m\nPARAMETER temprature 1", "line 2: unknown parameter 'temprature'"),
+        ("FROM m\nPARAMETER temprature 1", "line 2: unknown parameter 'temprature'; did you mean 'temperature'?"),
         ("FROM m\nPARAMETER temperature hot", "line 2"),
         ("FORM m", "line 1: 'FORM' is not a command"),
         ("SYSTEM hi", "no FROM line"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / "model.safetensors").write_bytes(bytes(3_000_000))
         for left in ("a.py", "b.py", "c.py", "d.py", "e.py", "modeling.py", "optimizer.pt"):
             (folder / left).touch()
+    shutil.copytree(tmp_path / "tuned", tmp_path / "linked")
+    (tmp_path / "linked" / "README.md").symlink_to("/etc/passwd")
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "pytorch_model.bin").touch()
     (tmp_path / "prompt.txt").write_text("{{ .Prompt }} ä", encoding="utf-8")
@@ -51,9 +54,42 @@ def test_a_folder_is_sent_without_what_no_model_needs(shell: Shell, place: Path)
         assert sorted(tar.getnames()) == ["config.json", "model.safetensors"]
     assert asked(shell) == Deployment(CreateRequest("mine", artifact="tuned"))
     lines = done.err.splitlines()
-    assert lines[0] == "not sent, since no model needs it: a.py, b.py, c.py, d.py, e.py and 2 more"
+    assert lines[0] == "not sent, since no model needs them: a.py, b.py, c.py, d.py, e.py and 2 more"
     assert "uploading tuned.tar 100% of 3.0 MB" in lines
     assert lines[-1] == "'mine' is ready; try: localmodels run mine"
+
+
+def test_what_is_left_out_is_told_by_folders_first(shell: Shell, place: Path) -> None:
+    for left in ("runs/Nov21_host/events.out.tfevents.1", "checkpoint-10/model.safetensors", "runs/b.py"):
+        (place / "tuned" / left).parent.mkdir(parents=True, exist_ok=True)
+        (place / "tuned" / left).touch()
+    (place / "tuned" / "1_Pooling").mkdir()
+    (place / "tuned" / "1_Pooling" / "config.json").write_text("{}")
+    (place / "tuned" / "1_Pooling" / "own.py").touch()
+    first = shell("deploy", "tuned", "mine").err.splitlines()[0]
+    told = "checkpoint-10/, runs/, 1_Pooling/own.py, a.py, b.py and 5 more"
+    assert first == f"not sent, since no model needs them: {told}"
+    for file in (place / "tuned").glob("*.p[ty]"):
+        file.unlink()
+    for left in ("runs", "checkpoint-10"):
+        shutil.rmtree(place / "tuned" / left)
+    first = shell("deploy", "tuned", "mine").err.splitlines()[0]
+    assert first == "not sent, since no model needs it: 1_Pooling/own.py"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nothere",), "there is no file or folder 'nothere', and no artifact of that name"),
+        (("nothere", "--uploaded"), "there is no artifact 'nothere'"),
+    ],
+)
+def test_no_task_is_begun_for_an_artifact_that_there_is_not(
+    shell: Shell, place: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = shell("deploy", words[0], "mine", *words[1:])
+    assert (done.code, done.out, shell.server.long.wanted) == (1, "", [])
+    assert said in done.err
 
 
 def test_all_that_can_be_asked_for_arrives(shell: Shell, place: Path) -> None:
@@ -88,10 +124,10 @@ def test_all_that_can_be_asked_for_arrives(shell: Shell, place: Path) -> None:
 
 
 def test_an_artifact_is_asked_for_by_its_name(shell: Shell, place: Path) -> None:
-    assert shell("deploy", "other", "mine").code == 0
+    assert shell("deploy", "style", "mine").code == 0
     assert shell("deploy", "tuned", "mine", "--uploaded").code == 0
     assert [asked.create.artifact for asked in shell.server.long.wanted if isinstance(asked, Deployment)] == [
-        "other", "tuned",
+        "style", "tuned",
     ]  # fmt: skip
     assert shell.server.paths.count("/models/create/") == 2
     assert shell.server.long.files == {}
@@ -158,10 +194,12 @@ def test_ctrl_c_after_the_upload_says_that_the_server_goes_on(shell: Shell, plac
         (("~nobody-of-this-name",), "there is no file or folder '~nobody-of-this-name'"),
         (("a b",), "'a b' cannot be the name of an artifact"),
         (("Tuned 2", "--uploaded"), "'Tuned 2' cannot be the name of an artifact"),
+        (("linked",), "README.md is a link that leads out of the folder 'linked'; copy the file"),
+        (("tuned/model.safetensors",), "'tuned/model.safetensors' are weights alone"),
         (("pickled",), "pytorch_model.bin is a pickle: save the model as safetensors"),
         (("tuned", "-q", "Q4_K_X"), "unsupported quantization type Q4_K_X"),
         (("tuned", "-p", "temperature"), "--parameter is NAME=VALUE, such as temperature=0.2, not 'temperature'"),
-        (("tuned", "-p", "temprature=1"), "unknown parameter 'temprature'"),
+        (("tuned", "-p", "temprature=1"), "unknown parameter 'temprature'; did you mean 'temperature'?"),
         (("tuned", "-p", "temperature=hot"), "--parameter temperature must be a number"),
         (("tuned", "--template", "gone.txt"), "gone.txt: cannot be read as a text"),
         (("tuned", "--template", "bytes.txt"), "bytes.txt: cannot be read as a text"),
@@ -177,5 +215,5 @@ def test_what_is_wrong_is_said_before_anything_is_sent(
 
 
 def test_a_name_that_is_none(shell: Shell, place: Path) -> None:
-    assert "invalid model name '../x'" in shell("deploy", "tuned", "../x").err
+    assert "invalid model name '../x'; a name is [HOST/][NAMESPACE/]NAME[:TAG]" in shell("deploy", "tuned", "../x").err
     assert shell.server.asked == []

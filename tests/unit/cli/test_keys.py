@@ -71,7 +71,7 @@ def test_a_key_goes_by_its_name_or_its_id(shell: Shell) -> None:
     [
         (("add",), "for whom"),
         (("add", "b\tb"), "name must be"),
-        (("add", "bob", "--scopes", "root"), "scopes must be"),
+        (("add", "bob", "--scopes", "infer,lst"), "manage, observe, admin, not 'lst'"),
         (("add", "bob", "--scopes", ""), "scopes must be"),
         (("add", "bob", "--only", "a b"), "models must be"),
         (("add", "bob", "--quota", "5/week"), "--quota"),

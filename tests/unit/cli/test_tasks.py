@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.cli.conftest import Shell
 from tests.unit.client.fake_tasks import DONE, FAILED, RUNNING
+
+from localmodels.core.tasks import Failure
 
 
 def test_the_list_tells_how_each_one_is(shell: Shell) -> None:
@@ -18,6 +21,14 @@ def test_the_list_tells_how_each_one_is(shell: Shell) -> None:
         ]  # fmt: skip
         assert lines[3][:5] == ["0b1e6a2c", "deploy", "mine", "failed", "90%"]
         assert " ".join(lines[3][5:]) == "the model gave no token 2 hours ago"
+
+
+def test_a_long_reason_is_cut_in_the_list_and_whole_everywhere_else(shell: Shell) -> None:
+    why = "the model\ngave " + "no token " * 30
+    shell.server.long.tasks = (replace(FAILED, failure=Failure(why, "engine_error", 500)),)
+    _, row = shell("tasks").out.splitlines()
+    assert "    the model gave no token no token no token no token no token…    2 hours ago" in row
+    assert json.loads(shell("tasks", "--json").out)[0]["failure"]["message"] == why
 
 
 def test_a_program_gets_all_that_is_known(shell: Shell) -> None:

@@ -96,7 +96,18 @@ def test_stop(shell: Shell) -> None:
     done = shell("stop", "m")
     assert (done.code, done.out) == (0, "")
     assert shell.server.generate.keep_alive == 0
+    assert done.err == ""
     assert json.loads(shell("stop", "m", "--json").out) == {"model": "m", "status": "stopped"}
+
+
+def test_stop_tells_that_there_was_nothing_to_stop(shell: Shell) -> None:
+    shell.server.known.add("n")
+    done = shell("stop", "n")
+    assert (done.code, done.out, done.err) == (0, "", "'n' was not in memory here; `localmodels ps` lists what is\n")
+    assert shell.server.generate.keep_alive == 0
+    assert shell("stop", "n", "--json").err == ""
+    shell.server.known.add("box/n")  # which may have been in memory there
+    assert shell("stop", "box/n").err == ""
 
 
 def test_an_unknown_model_is_one_clear_line(shell: Shell) -> None:

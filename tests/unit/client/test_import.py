@@ -22,8 +22,28 @@ EVERYTHING = "import localmodels.client as client; [getattr(client, name) for na
         ("import localmodels; localmodels.Client, localmodels.AsyncClient", SERVER),
         ("import localmodels", (*SERVER, "httpx2", "msgspec", "typing", "localmodels.client")),
         (
+            "import localmodels.client.parcels",
+            (
+                *SERVER,
+                "httpx2",
+                "asyncio",
+                "subprocess",
+                "numpy",
+                "localmodels.artifacts.archive",
+                "localmodels.artifacts.convert",
+            ),
+        ),
+        (
             "import localmodels.cli.list, localmodels.cli.plain",
-            (*SERVER, "httpx2", "asyncio", "subprocess", "localmodels.client.parcels", "localmodels.dialects.tasks"),
+            (
+                *SERVER,
+                "httpx2",
+                "asyncio",
+                "subprocess",
+                "localmodels.client.parcels",
+                "localmodels.dialects.tasks",
+                "localmodels.artifacts",
+            ),
         ),
     ],
 )

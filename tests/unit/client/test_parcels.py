@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_becomes_a_tar_without_what_no_server_takes(tmp_path: Path) -> None:
     root = folder(tmp_path)
     parcel = Parcel(root, {})
-    assert parcel.left_out == ("modeling.py", "training_args.bin")
+    assert parcel.left_out == ("checkpoint-10/", "modeling.py", "training_args.bin")
     _, name, data = received(parcel)
     assert name == "tuned.tar"
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
@@ -88,6 +88,55 @@ def test_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
     with pytest.raises(InvalidRequest, match="link to nowhere"):
         contents(tmp_path)
+
+
+def test_nobody_is_sent_a_file_that_lies_elsewhere(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    (tmp_path / "secret.txt").write_text("mine")
+    (root / "README.md").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(InvalidRequest, match=r"README\.md is a link that leads out of the folder '.*tuned'; copy"):
+        Parcel(root, {})
+    (root / "README.md").unlink()
+    (root / "linked.json").symlink_to(tmp_path, target_is_directory=True)
+    (root / "notes.py").symlink_to(tmp_path / "secret.txt")
+    (root / "vocab.json").symlink_to("config.json")
+    found = contents(root)
+    assert {"linked.json", "notes.py"} < set(found.left_out)
+    assert {"vocab.json", "config.json"} < {file.name for file in found.files}
+
+
+def test_the_links_of_hugging_faces_cache_are_followed(tmp_path: Path) -> None:
+    root, blobs = tmp_path / "models--x" / "snapshots" / "1234", tmp_path / "models--x" / "blobs"
+    root.mkdir(parents=True)
+    blobs.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (blobs / name).write_text(name)
+        (root / name).symlink_to(f"../../blobs/{name}")
+    _, _, data = received(Parcel(root, {}))
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        assert {one.name: tar.extractfile(one).read() for one in tar} == {  # type: ignore[union-attr]
+            name: name.encode() for name in ("config.json", "model.safetensors")
+        }
+        assert all(one.isreg() for one in tar)
+
+
+def test_what_a_server_would_refuse_stays_at_home(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    names = ("trainer_state.json", "a:b.json", "con.txt", "run.sh", "more.zip", "optimizer.pt", "._config.json")
+    for name in names:
+        (root / name).write_text("{}")
+    found = contents(root)
+    assert set(found.left_out) == {"checkpoint-10/", "modeling.py", "training_args.bin", *names} - {"._config.json"}
+    (root / "a:b.safetensors").write_text("{}")
+    with pytest.raises(InvalidRequest, match=r"a:b\.safetensors"):
+        contents(root)
+
+
+def test_twins_are_told_before_they_are_sent(tmp_path: Path) -> None:
+    root = folder(tmp_path)
+    (root / "Config.json").write_text("{}")
+    with pytest.raises(InvalidRequest, match="differ in case"):
+        contents(root)
 
 
 def test_a_file_that_shrinks_is_noticed(tmp_path: Path) -> None:

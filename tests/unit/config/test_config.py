@@ -373,7 +373,7 @@ def test_servers_and_their_keys() -> None:
 
 def test_a_key_that_is_not_there_ends_the_start() -> None:
     with pytest.raises(
-        ConfigError, match=r"servers \(file .*\): the server 'gpu': key_env: GPU_KEY in the environment"
+        ConfigError, match=r"servers \(file .*\), table 1: the server 'gpu': key_env: GPU_KEY in the environment"
     ):
         load({}, HOME, read_file=with_keys, platform="linux", directory=Path("/srv"))
 

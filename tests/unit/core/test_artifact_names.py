@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from localmodels.core.artifact_names import checked_name, is_gguf, name_of
+from localmodels.core.artifact_names import checked_name, name_of
 from localmodels.core.errors import InvalidValue, UnsupportedMedia
 
 
@@ -49,8 +49,3 @@ def test_a_name_alone_is_checked_likewise() -> None:
     assert checked_name("a.b-c_d") == "a.b-c_d"
     with pytest.raises(InvalidValue):
         checked_name("a\n")
-
-
-def test_only_gguf_is_no_archive() -> None:
-    assert is_gguf("a.GGUF")
-    assert not is_gguf("a.gguf.zip")

@@ -81,25 +81,25 @@ def test_the_path_that_other_clients_want_may_stand_there(kind: str, url: str, m
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
-        ({"name": "Gpu"}, "name must be"),
-        ({"name": "local"}, "name must be"),
+        ({"name": "Box 1"}, "letter or digit, and 'Box 1' is not"),
+        ({"name": "local"}, "name must be another: 'local' is our own engine's"),
         ({"name": "a/b"}, "name must be"),
         ({"name": "a.b"}, "name must be"),
         ({"name": 7}, "Expected `str`"),
-        ({"kind": "vllm"}, "kind must be one of openai, ollama, llamacpp, anthropic"),
+        ({"kind": "vllm"}, "kind must be one of openai, ollama, llamacpp, anthropic, not 'vllm'"),
         ({"url": "gpu:8000"}, "url must be"),
         ({"url": "ftp://gpu"}, "url must be"),
         ({"url": "http://me:sesame@gpu"}, "url must be"),
         ({"url": "http://gpu/?a=b"}, "url must be"),
         ({"url": "http://gpu\r\nX: y"}, "url must be"),
-        ({"models": ["a b"]}, "models must be"),
-        ({"models": "a"}, "Expected `array`"),
-        ({"max_concurrent": -1}, "max_concurrent must be"),
+        ({"models": ["a", "a b"]}, "models must be names without spaces, and 'a b' is none"),
+        ({"models": "a"}, "the server 'gpu': Expected `array`"),
+        ({"max_concurrent": -1}, "the server 'gpu': max_concurrent must be a whole number from 0 to 100000, not -1"),
         ({"max_queue": 10**9}, "max_queue must be"),
-        ({"first_byte": "soon"}, "first_byte must be"),
+        ({"first_byte": "soon"}, "of at most a day, not 'soon'"),
         ({"idle": 0}, "idle must be"),
         ({"idle": "2000h"}, "idle must be"),
-        ({"key": "sk-inline-sesame"}, "unknown field `key`"),
+        ({"key": "sk-inline-sesame"}, "the server 'gpu': Object contains unknown field `key`"),
         ({"key_env": "NOPE"}, "NOPE in the environment is empty or not there"),
         ({"key_env": "EMPTY"}, "is empty or not there"),
         ({"key_env": "KEY", "key_file": "key"}, "exclude each other"),
@@ -108,7 +108,7 @@ def test_the_path_that_other_clients_want_may_stand_there(kind: str, url: str, m
         ({"key_file": "empty"}, "is empty or not there"),
     ],
 )
-def test_what_cannot_be_used_is_said_without_repeating_it(fields: dict[str, Any], part: str) -> None:
+def test_what_cannot_be_used_is_said_without_what_may_be_secret(fields: dict[str, Any], part: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         read(**fields)
     assert part in caught.value.message

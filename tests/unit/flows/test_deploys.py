@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
@@ -11,7 +12,7 @@ from msgspec import Struct
 from tests.awaited import awaited
 from tests.tasks_at_work import ended, heard, unhurried
 
-from localmodels.core.deploys import Deployment, Removal, Upload
+from localmodels.core.deploys import Deployment, Removal, Upload, uploaded_as
 from localmodels.core.errors import Conflict, InvalidRequest, InvalidValue, LocalModelsError, ModelDamaged, Unsupported
 from localmodels.core.library import SUCCESS, CreateRequest, Progress
 from localmodels.core.tasks import Event, Step, Task
@@ -19,23 +20,25 @@ from localmodels.flows.deploys import (
     CREATE,
     DEPLOY,
     TEMPLATE,
-    UPLOADED,
     VERIFY_AT,
+    Course,
     Deploys,
     Steps,
     Story,
     request_of,
-    told,
 )
 from localmodels.flows.quantizing import NO_DIGEST
 from localmodels.flows.tasks import Tasks
+from localmodels.flows.threads import heard_out
 from localmodels.state.memory import MemoryTasks
 
+UPLOADED = uploaded_as("7f")
+LAST = Step("Success upload model file.", 1.0, {"model": "a.zip"}, UPLOADED)
 UNPACKED = (
     Step("Started save model.", 0.0, {"model": "a.zip"}, "saved"),
     Step("Start extracted model.", 0.66, {"model": "a.zip"}),
     Step("Extract model.", 0.7, {"model": "a.zip"}),
-    Step("Success upload model file.", 1.0, {"model": "a.zip"}, UPLOADED),
+    LAST,
 )
 MADE = (
     Progress("reading model metadata"),
@@ -47,6 +50,7 @@ MADE = (
     Progress(SUCCESS),
 )
 WANTED = Deployment(CreateRequest("mine", artifact="a"), upload=Upload("a.zip"))
+MEANT = Deployment(CreateRequest("mine", artifact="a", artifact_id="7f"), upload=Upload("a.zip"))
 
 
 class Takes:
@@ -55,6 +59,7 @@ class Takes:
     def __init__(self, steps: Sequence[Step | LocalModelsError] = UNPACKED) -> None:
         self.steps = steps
         self.unpacked: list[tuple[str, str]] = []
+        self.found: list[tuple[str, str, str]] = []
         self.deleted: list[str] = []
         self.discarded: list[str] = []
         self.fails: LocalModelsError | None = None
@@ -66,6 +71,10 @@ class Takes:
                 raise step
             yield step
 
+    async def done(self, job: str, filename: str, whole: str) -> Steps:
+        self.found.append((job, filename, whole))
+        yield LAST
+
     async def delete(self, name: str) -> None:
         if self.fails is not None:
             raise self.fails
@@ -73,6 +82,18 @@ class Takes:
 
     async def discard(self, job: str) -> None:
         self.discarded.append(job)
+
+
+class Slow:
+    """A removal in a thread, which nothing stops."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def __call__(self, name: str) -> None:
+        self.begun.set()
+        await heard_out(asyncio.ensure_future(self.may_end.wait()))
 
 
 class Makes:
@@ -97,6 +118,7 @@ class Ticket(Struct):
     origin: str = "first"
     reached: str = ""
     interrupted: bool = False
+    settled: bool = False
 
 
 def deploys(takes: Takes | None = None, makes: Makes | None = None, server: Callable[[str], object] = str) -> Deploys:
@@ -126,7 +148,7 @@ async def test_a_deployment_is_told_in_the_seed_s_words_and_ratios() -> None:
         ("Success upload model file.", 0.5),
         ("Start create model.", 0.67),
         ("Read model.", 0.67),
-        ("Convert model.", 0.75),
+        ("Convert model.", 0.71),
         (TEMPLATE, 0.83),
         (TEMPLATE, 0.83),
         ("Verify model.", 0.9),
@@ -135,7 +157,7 @@ async def test_a_deployment_is_told_in_the_seed_s_words_and_ratios() -> None:
     ]
     assert [step.whole for step in steps if step.whole] == ["saved", UPLOADED, "created"]
     assert steps[-1].details["model_name_on_ollama"] == "mine"
-    assert (takes.unpacked, makes.made) == ([("first", "a.zip")], [WANTED])
+    assert (takes.unpacked, makes.made) == ([("first", "a.zip")], [MEANT])
 
 
 @awaited
@@ -181,6 +203,21 @@ async def test_an_artifact_is_gone_before_anything_is_said_of_it() -> None:
     assert (last.action, last.ratio, last.details) == ("Success delete model.", 1.0, {"model_name": "a"})
 
 
+@awaited
+async def test_who_cancels_a_removal_that_has_happened_comes_too_late() -> None:
+    takes = Takes()
+    going = Slow()
+    takes.delete = going  # type: ignore[method-assign]
+    tasks = Tasks(MemoryTasks(), deploys(takes).works, pause=unhurried)
+    task = await tasks.start("delete", "a", request_of(Removal("a")))
+    await going.begun.wait()
+    cancelling = asyncio.create_task(tasks.cancel(task.id))
+    await asyncio.sleep(0)
+    going.may_end.set()
+    assert (await cancelling).state == "succeeded"
+    assert [event.action for event in await heard(tasks, task.id)] == ["Start delete model.", "Success delete model."]
+
+
 DETAILS = {"model": "a"}
 
 
@@ -202,19 +239,36 @@ DETAILS = {"model": "a"}
     ],
 )
 def test_each_step_lies_between_the_seed_s(story: Story, status: str, action: str) -> None:
-    begins = told(Progress(status), story, DETAILS)
-    whole = told(Progress(status, "sha256:ab", 10, 10), story, DETAILS)
-    over = told(Progress(status, "sha256:ab", 10, 99), story, DETAILS)
+    course = Course(story, DETAILS)
+    begins = course.told(Progress(status))
+    whole = course.told(Progress(status, "sha256:ab", 10, 10))
+    over = course.told(Progress(status, "sha256:ab", 10, 99))
     assert begins.action == whole.action == action
     assert story.begun_at <= begins.ratio <= whole.ratio == over.ratio < 1.0
     assert begins.details == {"model": "a", "status": status}
     assert whole.details == {**begins.details, "total": 10, "completed": 10, "digest": "sha256:ab"}
-    assert "digest" not in told(Progress(status, NO_DIGEST, 1), story, DETAILS).details
+    assert "digest" not in course.told(Progress(status, NO_DIGEST, 1)).details
 
 
 def test_a_push_comes_after_what_was_made_here() -> None:
-    half = told(Progress("pushing model to far", "", 10, 5), CREATE, DETAILS)
+    half = Course(CREATE, DETAILS).told(Progress("pushing model to far", "", 10, 5))
     assert CREATE.template_at < half.ratio < VERIFY_AT
+
+
+@pytest.mark.parametrize("story", [CREATE, DEPLOY])
+def test_every_piece_of_work_moves_the_ratio_whatever_comes_before_it(story: Story) -> None:
+    course = Course(story, DETAILS)
+    pieces = ("converting adapter", "converting model", "a note", "quantizing F32 model to Q8_0", "reading model data")
+    before = story.begun_at
+    for status in (*pieces, pieces[-1]):  # what is read twice begins anew
+        ratios = [course.told(Progress(status, NO_DIGEST, 10, done)).ratio for done in range(11)]
+        assert before == ratios[0] < ratios[5] < ratios[10] < story.template_at
+        assert ratios == sorted(ratios)
+        before = ratios[-1]
+    assert course.told(Progress("writing manifest")).ratio > before
+    course = Course(story, DETAILS)
+    sent = [course.told(Progress("pushing model to far", digest, 10, 10)).ratio for digest in ("sha256:a", "sha256:b")]
+    assert story.template_at < sent[0] < sent[1] < VERIFY_AT
 
 
 # What a retry repeats, and what is left
@@ -225,9 +279,27 @@ async def test_a_retry_does_not_unpack_what_is_an_artifact_already() -> None:
     takes, makes = Takes(), Makes()
     steps = await said(deploys(takes, makes).deploy(Ticket(reached=UPLOADED)))
     assert steps[0].action == "Start create model."
-    assert (takes.unpacked, len(makes.made)) == ([], 1)
+    assert (takes.unpacked, takes.discarded, makes.made) == ([], ["first"], [MEANT])  # and of no other upload
+    await said(deploys(takes, makes).deploy(Ticket(reached="uploaded")))  # by an earlier version, which knew no ids
+    assert makes.made[1] == WANTED
     await said(deploys(takes, makes).deploy(Ticket(reached="saved")))
     assert takes.unpacked == [("first", "a.zip")]
+
+
+@awaited
+async def test_an_upload_that_is_an_artifact_already_is_found_and_not_asked_for_again() -> None:
+    takes, ticket = Takes(), Ticket(request_of(Upload("a.zip")), reached=UPLOADED)
+    assert await said(deploys(takes).upload(ticket)) == [LAST]
+    assert (takes.unpacked, takes.found) == ([], [("first", "a.zip", UPLOADED)])
+
+
+@awaited
+async def test_an_upload_whose_artifact_is_there_is_past_its_last_moment() -> None:
+    published = Step("Publish model.", 0.99, {"model": "a.zip"}, UPLOADED)
+    ticket = Ticket(request_of(Upload("a.zip")))
+    async with aclosing(deploys(Takes([*UNPACKED[:-1], published, LAST])).upload(ticket)) as steps:
+        settled = [(step.whole, ticket.settled) async for step in steps]
+    assert [whole == UPLOADED for whole, _ in settled] == [is_settled for _, is_settled in settled]
 
 
 @awaited

@@ -241,3 +241,14 @@ def test_a_key_that_others_can_read_is_warned_of(
     asyncio.run(Remotes().adopt([replace(spec("far"), key_file=file)]))
     assert ("chmod 600" in caplog.text) is told
     assert KEY not in caplog.text
+
+
+@awaited
+async def test_a_model_of_another_server_is_said_to_be_there() -> None:
+    world = World("m")
+    await world.remotes.adopt([spec("gpu", "ollama"), spec("cloud", "openai", "big")])
+    for name, server in {"gpu/far": "gpu", "GPU/a/b/c:7b": "gpu", "big": "cloud"}.items():
+        with pytest.raises(Conflict, match=f"{name} is on the server '{server}'; manage it there"):
+            world.finders.require_here(name)
+    for name in ("m", "gone", "me/mine", "gpu"):
+        world.finders.require_here(name)

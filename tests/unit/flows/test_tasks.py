@@ -10,7 +10,7 @@ import pytest
 from tests.awaited import awaited
 from tests.tasks_at_work import Clock, Refusing, Worker, ended, heard, unhurried, work_of
 
-from localmodels.core.errors import DiskFull, Unsupported
+from localmodels.core.errors import Conflict, DiskFull, QueueFull, ShuttingDown, Unsupported
 from localmodels.core.tasks import Step, Task
 from localmodels.flows.running import PACE, Ticket, Work
 from localmodels.flows.tasks import MOST_UNWRITTEN, Tasks
@@ -137,6 +137,133 @@ async def test_a_work_that_is_past_its_last_moment_has_succeeded(said: list[Step
     await publishing.wait()
     assert (await tasks.cancel(task.id)).state == state
     assert ((await heard(tasks, task.id))[-1].ratio == 1) is (state == "succeeded")
+    await tasks.close()
+
+
+@awaited
+async def test_from_its_last_step_on_or_once_it_is_settled_nothing_stops_a_work() -> None:
+    """Neither while it says so, nor while it puts things away."""
+    for settles in (False, True):
+        away, may_end = asyncio.Event(), asyncio.Event()
+
+        async def work(
+            ticket: Ticket, settles: bool = settles, away: asyncio.Event = away, may_end: asyncio.Event = may_end
+        ) -> Steps:
+            ticket.settled = settles
+            yield Step("Success.", 0.5 if settles else 1.0)
+            away.set()
+            await may_end.wait()
+            yield Step("Success.", 1.0)
+
+        tasks = one(work)
+        task = await tasks.start("create", "m")
+        await away.wait()
+        cancelling = asyncio.create_task(tasks.cancel(task.id))
+        await asyncio.sleep(0)
+        may_end.set()
+        assert (await cancelling).state == "succeeded"
+        await tasks.close()
+
+
+@awaited
+async def test_so_many_wait_of_all_and_of_one_and_the_next_is_refused() -> None:
+    tasks = Tasks(MemoryTasks(), {"create": Worker()}, at_once=1, most_waiting=3, most_waiting_each=2, pause=unhurried)
+    for owner in ("eve", "eve", "eve"):
+        tasks.require_place(owner)
+        waiting = await tasks.start("create", "m", owner=owner)
+    for refused in (tasks.start("create", "m", owner="eve"), placed(tasks, "eve")):
+        with pytest.raises(QueueFull, match="2 tasks of yours") as raised:
+            await refused
+        assert raised.value.retry_after
+    await tasks.start("create", "m", owner="bob")
+    for refused in (tasks.start("create", "m", owner="bob"), placed(tasks, "zoe")):
+        with pytest.raises(QueueFull, match="3 tasks wait"):
+            await refused
+    assert len(await tasks.all()) == 4
+    hurried = await tasks.start("delete", "m", owner="eve", work=Worker(*work_of("m")), waits=False)
+    assert (await ended(tasks, hurried.id)).state == "succeeded"
+    await tasks.cancel(waiting.id)
+    await tasks.start("create", "m", owner="zoe")
+    await tasks.close()
+    with pytest.raises(ShuttingDown):
+        tasks.require_place("zoe")
+
+
+async def placed(tasks: Tasks, owner: str) -> None:
+    tasks.require_place(owner)
+
+
+@awaited
+async def test_when_they_are_interrupted_watchers_hear_the_end_before_anybody_waits_for_it() -> None:
+    tasks = Tasks(MemoryTasks(), {"create": Worker(Step("Begin.", 0.1))}, at_once=1, pause=unhurried)
+    going, waiting = await tasks.start("create", "m"), await tasks.start("create", "m")
+    await heard(tasks, going.id, most=1)
+    watching = [asyncio.create_task(heard(tasks, task.id)) for task in (going, waiting)]
+    await asyncio.sleep(0)
+    tasks.interrupt()
+    assert [(await watched)[-1].action for watched in watching] == ["Interrupted."] * 2
+    assert [(await tasks.get(task.id)).state for task in (going, waiting)] == ["interrupted"] * 2
+    with pytest.raises(ShuttingDown):
+        await tasks.start("create", "m")
+    await tasks.close()
+
+
+@awaited
+async def test_what_a_refused_trial_says_when_the_server_ends_does_not_make_it_a_failure() -> None:
+    refused = Worker(Step("Verify model.", 0.9))
+    tasks = one(refused)
+    task = await tasks.start("create", "m")
+    await heard(tasks, task.id, most=1)
+    tasks.interrupt()
+    refused.order(ShuttingDown("The server is shutting down"))
+    assert (await ended(tasks, task.id)).state == "interrupted"
+    await tasks.close()
+
+
+class Clearing:
+    """Clears away, and takes until it may end."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = asyncio.Event(), asyncio.Event()
+        self.origins: list[str] = []
+
+    async def __call__(self, origin: str) -> None:
+        self.origins.append(origin)
+        self.begun.set()
+        await self.may_end.wait()
+
+
+@awaited
+async def test_nothing_is_cleared_away_under_a_retry_that_the_store_does_not_know() -> None:
+    store = Refusing()
+    clearing = Clearing()
+    tasks = Tasks(store, {"create": Worker(DiskFull("full"))}, clock=Clock(), pause=unhurried, discard=clearing)
+    task = await ended(tasks, (await tasks.start("create", "m")).id)
+    tasks.register("create", Worker())
+    store.full = True
+    again = await tasks.retry(task.id)
+    await tasks.remove(task.id)
+    assert clearing.origins == []
+    clearing.may_end.set()
+    await tasks.cancel(again.id)
+    assert clearing.origins == [task.id]
+    await tasks.close()
+
+
+@awaited
+async def test_no_retry_begins_while_what_it_needs_is_cleared_away() -> None:
+    clearing = Clearing()
+    tasks = Tasks(MemoryTasks(), {"create": Worker(Step("Begin.", 0.1))}, pause=unhurried, discard=clearing)
+    task = await tasks.start("create", "m")
+    await heard(tasks, task.id, most=1)
+    cancelling = asyncio.create_task(tasks.cancel(task.id))
+    await clearing.begun.wait()
+    with pytest.raises(Conflict, match="being cleared away"):
+        await tasks.retry(task.id)
+    clearing.may_end.set()
+    await cancelling
+    again = await tasks.retry(task.id)
+    assert again.origin == task.id
     await tasks.close()
 
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 from tests.awaited import awaited
 
-from localmodels.flows.threads import in_thread, opened
+from localmodels.flows.threads import finished, in_thread, opened
 
 
 class Work:
@@ -59,6 +59,21 @@ async def test_who_is_cancelled_leaves_when_the_work_has_ended() -> None:
     work = Work()
     await cancelled_in_the_middle(asyncio.create_task(in_thread(work)), work)
     assert work.log == ["done"]
+
+
+@awaited
+async def test_what_cannot_be_taken_back_is_heard_out() -> None:
+    for what, told in ((work := Work(), "it"), (work.fail, "no")):
+        work.begun.clear()
+        work.may_end.clear()
+        task = asyncio.create_task(finished(what))
+        await asyncio.to_thread(work.begun.wait)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        work.may_end.set()
+        [given] = await asyncio.gather(task, return_exceptions=True)
+        assert str(given) == told
 
 
 @awaited

@@ -91,7 +91,7 @@ def test_an_exact_path_and_a_pattern() -> None:
         ("/api/nothing", "GET", 404, {"error": "there is nothing at /api/nothing"}),
         ("/ollama/api/nothing", "GET", 404, {"error": "there is nothing at /ollama/api/nothing"}),
         ("/nothing", "GET", 404, {"detail": "there is nothing at /nothing"}),
-        ("/api/show/", "GET", 404, {"error": "there is nothing at /api/show/"}),
+        ("/api/show/", "GET", 404, {"error": "there is nothing at /api/show/; did you mean /api/show?"}),
         ("/api/show", "DELETE", 405, {"error": "DELETE is not allowed here; GET, POST is"}),
         ("/v1/fails", "GET", 500, {"error": {"message": "internal error; the server's log has the details"}}),
     ],
@@ -255,3 +255,22 @@ def test_a_request_keeps_the_id_that_it_was_given_if_logs_can_carry_it() -> None
         made = ask_closed("/v1/models/x", x_request_id=odd)[1]["x-request-id"]
         assert made.startswith("req_")
         assert len(made) == 36
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/a", "there is nothing at /a; did you mean /a/?"),
+        ("/b/", "there is nothing at /b/; did you mean /b?"),
+        ("/c/x/", "there is nothing at /c/x/; did you mean /c/x?"),
+        ("/b//", "there is nothing at /b//"),
+        ("/", "there is nothing at /"),
+    ],
+)
+def test_a_slash_too_few_or_too_many_is_told_and_not_followed(path: str, said: str) -> None:
+    paths = ("/a/", "/b", "/c/{id}")
+    rows = [Row(("POST",), one, "ollama", "", ROWS[0].answers) for one in paths]
+    directory = Directory(rows, {one: {"POST": "open"} for one in paths})
+    with pytest.raises(NotFound) as caught:
+        directory.find("POST", path)
+    assert caught.value.message == said

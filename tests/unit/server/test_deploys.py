@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +67,7 @@ class Shelf:
     Attributes:
         saved: by the id of its draft, what was uploaded and not thrown away.
         arriving: set when the first piece of a file has come.
+        meanwhile: happens before a file is saved.
     """
 
     def __init__(self, *found: Artifact) -> None:
@@ -75,6 +76,7 @@ class Shelf:
         self.discarded: list[str] = []
         self.fails: LocalModelsError | None = None
         self.arriving = asyncio.Event()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     async def all(self) -> Sequence[Artifact]:
         return self.found
@@ -87,6 +89,8 @@ class Shelf:
             data += piece
             self.arriving.set()
         self.saved[job] = (filename, data, size)
+        if self.meanwhile is not None:
+            await self.meanwhile()
 
     async def discard(self, job: str) -> None:
         self.discarded.append(job)
@@ -99,7 +103,7 @@ class Site:
     def __init__(self, shelf: Shelf | None = None, refuses: LocalModelsError | None = None) -> None:
         self.shelf = shelf or Shelf()
         self.workers = {kind: Worker() for kind in KINDS}
-        self.tasks = Tasks(MemoryTasks(), self.workers, pause=unhurried)
+        self.tasks = Tasks(MemoryTasks(), self.workers, most_waiting=1, pause=unhurried)
         self.checked: list[Deployment] = []
         self._refuses = refuses
         routes = deploy_rows.rows(SimpleNamespace(deploying=Deploying(self.shelf, self.tasks, self._check)))  # type: ignore[arg-type]
@@ -123,7 +127,8 @@ class Site:
 
     async def known(self) -> list[tuple[str, str, str, bytes]]:
         """The tasks that there are."""
-        return [(task.kind, task.subject, task.owner, task.request) for task in await self.tasks.all()]
+        every = [await self.tasks.get(task.id) for task in await self.tasks.all()]
+        return [(task.kind, task.subject, task.owner, task.request) for task in every]
 
 
 class Call:
@@ -134,9 +139,11 @@ class Call:
     ) -> None:
         self.status = 0
         self.body = b""
+        self.pieces: list[bytes] = []
         self.began = asyncio.Event()
         self._gone = asyncio.Event()
-        self._pieces = list(pieces)
+        self.headers: Sequence[tuple[bytes, bytes]] = ()
+        self.left = list(pieces)
         scope = {
             "type": "http", "method": method, "path": path, "query_string": b"", "server": ("127.0.0.1", 8000),
             "headers": [(b"host", b"localhost"), (b"x-who", who.encode()), (b"content-type", kind.encode())],
@@ -147,10 +154,10 @@ class Call:
         self._gone.set()
 
     async def _receive(self) -> Message:
-        if self._pieces:
-            piece = self._pieces.pop(0)
+        if self.left:
+            piece = self.left.pop(0)
             if piece:
-                more = bool(self._pieces)
+                more = bool(self.left)
                 return {"type": "http.request", "body": piece, "more_body": more}
         await self._gone.wait()
         return {"type": "http.disconnect"}
@@ -158,8 +165,10 @@ class Call:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self.headers = message["headers"]
             self.began.set()
         self.body += message.get("body", b"")
+        self.pieces += [message["body"]] if "body" in message else []
 
 
 # Stories
@@ -177,6 +186,9 @@ async def test_the_list_is_told_in_lines_and_is_no_task() -> None:
     ]
     assert len({one["task_uuid"] for one in said}) == 1
     assert await site.tasks.all() == ()
+    call = site.call("GET", "/models/", b"\n", who="reader")
+    await call.ended
+    assert len(call.pieces) == 3  # one for each, which may be large, and the end
     assert await Site().ask("GET", "/models/") == (200, [])
 
 
@@ -238,6 +250,40 @@ async def test_a_failure_is_a_status_while_nothing_was_said_and_then_the_last_li
     details = lines[-1]["message"]["details"]
     assert (details["type"], details["loc"], details["msg"]) == ("conflict", ["model"], "in use")
     assert lines[-1]["message"]["progress"] < 1
+
+
+@awaited
+async def test_what_could_not_even_wait_is_told_before_anything_is_uploaded() -> None:
+    site = Site()
+    for name in "xyz":
+        await site.tasks.start("create", name)
+    for path, body, kind in (
+        ("/models/upload/", form(), FORM),
+        ("/models/deploy/", form(model_name_on_ollama="m"), FORM),
+        ("/models/create/", b'{"model": "a", "model_name_on_ollama": "m"}', "application/json"),
+    ):
+        call = site.call("POST", path, body, kind=kind)
+        await call.ended
+        assert (call.status, b"tasks wait" in call.body, call.left) == (503, True, [body])
+        assert dict(call.headers)[b"retry-after"] == b"60"
+    assert (site.shelf.arriving.is_set(), site.shelf.saved, len(await site.tasks.all())) == (False, {}, 3)
+    await site.tasks.close()
+
+
+@awaited
+async def test_who_finds_the_queue_full_when_the_upload_is_there_leaves_nothing_of_it() -> None:
+    site = Site(shelf := Shelf())
+    for name in "xy":
+        await site.tasks.start("create", name)
+
+    async def meanwhile() -> None:
+        await shelf.arriving.wait()
+        await site.tasks.start("create", "z")
+
+    shelf.meanwhile = meanwhile
+    assert (await site.ask("POST", "/models/upload/", form(), kind=FORM))[0] == 503
+    assert (shelf.saved, len(shelf.discarded)) == ({}, 1)
+    await site.tasks.close()
 
 
 @awaited

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +21,13 @@ from localmodels.core.errors import (
     InvalidValue,
     ModelDamaged,
     NotFound,
+    QuotaFull,
     TooLarge,
 )
 from localmodels.store.artifacts import ArtifactStore
 from localmodels.store.exchange import Exchange, exchange
 from localmodels.store.folders import Folder
+from localmodels.store.room import Room
 from localmodels.store.space import Space
 
 OLD: Mapping[str, bytes] = {"config.json": b"{}", "model.safetensors": b"old" * 1000}
@@ -36,6 +40,31 @@ def never(one: Folder, name: str, other: Folder, its: str) -> bool:
 
 
 SWAPS: list[Exchange] = [exchange, never]
+
+# A process of its own that has a part of an upload written; it says so, and then waits for its input to end.
+WRITES = """
+import sys
+from pathlib import Path
+from localmodels.store.artifacts import ArtifactStore
+
+draft = ArtifactStore(Path(sys.argv[1])).draft(sys.argv[2])
+draft.save().write(b"zi")
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def writing(root: Path, job: str) -> Iterator[None]:
+    """Another process writes an upload; at the end it dies of it."""
+    command = [sys.executable, "-c", WRITES, str(root), job]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -246,8 +275,8 @@ def test_what_was_saved_is_found_again_and_what_was_not_is_gone(store: ArtifactS
         with draft.file("config.json", 2) as writer:
             writer.write(b"{}")
             writer.commit()
-    half = store.draft("half")
-    half.save().write(b"zi")
+    with writing(root, "half"):
+        pass
     again = ArtifactStore(root)
     again.recover(keep=["whole", "half"])
     with again.draft("whole") as draft:
@@ -262,7 +291,8 @@ def test_what_was_saved_is_found_again_and_what_was_not_is_gone(store: ArtifactS
 
 def test_what_the_dead_left_is_cleared_away(store: ArtifactStore, root: Path) -> None:
     published(store)
-    store.draft("dead").save().write(b"zi")
+    with writing(root, "dead"):
+        pass
     (root / ".drafts" / "gone-1234" / "gone" / "files").mkdir(parents=True)
     (root / ".drafts" / "stray file").write_bytes(b"")
     (root / ".drafts" / "link").symlink_to(root / "mine")
@@ -271,6 +301,40 @@ def test_what_the_dead_left_is_cleared_away(store: ArtifactStore, root: Path) ->
     ArtifactStore(root).recover(keep=["kept"])
     assert left(root) == ["kept"]
     assert content(store) == OLD
+
+
+def test_what_another_process_writes_is_not_the_dead_s(store: ArtifactStore, root: Path) -> None:
+    with writing(root, "live"):
+        store.recover()
+        assert (root / ".drafts" / "live" / "upload.part").read_bytes() == b"zi"
+        with pytest.raises(Conflict, match="is being worked on"):
+            store.draft("live")
+        with pytest.raises(Conflict):
+            store.discard("live")
+    store.recover(keep=["live"])
+    assert left(root) == ["live"]
+    store.recover()
+    assert left(root) == []
+
+
+def test_a_draft_is_one_s_alone_until_it_is_closed_or_thrown_away(store: ArtifactStore, root: Path) -> None:
+    again = ArtifactStore(root)
+    draft = store.draft("job")
+    with draft.save() as writer:
+        writer.write(b"zip")
+        writer.commit()
+    for one in (store, again):
+        with pytest.raises(Conflict):
+            one.draft("job")
+        one.recover()
+    draft.close()
+    with again.draft("job") as other:
+        assert other.saved is not None
+        with pytest.raises(Conflict):
+            store.draft("job")
+        other.discard()
+    with store.draft("job") as draft:
+        assert draft.saved is None
 
 
 def test_what_a_crash_took_out_of_use_is_put_back(store: ArtifactStore, root: Path) -> None:
@@ -388,6 +452,24 @@ def test_a_file_has_exactly_the_size_that_was_said(store: ArtifactStore) -> None
         assert list(draft.place.iterdir()) == []
 
 
+# Which artifact it is
+
+
+def test_an_artifact_is_known_by_more_than_its_name(store: ArtifactStore) -> None:
+    first = published(store)
+    assert len(first.id) == 32
+    assert store.get("mine").id == first.id
+    with store.held("mine", first.id) as held:
+        assert held.artifact == first
+    second = published(store)
+    assert second.id not in {"", first.id}
+    with pytest.raises(Conflict, match="'mine' was replaced meanwhile"):
+        store.held("mine", first.id)
+    with store.held("mine") as held:
+        assert held.artifact == second
+    store.delete("mine")  # the refused one holds nothing
+
+
 # Room
 
 
@@ -411,6 +493,42 @@ def test_the_quota_counts_artifacts_and_drafts(root: Path) -> None:
             file.commit()
         with pytest.raises(TooLarge):
             two.file("more", 1)
+
+
+def test_what_lies_there_is_counted_once_a_draft_and_not_once_a_file() -> None:
+    counts = []
+
+    def used() -> int:
+        counts.append(1)
+        return 100
+
+    room = Room(10_000, used, lambda _: Space(10**12, 10**11))
+    room.look_again()
+    for _ in range(50):
+        with room.share(0) as share:
+            share.more(100)
+            share.spend(100)
+    assert len(counts) == 1
+    with room.share(0) as share, room.share(0) as other:  # two at once, beside the 5,100 bytes that lie there
+        share.more(4000)
+        other.more(900)
+        assert len(counts) == 1
+        with pytest.raises(QuotaFull, match="5001 bytes are needed, and 5000 are left"):
+            other.more(5001)
+    assert len(counts) == 2  # nobody is refused without another look
+
+
+def test_what_was_taken_away_by_others_makes_room_at_once() -> None:
+    there = [900]
+    room = Room(1000, lambda: there[0], lambda _: Space(10**12, 10**11))
+    with room.share(0) as share:
+        share.more(100)
+        share.spend(100)
+        there[0] = 1000
+        with pytest.raises(QuotaFull, match="0 are left of the 1000"):
+            share.more(1)
+        there[0] = 300
+        share.more(700)
 
 
 def test_a_body_of_unknown_length_stops_at_the_quota(root: Path) -> None:

@@ -22,7 +22,6 @@ from msgspec import Struct
 from localmodels.artifacts.archive.job import Format, Head, Job, Outline, Seen, Whole
 from localmodels.artifacts.archive.kinds import dangerous
 from localmodels.artifacts.archive.limits import CHUNK, check_quota
-from localmodels.artifacts.archive.names import checked_name
 from localmodels.artifacts.archive.reading import Archive, Body, Bytes, Member, Source, Window
 from localmodels.artifacts.archive.streams import Gunzip, Plain, Tick
 from localmodels.artifacts.archive.survey import Survey, survey
@@ -31,6 +30,7 @@ from localmodels.artifacts.archive.zips import ZipArchive
 from localmodels.artifacts.archive.zstd import MAGIC as ZSTD_MAGIC
 from localmodels.artifacts.archive.zstd import Unzstd
 from localmodels.artifacts.convert.safetensors import open_file
+from localmodels.artifacts.file_names import checked_name
 from localmodels.artifacts.worker import Refusal
 from localmodels.core.errors import InvalidRequest, LocalModelsError, TooLarge, Unsupported
 

@@ -1,8 +1,7 @@
-"""What may be a part of a model: by its name, and by its first bytes. Pure.
+"""What may be a part of a model: by its first bytes. Pure; :mod:`localmodels.artifacts.model_files` says it by names.
 
 The rule: a name is a promise and the content must keep it. Weights are safetensors or GGUF, everything else is JSON or
-text; whatever can run when it is read (pickles, programs, code) refuses the archive, under whatever name it comes. What
-a trainer leaves beside the model is passed over unread, since nobody is to blame for a file that Trainer wrote.
+text; whatever can run when it is read (pickles, programs, code) refuses the archive, under whatever name it comes.
 """
 
 from __future__ import annotations
@@ -10,119 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
-
-from localmodels.artifacts.archive.names import Parts, shown
-from localmodels.artifacts.convert.names import LEFTOVERS, PICKLES
 from localmodels.artifacts.convert.safetensors import LONGEST_HEAD, disguise
+from localmodels.artifacts.file_names import shown
+from localmodels.artifacts.model_files import AS_SAFETENSORS, NO_CODE, UNPACKED, Content, content_of
 from localmodels.core.errors import InvalidRequest, Unsupported
 
 BEGINNING = 512  # bytes that are looked at; tar's magic lies furthest back, at 257
 
-_SAFETENSORS = "save the model as safetensors (save_pretrained does, without further arguments), and leave this out"
-_NO_CODE = "models come without code of their own (trust_remote_code), so leave it out"
-_UNPACKED = "archives in archives are not unpacked: put the files themselves into one"
-
-_PICKLES = PICKLES | {".dill", ".hdf5", ".keras", ".nemo", ".p", ".pt2", ".pyt", ".torch"}
-_PROGRAMS = frozenset({".a", ".app", ".bash", ".bat", ".c", ".class", ".cmd", ".com", ".command", ".cpp", ".cu", ".dll",
-                      ".dylib", ".egg", ".exe", ".jar", ".js", ".lua", ".msi", ".o", ".php", ".pl", ".ps1", ".py",
-                      ".pyc", ".pyd", ".pyi", ".pyo", ".pyw", ".pyx", ".rb", ".scr", ".sh", ".so", ".vbs", ".wasm",
-                      ".whl", ".zsh"})  # fmt: skip
-_ARCHIVES = frozenset({".7z", ".br", ".bz2", ".gz", ".lz4", ".lzma", ".rar", ".tar", ".tbz2", ".tgz", ".txz", ".tzst",
-                      ".xz", ".zip", ".zst"})  # fmt: skip
-
-_MAC = "what macOS and Windows add"
-_TRAINER = "what a trainer leaves, which answers need nothing of"
-_HIDDEN = "hidden folders"
-_USELESS = "nothing of a model"
-_CHECKPOINT = "an earlier state of the training"
-
-_NOISE = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-_LEFTOVER_PICKLE = re.compile(rf"({'|'.join(LEFTOVERS)}|random_states)[\w.-]*\.(bin|pt|pth|pkl)")
-_LEFTOVERS = re.compile(
-    r"trainer_state\.json|trainer_log\.jsonl|(all|train|eval)_results\.json|events\.out\.tfevents\..*|zero_to_fp32\.py"
-)
-_LEFTOVER_FOLDERS = re.compile(r"global_step\d+|runs|wandb")  # of DeepSpeed, TensorBoard and Weights & Biases
-_CHECKPOINT_FOLDER = re.compile(r"checkpoint-\d+")
-
-_TEXTS = frozenset({"LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "COPYING"})
-
-
-class Fate(Struct, frozen=True):
-    """What becomes of an entry because of its name.
-
-    Attributes:
-        why: it is passed over: as what; empty if it comes out.
-        unread: what is in it does not matter.
-    """
-
-    why: str = ""
-    unread: bool = False
-
-    @property
-    def taken(self) -> bool:
-        """It comes out."""
-        return not self.why
-
-
-def fate(parts: Parts) -> Fate:
-    """What becomes of a file of this name, wherever its folder lies.
-
-    Raises:
-        Unsupported: its name promises what is never taken.
-    """
-    name, folders = parts[-1], parts[:-1]
-    suffix = _suffix(name)
-    if "__MACOSX" in folders or name in _NOISE or name.startswith("._"):
-        return Fate(_MAC, unread=True)
-    if any(folder.startswith(".") for folder in folders):
-        return Fate(_HIDDEN, unread=True)
-    if (
-        any(_LEFTOVER_FOLDERS.fullmatch(folder) for folder in folders)
-        or _LEFTOVER_PICKLE.fullmatch(name)
-        or _LEFTOVERS.fullmatch(name)
-    ):
-        return Fate(_TRAINER, unread=True)
-    for suffixes, told in _REFUSED:
-        if suffix in suffixes:
-            raise Unsupported(f"{shown('/'.join(parts))}: {told}")
-    return Fate() if suffix in _CHECKS or _is_text(name) else Fate(_USELESS)
-
-
-_REFUSED = (
-    (_PICKLES, f"such files can run a program when they are read, so they are not taken; {_SAFETENSORS}"),
-    (_PROGRAMS, f"this is code; {_NO_CODE}"),
-    (_ARCHIVES, f"this is an archive; {_UNPACKED}"),
-)
-
-
-def is_noise(parts: Parts) -> bool:
-    """Did a file manager add this file? Such do not count where the model's own folder is looked for."""
-    return parts[0] == "__MACOSX" or parts[-1] in _NOISE or parts[-1].startswith("._")
-
-
-def passed_over_inside(parts: Parts) -> str:
-    """As what a file is passed over because of where it lies in the model's folder; empty if it is not."""
-    return _CHECKPOINT if len(parts) > 1 and _CHECKPOINT_FOLDER.fullmatch(parts[0]) else ""
-
-
-def _suffix(name: str) -> str:
-    """With the dot, in lower case: ``.json``."""
-    return f".{name.rpartition('.')[2].lower()}" if "." in name else ""
-
-
-def _is_text(name: str) -> bool:
-    return name.partition(".")[0].upper() in _TEXTS
-
-
-# By content
-
 _MACH_O = (b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe",
            b"\xbe\xba\xfe\xca")  # fmt: skip
-_PROGRAM = f"this is a program; {_NO_CODE}"
-_SCRIPT = f"this is a script; {_NO_CODE}"
-_PACKED = f"this is an archive; {_UNPACKED}"
-_PICKLE = f"this is a pickle, which runs a program when it is read; {_SAFETENSORS}"
+_PROGRAM = f"this is a program; {NO_CODE}"
+_SCRIPT = f"this is a script; {NO_CODE}"
+_PACKED = f"this is an archive; {UNPACKED}"
+_PICKLE = f"this is a pickle, which runs a program when it is read; {AS_SAFETENSORS}"
 _MAGICS: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", _PROGRAM),
     *((magic, _PROGRAM) for magic in _MACH_O),
@@ -160,7 +59,7 @@ def dangerous(beginning: bytes) -> str:
     what = disguise(beginning)
     if not what or beginning.startswith(b"GGUF"):
         return ""
-    return f"this is {what}" if ";" in what else f"this is {what}; {_SAFETENSORS}"
+    return f"this is {what}" if ";" in what else f"this is {what}; {AS_SAFETENSORS}"
 
 
 def check_content(name: str, beginning: bytes, size: int) -> None:
@@ -175,15 +74,13 @@ def check_content(name: str, beginning: bytes, size: int) -> None:
         Unsupported: it is something that is not taken.
         InvalidRequest: it is not what its name says.
     """
-    base = name.rpartition("/")[2]
-    suffix = _suffix(base)
-    check = _CHECKS.get(suffix)
-    if suffix == ".safetensors" and not _safetensors(beginning, size):
+    content = content_of(name)
+    if content == "safetensors" and not _safetensors(beginning, size):
         return  # its first bytes are a number, which may look like anything
     told = dangerous(beginning)
     if told:
         raise Unsupported(f"{shown(name)}: {told}")
-    wrong = check(beginning, size) if check else _text(beginning, size) if _is_text(base) else ""
+    wrong = _CHECKS[content](beginning, size) if content else ""
     if wrong:
         raise InvalidRequest(f"{shown(name)}: {wrong}")
 
@@ -218,12 +115,10 @@ def _vocabulary(beginning: bytes, size: int) -> str:
     return wrong and "not a vocabulary of SentencePiece or tiktoken; take the file from the model that was trained"
 
 
-_CHECKS: Mapping[str, Callable[[bytes, int], str]] = {
-    ".safetensors": _safetensors,
-    ".gguf": _gguf,
-    ".json": _json,
-    ".model": _vocabulary,
-    ".txt": _text,
-    ".jinja": _text,
-    ".md": _text,
+_CHECKS: Mapping[Content, Callable[[bytes, int], str]] = {
+    "safetensors": _safetensors,
+    "gguf": _gguf,
+    "json": _json,
+    "vocabulary": _vocabulary,
+    "text": _text,
 }

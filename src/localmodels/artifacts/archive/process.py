@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from localmodels.artifacts.archive.job import Job, Outline
 from localmodels.artifacts.archive.transcript import Entry, Transcript
 from localmodels.artifacts.worker import Worker
-from localmodels.core.errors import InvalidRequest
+from localmodels.core.errors import EngineError
 
 MODULE = "localmodels.artifacts.archive"
 PATIENCE = 30.0  # seconds; while it works, the child says something every quarter of one
@@ -67,7 +67,7 @@ class Extractor(Worker):
             InvalidRequest: the archive is not sound, an entry has no good name, or there is nothing of a model.
             Unsupported: an entry is what is never taken (a pickle, code, a link, an archive), or is encrypted.
             TooLarge: it is larger, or holds more, than may be.
-            EngineError: the child died, or says what cannot be.
+            EngineError: the child died, said nothing for too long, or says what cannot be.
         """
         return self._transcript.outline()
 
@@ -84,7 +84,7 @@ class Extractor(Worker):
         """What the child says next; nothing when it has ended well."""
         if not self._waiting.poll(self._patience * 1000):
             self.kill()
-            raise InvalidRequest(f"nothing came out of the archive for {self._patience:.0f} s; pack it anew")
+            raise EngineError(f"nothing came out of the archive for {self._patience:.0f} s; try again, or pack it anew")
         data = self._read()
         if not data:
             self._expect_success()

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from localmodels.artifacts.archive.kinds import BEGINNING, check_content, fate, is_noise, passed_over_inside
+from localmodels.artifacts.archive.kinds import BEGINNING, check_content
 from localmodels.artifacts.archive.limits import check_entries, check_quota
-from localmodels.artifacts.archive.names import Names, Parts, checked_name, checked_parts, shown, top_folder
 from localmodels.artifacts.archive.reading import Body, Member
+from localmodels.artifacts.file_names import Names, Parts, checked_name, checked_parts, shown, top_folder
+from localmodels.artifacts.model_files import fate, is_noise, passed_over_inside
 from localmodels.core.errors import InvalidRequest
 
 _MOST_NAMED = 5  # of the files passed over for one reason

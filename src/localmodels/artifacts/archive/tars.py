@@ -13,9 +13,9 @@ from typing import NoReturn
 from msgspec import Struct
 
 from localmodels.artifacts.archive.limits import CHUNK, check_entries, check_ratio
-from localmodels.artifacts.archive.names import shown
 from localmodels.artifacts.archive.reading import Body, Bytes, Member, cut_short
 from localmodels.artifacts.archive.streams import Stream, read_exactly
+from localmodels.artifacts.file_names import shown
 from localmodels.core.errors import InvalidRequest, Unsupported
 
 BLOCK = 512

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from localmodels.artifacts.archive.job import Head, Outline, Seen, Whole
-from localmodels.artifacts.archive.kinds import fate
 from localmodels.artifacts.archive.limits import MOST_ENTRIES
-from localmodels.artifacts.archive.names import Names, checked_name
+from localmodels.artifacts.file_names import Names, checked_name
+from localmodels.artifacts.model_files import fate
 from localmodels.core.errors import EngineError, InvalidRequest
 
 _LONGEST_LINE = 64 * 1024

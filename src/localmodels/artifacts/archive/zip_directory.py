@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from localmodels.artifacts.archive.limits import check_entries, check_ratio, check_waste
-from localmodels.artifacts.archive.names import shown
 from localmodels.artifacts.archive.reading import Source
+from localmodels.artifacts.file_names import shown
 from localmodels.core.errors import InvalidRequest, TooLarge, Unsupported
 
 _END, _END64, _LOCATOR, _CENTRAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"

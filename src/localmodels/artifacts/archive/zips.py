@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterator
 
 from localmodels.artifacts.archive.limits import CHUNK
-from localmodels.artifacts.archive.names import shown
 from localmodels.artifacts.archive.reading import Body, Bytes, Member, Source, Window, cut_short
 from localmodels.artifacts.archive.zip_directory import (
     DESCRIPTOR,
@@ -23,6 +22,7 @@ from localmodels.artifacts.archive.zip_directory import (
     read_extras,
     wide_sizes,
 )
+from localmodels.artifacts.file_names import shown
 from localmodels.core.errors import InvalidRequest
 
 _LOCAL, _DATA = b"PK\x03\x04", b"PK\x07\x08"

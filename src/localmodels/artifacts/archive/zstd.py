@@ -23,6 +23,7 @@ _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 _FREE_PARTS = 4096  # blocks and frames, however small
 _SMALLEST_PART = 256  # bytes of a block beyond those, on average; zstd's own have up to 128 KiB
 _RAW, _RLE = 0, 1
+_HEAD = 3  # bytes of a block's
 
 
 class _Frame(Struct, frozen=True):
@@ -42,7 +43,7 @@ class Unzstd:
     """
 
     def __init__(self, source: Source, tick: Tick) -> None:
-        check_frames(source)
+        check_frames(source, tick)
         self._feed = _Feed(source, tick)
         self._made = 0
         unpacker = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
@@ -85,8 +86,8 @@ class _Feed:
         return data
 
 
-def check_frames(source: Source) -> None:
-    """Walks over all frames.
+def check_frames(source: Source, tick: Tick) -> None:
+    """Walks over all frames; of the bytes, it ticks those that it reads.
 
     Raises:
         InvalidRequest: one is not whole or not sound; they are made of nothing.
@@ -99,15 +100,16 @@ def check_frames(source: Source) -> None:
             at += 8 + int.from_bytes(source.at(at + 4, 4), "little")
             parts += 1
             _check_parts(parts, at)
+            tick(8)
         elif magic == MAGIC:
-            at, parts = _walk_frame(source, at, parts)
+            at, parts = _walk_frame(source, at, parts, tick)
         else:
             raise InvalidRequest("something lies behind the end of the archive's zstd; pack it anew")
     if at > source.size:
         raise cut_short("the archive")
 
 
-def _walk_frame(source: Source, at: int, parts: int) -> tuple[int, int]:
+def _walk_frame(source: Source, at: int, parts: int, tick: Tick) -> tuple[int, int]:
     """Where a frame ends, and how many parts there were with it."""
     frame = _head(source, at)
     if frame.window > LARGEST_WINDOW:
@@ -118,11 +120,12 @@ def _walk_frame(source: Source, at: int, parts: int) -> tuple[int, int]:
     at += frame.length
     last = False
     while not last:
-        head = int.from_bytes(source.at(at, 3), "little")
+        head = int.from_bytes(source.at(at, _HEAD), "little")
         last, kind, size = bool(head & 1), head >> 1 & 3, head >> 3
-        at += 3 + (1 if kind == _RLE else size)
+        at += _HEAD + (1 if kind == _RLE else size)
         parts += 1
         _check_parts(parts, at)
+        tick(_HEAD)
     return at + 4 * frame.checksum, parts + 1
 
 

@@ -20,11 +20,13 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
+from localmodels.artifacts.convert.config import shortened
 from localmodels.artifacts.convert.folder import Folder
 from localmodels.artifacts.convert.job import Job, Outline
 from localmodels.artifacts.convert.lora import (
     AdapterFile,
     Merged,
+    MustBeMerged,
     adapter_file,
     read_adapter,
     rules_of_header,
@@ -71,8 +73,9 @@ def main(confine: Callable[[Job], object] = unconfined) -> int:
 
 
 def _refused(error: LocalModelsError) -> int:
-    said = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in error.message[:LONGEST_REASON])
-    sys.stderr.buffer.write(msgspec.json.encode(Refusal(said, error.code)) + b"\n")
+    message = shortened(error.message, LONGEST_REASON)
+    said = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
+    sys.stderr.buffer.write(msgspec.json.encode(Refusal(said, error.code, error.param)) + b"\n")
     return 1
 
 
@@ -106,7 +109,11 @@ def _convert_adapter(job: Job) -> None:
     adapter = read_adapter(folder)
     if job.base:
         header = join([read_part(path) for path in job.base])
-        file = adapter_file(adapter, rules_of_header(header), header.architecture, title=job.title)
+        try:
+            file = adapter_file(adapter, rules_of_header(header), header.architecture, title=job.title)
+        except MustBeMerged as error:  # whoever has the base's folder can do that
+            _tell(_to_be_merged(header.architecture, error))
+            return
     else:
         base = _folder(job.files, "base")
         model = read_model(base, ignored=job.ignored)
@@ -114,11 +121,15 @@ def _convert_adapter(job: Job) -> None:
         try:
             file = adapter_file(own, rules_of_model(model), model.architecture, title=job.title)
         except Unsupported as error:  # what is no adapter of llama.cpp may still be one that can be merged
-            _tell(Outline(0, "F32", model.architecture, 0, 0, 0, merge=error.message))
+            _tell(_to_be_merged(model.architecture, error))
             return
     _tell(outline_of(file))
     for piece in file.pieces(folder):
         _write(piece)
+
+
+def _to_be_merged(architecture: str, error: Unsupported) -> Outline:
+    return Outline(0, "F32", architecture, 0, 0, 0, merge=error.message)
 
 
 def _folder(files: Mapping[str, str], name: str) -> Folder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NoReturn, TypeGuard
 
+from localmodels.artifacts.convert.job import IGNORED
 from localmodels.core.errors import ModelDamaged, Unsupported
 
 FILE = "config.json"
@@ -145,9 +146,8 @@ class Config:
             allowed = due if isinstance(due, tuple) else (due,)
             if value is not None and not any(_is(value, one) for one in allowed):
                 listed = " or ".join(repr(one) for one in allowed) or "none"
-                raise Unsupported(
-                    f"{FILE}: {name} is {value!r:.80}; the engine computes such a model only with {listed}"
-                )
+                said = shortened(repr(value), 80)
+                raise Unsupported(f"{FILE}: {name} is {said}; the engine computes such a model only with {listed}")
 
     def ignores(self, name: str) -> bool:
         """Does the user say that a field computes nothing?"""
@@ -166,9 +166,9 @@ class Config:
         left = sorted(self._unknown())
         if left:
             raise Unsupported(
-                f"{FILE}: {', '.join(f'{name:.60} = {self.values[name]!r:.40}' for name in left[:5])}"
-                f"{' and more' if len(left) > 5 else ''}: not known here, so it may change what the model computes; "
-                "name it as a field to ignore if it does not"
+                f"{FILE}: {', '.join(f'{name:.60} = {shortened(repr(self.values[name]), 40)}' for name in left[:5])}"
+                f"{' and more' if len(left) > 5 else ''}: not known here, so it may change what the model computes",
+                param=IGNORED,
             )
 
     def _unknown(self) -> Iterator[str]:
@@ -177,6 +177,14 @@ class Config:
             # Null, false and nothing switch something off that we do not have anyway.
             if not known and value is not None and value is not False and value not in ("", [], {}):
                 yield name
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of a stranger's of at most so many letters, and a mark where there were more; cut between two words."""
+    if len(text) <= longest:
+        return text
+    cut = text[: longest - 2]
+    return f"{cut.rpartition(' ')[0] or cut} …"
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -190,5 +198,5 @@ def _is(value: object, due: object) -> bool:
 
 
 def _damaged(name: str, due: str, value: object) -> NoReturn:
-    said = "is missing" if value is None else f"is {value!r:.60}"
+    said = "is missing" if value is None else f"is {shortened(repr(value), 60)}"
     raise ModelDamaged(f"{FILE}: {name} {said}; it must be {due}")

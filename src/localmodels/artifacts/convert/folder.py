@@ -20,8 +20,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from localmodels.artifacts.convert.names import USE_SAFETENSORS, is_pickle
 from localmodels.artifacts.convert.safetensors import Stored, disguise, open_file, read_safetensors
+from localmodels.artifacts.model_files import ADAPTER_WEIGHTS, INDEX, USE_SAFETENSORS, is_pickle
 from localmodels.core.errors import InvalidRequest, ModelDamaged, Unsupported
 
 Tensor = npt.NDArray[Any]
@@ -40,8 +40,7 @@ _TOKENIZERS = frozenset({"tokenizer.json", "vocab.json"})
 MOST_FILES = 10_000
 MOST_VALUES = 2**19  # in a JSON file, by its commas: each value takes 64 bytes and more, whatever it is
 
-SINGLE = ("model.safetensors", "adapter_model.safetensors")
-INDEX = "model.safetensors.index.json"
+SINGLE = ("model.safetensors", ADAPTER_WEIGHTS)
 
 
 class Folder:

@@ -10,6 +10,10 @@ from msgspec import Struct
 MEMORY = 2 * 2**30
 
 
+# Fields of a job that may help with a refusal; it names one as its ``param``.
+IGNORED, PRE_TOKENIZER = "ignored", "pre_tokenizer"
+
+
 class Job(Struct, frozen=True):
     """What is to be done: a model of a folder; of a folder and an adapter; or of an adapter alone, ``apart``.
 
@@ -44,7 +48,7 @@ class Outline(Struct, frozen=True):
     """What the file will be; said before its first byte.
 
     Attributes:
-        size: bytes; 0 of an adapter that must be merged into the folder it is for: then ``merge`` says why, and there
+        size: bytes; 0 of an adapter that must be merged into the model it is for: then ``merge`` says why, and there
             is no file.
         target: name of its file type.
         source: likewise, of what the folder's weights are stored as.

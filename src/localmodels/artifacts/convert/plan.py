@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
-from localmodels.artifacts.convert.config import FILE, Config
+from localmodels.artifacts.convert.config import FILE, Config, shortened
 from localmodels.artifacts.convert.drawing import Made, Model
 from localmodels.artifacts.convert.families import FAMILIES
 from localmodels.artifacts.convert.folder import Folder
@@ -32,6 +32,8 @@ from localmodels.artifacts.quantize.mixing import mixed
 from localmodels.artifacts.quantize.plan import QUANTIZATION_VERSION, expect_no_matrix
 from localmodels.artifacts.quantize.untouched import is_kept
 from localmodels.core.errors import ModelDamaged, Unsupported
+
+QUANTIZATION = "quantization_config"
 
 AS_IT_IS = ""
 """A target: whatever most weights of the folder are stored as."""
@@ -121,7 +123,7 @@ def read_model(folder: Folder, *, ignored: Collection[str] = ()) -> Model:
     whole = folder.read_object(FILE)
     family = FAMILIES[architecture_of(whole)]
     values = text_values(whole)
-    _expect_weights(values, folder)
+    _expect_weights(whole, values, ignored)
     return family(Config(values, ignored=ignored), folder)
 
 
@@ -208,19 +210,15 @@ def stored_as(folder: Folder) -> str:
     return max(floats, key=lambda name: floats[name])
 
 
-def _expect_weights(values: Mapping[str, Any], folder: Folder) -> None:
-    """Refuses weights that another program has quantised, by the name of how it was done."""
-    quantization = values.get("quantization_config")
-    if not quantization:
+def _expect_weights(whole: Mapping[str, Any], values: Mapping[str, Any], ignored: Collection[str]) -> None:
+    """Refuses weights that another program has quantized, by the name of how it was done."""
+    quantization = values.get(QUANTIZATION) or whole.get(QUANTIZATION)
+    if not quantization or QUANTIZATION in ignored:
         return
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    if method == "mxfp4":
-        return
-    if any(stored.dtype not in _STORED_AS for stored in folder.tensors().values()):
-        raise Unsupported(
-            f"{FILE}: the weights are quantized ({method or 'by quantization_config'!s:.40}); convert the model that "
-            "they were made of"
-        )
+    if method != "mxfp4":  # as gpt-oss was trained
+        by = f" by {shortened(method, 40)}" if isinstance(method, str) else ""
+        raise Unsupported(f"{FILE}: this folder is quantized{by} already; give the model it was made of")
 
 
 # The file

@@ -17,7 +17,6 @@ from msgspec import Struct
 from localmodels.artifacts.convert.config import FILE
 from localmodels.artifacts.convert.folder import Folder
 from localmodels.artifacts.convert.lora import read_adapter
-from localmodels.artifacts.convert.lora.config import NAME as ADAPTER
 from localmodels.artifacts.convert.plan import architecture_of, stored_as, text_values
 from localmodels.artifacts.convert.vocab.document import NAME as DOCUMENT
 from localmodels.artifacts.convert.vocab.files import decoded
@@ -25,11 +24,17 @@ from localmodels.artifacts.convert.vocab.pieces import NAME as PIECES
 from localmodels.artifacts.gguf import parts, read_header
 from localmodels.artifacts.gguf_header import Header
 from localmodels.artifacts.inspection.job import Findings
+from localmodels.artifacts.model_files import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    is_adapter,
+    is_gguf,
+    of_adapter,
+    of_model,
+)
 from localmodels.core.artifacts import ArtifactKind
 from localmodels.core.errors import InvalidRequest, ModelDamaged, Unsupported
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-SAFETENSORS, GGUF = ".safetensors", ".gguf"
 MOST_SHOWN = 5
 
 _DOCUMENTS: Mapping[str, str] = {"BPE": "bpe", "WordPiece": "wordpiece", "Unigram": "unigram"}
@@ -69,14 +74,12 @@ def kind_of(names: Mapping[str, object]) -> ArtifactKind:
     Raises:
         InvalidRequest: they are a model and an adapter.
     """
-    weights = [name for name in names if name.endswith(SAFETENSORS) and "/" not in name and name != ADAPTER_WEIGHTS]
-    if ADAPTER in names or ADAPTER_WEIGHTS in names:
-        if weights:
-            raise InvalidRequest(f"this is a model ({weights[0]}) and an adapter ({ADAPTER}); upload them one by one")
+    if is_adapter(names):
         return "adapter"
-    if not weights and any(name.lower().endswith(GGUF) for name in names):
-        return "gguf"
-    return "model"
+    weights, adapters = of_model(names), of_adapter(names)
+    if weights and adapters:
+        raise InvalidRequest(f"this is a model ({weights[0]}) and an adapter ({adapters[0]}); upload them one by one")
+    return "gguf" if not weights and any(map(is_gguf, names)) else "model"
 
 
 def _model(folder: Folder, _files: Mapping[str, Path]) -> Findings:
@@ -99,11 +102,14 @@ def _model(folder: Folder, _files: Mapping[str, Path]) -> Findings:
 
 
 def _adapter(folder: Folder, _files: Mapping[str, Path]) -> Findings:
-    for name, why in ((ADAPTER, "it says of what rank and for which model it is"), (ADAPTER_WEIGHTS, "they are it")):
+    for name, why in (
+        (ADAPTER_CONFIG, "it says of what rank and for which model it is"),
+        (ADAPTER_WEIGHTS, "they are it"),
+    ):
         if not folder.has(name):
             raise InvalidRequest(f"{name} is missing in the adapter: {why}; upload the folder that PEFT saved")
     dtype, parameters = _weights(folder)
-    base = folder.read_object(ADAPTER).get("base_model_name_or_path")
+    base = folder.read_object(ADAPTER_CONFIG).get("base_model_name_or_path")
     return Findings(
         "adapter",
         dtype=dtype,
@@ -169,7 +175,7 @@ def _doubts(folder: Folder, config: Mapping[str, object]) -> Iterator[str]:
         yield f"this model cannot be converted here: {error.message}"
     if not folder.has(DOCUMENT) and not folder.has(PIECES):
         yield f"there is neither {DOCUMENT} nor {PIECES}: save the tokenizer beside the model before you make one of it"
-    unused = [name for name in folder.names if name.lower().endswith(GGUF)]
+    unused = [name for name in folder.names if is_gguf(name)]
     if unused:
         yield f"{', '.join(unused[:MOST_SHOWN])}: passed over, the safetensors are the model"
 
@@ -189,7 +195,7 @@ def _beginnings(files: Mapping[str, Path]) -> Iterator[str]:
     """The GGUF files, of one in parts the first."""
     later: set[Path] = set()
     for name, path in sorted(files.items()):
-        if name.lower().endswith(GGUF) and path not in later:
+        if is_gguf(name) and path not in later:
             later.update(parts(path)[1:])
             yield name
 

@@ -9,7 +9,7 @@ import msgspec
 
 from localmodels.artifacts.inspection.job import Findings, Job
 from localmodels.artifacts.worker import Worker
-from localmodels.core.errors import EngineError, Unsupported
+from localmodels.core.errors import EngineError
 
 MODULE = "localmodels.artifacts.inspection"
 LONGEST_ANSWER = 2**20
@@ -40,14 +40,16 @@ class Inspector(Worker):
         Raises:
             InvalidRequest: it is nothing that can become a model.
             ModelDamaged: a file is not sound, or one is missing.
-            Unsupported: a file is something else than its name says, or it takes too long to look at.
-            EngineError: the child died.
+            Unsupported: a file is something else than its name says.
+            EngineError: the child died, or took too long.
         """
         until, answer = time.monotonic() + patience, b""
+        waiting = select.poll()  # select.select has no descriptors above 1,023
+        waiting.register(self._stdout, select.POLLIN)
         while True:
-            if not select.select([self._stdout], [], [], max(until - time.monotonic(), 0))[0]:
+            if not waiting.poll(max(until - time.monotonic(), 0) * 1000):
                 self.kill()
-                raise Unsupported(f"what was uploaded was not understood within {patience:.0f} s")
+                raise EngineError(f"what was uploaded was not understood within {patience:.0f} s; try again")
             data = self._read()
             answer += data
             if not data or len(answer) > LONGEST_ANSWER:

@@ -22,6 +22,7 @@ from localmodels.core.library import (
     Progress,
     PullRequest,
     PushRequest,
+    unknown_parameter,
 )
 from localmodels.core.options import OPTIONS, check
 from localmodels.dialects import asked, failures, strict_json
@@ -214,7 +215,7 @@ def _parameter(name: str, value: Any, prefix: str) -> Any:
     if name in OPTIONS:
         return check(OPTIONS[name], value, param=prefix + name)
     if name not in KEPT_PARAMETERS:
-        raise InvalidValue(f"unknown parameter '{name[:60]}'", param=prefix + name[:60])
+        raise InvalidValue(unknown_parameter(name), param=prefix + name[:60])
     if isinstance(value, bool | int | float | str):
         return value
     raise InvalidValue(f"{prefix}{name} must be a number, a text, true or false", param=prefix + name)

@@ -63,6 +63,7 @@ class Policy(Struct, frozen=True):
             says where Landlock is present.
         max_files: open files.
         max_file_size: bytes of one written file.
+        max_data: bytes of memory of its own, mapped files not counted; 0 is without bound.
     """
 
     read: tuple[str, ...] = ()
@@ -74,6 +75,7 @@ class Policy(Struct, frozen=True):
     may_exec: bool = False
     max_files: int = 256
     max_file_size: int = SLOT_BYTES_FIXED
+    max_data: int = 0
 
 
 def runner_policy(config: RunnerConfig) -> Policy:
@@ -89,6 +91,7 @@ def runner_policy(config: RunnerConfig) -> Policy:
         execute=existing([str(binary), *interpreter(binary)] if binary else ()),
         may_exec=binary is not None,
         max_file_size=SLOT_BYTES_FIXED + config.context * SLOT_BYTES_PER_TOKEN,
+        max_data=config.memory_mib << 20,
     )
 
 

@@ -54,7 +54,7 @@ def _listing(parts: Parts) -> tuple[Row, ...]:
 
 def _changing(dialect: Dialect, parts: Parts) -> tuple[Row, ...]:
     keeper, moves = parts.keeper, parts.moves
-    changes = Changes(keeper)
+    changes = Changes(keeper, parts.require_here)
     copy, delete = WholeRoute(changes.copy, most=SMALL), WholeRoute(changes.delete, most=SMALL)
     pull = ProgressRoute(dialect, Operation(library.read_pull, moves.pull, transfer))
     push = ProgressRoute(dialect, Operation(library.read_push, moves.push, transfer))

@@ -3,62 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.contract.hostile_archives.contents import CODE_NAMES, PICKLE_NAMES, PROGRAMS, pickled, torch_file
+from tests.contract.hostile_archives.contents import PROGRAMS, pickled, torch_file
 
-from localmodels.artifacts.archive.kinds import check_content, dangerous, fate, passed_over_inside
+from localmodels.artifacts.archive.kinds import check_content, dangerous
 from localmodels.core.errors import InvalidRequest, Unsupported
 
 SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
-TAKEN = (
-    "config.json", "model.safetensors", "MODEL.SAFETENSORS", "m.gguf", "tokenizer.model", "vocab.txt", "chat.jinja",
-    "LICENSE", "license.apache", "NOTICE", "README.md", "a/b/config.json", "pytorch_model.bin.index.json",
+PROMISES = (
+    "config.json", "model.safetensors", "m.gguf", "tokenizer.model", "vocab.txt", "chat.jinja", "LICENSE", "README.md",
 )  # fmt: skip
-UNREAD = (
-    "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "training_args.bin", "rng_state.pth",
-    "rng_state_3.pth", "random_states_0.pkl", "trainer_state.json", "eval_results.json", "zero_to_fp32.py",
-    "global_step5/mp_rank_00_model_states.pt", "runs/x/events.out.tfevents.1.host", "wandb/run.py", ".git/hooks/x.sh",
-    ".cache/huggingface/x.lock", "__MACOSX/._x.py", "._x.py", ".DS_Store", "a/.DS_Store", "Thumbs.db",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TAKEN)
-def test_what_is_taken(name: str) -> None:
-    assert fate(tuple(name.split("/"))).taken
-
-
-@pytest.mark.parametrize("name", UNREAD)
-def test_what_is_passed_over_unread(name: str) -> None:
-    found = fate(tuple(name.split("/")))
-    assert (found.taken, found.unread) == (False, True)
-    assert found.why
-
-
-@pytest.mark.parametrize(
-    "name", ["logo.png", "model.onnx", ".gitattributes", "tokenizer.tiktoken", "weights", "x.ipynb"]
-)
-def test_what_is_nothing_of_a_model_is_looked_at(name: str) -> None:
-    found = fate((name,))
-    assert (found.taken, found.unread) == (False, False)
-
-
-@pytest.mark.parametrize("name", [*PICKLE_NAMES, *CODE_NAMES, "m.zip", "m.tar.gz", "m.tar.zst", "m.7z"])
-def test_what_is_refused_by_its_name(name: str) -> None:
-    with pytest.raises(Unsupported, match=name.rpartition("/")[2]):
-        fate(tuple(name.split("/")))
-
-
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "x.pickle"])
-def test_a_pickle_is_told_what_to_be_instead(name: str) -> None:
-    with pytest.raises(Unsupported, match="safetensors"):
-        fate((name,))
-
-
-def test_checkpoints_beside_the_model_are_passed_over() -> None:
-    assert passed_over_inside(("checkpoint-500", "config.json"))
-    assert not passed_over_inside(("checkpoint-500",))
-    assert not passed_over_inside(("1_Pooling", "config.json"))
-
-
 GOOD = [
     ("model.safetensors", SAFETENSORS),
     ("model.safetensors", b"\x80\x02" + bytes(6) + b"{}".ljust(640)),
@@ -109,7 +62,7 @@ def test_what_does_not(name: str, data: bytes) -> None:
     assert not isinstance(raised.value, Unsupported)
 
 
-@pytest.mark.parametrize("name", [*(name for name in TAKEN if "/" not in name), "weights", "logo.png"])
+@pytest.mark.parametrize("name", [*PROMISES, "weights", "logo.png"])
 @pytest.mark.parametrize("protocol", range(6))
 def test_pickles_are_refused_under_every_name(name: str, protocol: int) -> None:
     data = pickled(Path("/nowhere"), protocol)

@@ -18,7 +18,7 @@ from localmodels.artifacts.archive.streams import Gunzip, Plain
 from localmodels.artifacts.archive.survey import survey
 from localmodels.artifacts.archive.tars import TarArchive
 from localmodels.artifacts.archive.zips import ZipArchive
-from localmodels.artifacts.archive.zstd import Unzstd
+from localmodels.artifacts.archive.zstd import Unzstd, check_frames
 from localmodels.core.errors import InvalidRequest, TooLarge
 
 FILES = {"config.json": b'{"a": 1}', "vocab.txt": b"cat\ndog\n" * 200, "LICENSE": b"", "a/b.json": b"[]"}
@@ -72,6 +72,15 @@ def unpacked(source: Source, reader: Callable[[Source], Archive], most: int = 97
         for (_, body), name in zip(archive.walk(), found.names, strict=True)
         if name
     }
+
+
+def test_the_walk_over_frames_gives_signs_of_life(tmp_path: Path) -> None:
+    data = zstandard.ZstdCompressor().compress(os.urandom(2**20)) + b"\x50\x2a\x4d\x18" + bytes(4)
+    ticks: list[int] = []
+    with opened(tmp_path / "it", data) as source:
+        check_frames(source, ticks.append)
+    assert ticks == [3] * (len(ticks) - 1) + [8]  # a block's head each, of at most 128 KiB, and a frame that is skipped
+    assert len(ticks) >= 9
 
 
 @pytest.mark.parametrize("kind", READERS)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from localmodels.artifacts.convert.config import Config
+from localmodels.artifacts.convert.config import Config, shortened
 from localmodels.core.errors import ModelDamaged, Unsupported
 
 
@@ -45,3 +45,11 @@ def test_one_value_of_several_must_be_there() -> None:
         config.must(flag=1)
     with pytest.raises(Unsupported, match="only with none"):
         config.must(layers=())
+
+
+def test_a_long_text_is_cut_between_two_words_and_says_so() -> None:
+    assert shortened("as it is", 8) == "as it is"
+    assert shortened("as it is now", 9) == "as it …"
+    assert shortened("x" * 20, 9) == "x" * 7 + " …"
+    with pytest.raises(Unsupported, match=r"attention_twist = 'one two three four five six seven …: not known"):
+        Config({"attention_twist": "one two three four five six seven eightnine"}).finish()

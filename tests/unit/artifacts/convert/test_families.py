@@ -140,10 +140,15 @@ def test_configurations_that_would_compute_otherwise_are_refused(
         read(tmp_path, **fields)
 
 
-def test_weights_that_were_quantized_are_refused(tmp_path: Path) -> None:
-    tensors = llama_tensors() | {"model.layers.0.mlp.up_proj.weight": np.zeros((FEED, WIDTH // 2), np.uint8)}
-    with pytest.raises(Unsupported, match=r"quantized \(bitsandbytes\)"):
-        read(tmp_path, tensors=tensors, quantization_config={"quant_method": "bitsandbytes"})
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "fp8"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_folder_that_is_quantized_already_is_refused_by_how(tmp_path: Path, method: str, *, packed: bool) -> None:
+    tensors = llama_tensors()
+    if packed:
+        tensors["model.layers.0.mlp.up_proj.weight"] = np.zeros((FEED, WIDTH // 2), np.uint8)
+    with pytest.raises(Unsupported, match=f"quantized by {method} already; give the model it was made of$") as refused:
+        read(tmp_path, tensors=tensors, quantization_config={"quant_method": method, "bits": 4})
+    assert refused.value.param is None
 
 
 @pytest.mark.parametrize("fused", [False, True])

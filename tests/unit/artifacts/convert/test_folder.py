@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tests.weight_folders import bf16, drawn, safetensors
 
-from localmodels.artifacts.convert.folder import INDEX, Folder
-from localmodels.artifacts.convert.names import is_pickle
+from localmodels.artifacts.convert.folder import Folder
+from localmodels.artifacts.model_files import INDEX
 from localmodels.core.errors import ModelDamaged, Unsupported
 
 
@@ -69,14 +69,6 @@ def test_a_pickle_by_the_name_of_a_text_is_refused_by_content(tmp_path: Path) ->
     (tmp_path / "config.json").write_bytes(b"\x80\x04\x95.")
     with pytest.raises(Unsupported, match="pickle"):
         Folder.of(tmp_path).read_json("config.json")
-
-
-def test_what_a_trainer_leaves_is_not_weights() -> None:
-    assert is_pickle("pytorch_model.bin")
-    assert is_pickle("original/consolidated.00.pth")
-    assert not is_pickle("training_args.bin")
-    assert not is_pickle("optimizer.pt")
-    assert not is_pickle("model.safetensors")
 
 
 @pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"[" * 100_000, b""])

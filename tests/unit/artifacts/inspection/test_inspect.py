@@ -171,6 +171,12 @@ def test_half_an_adapter_is_refused(tmp_path: Path, missing: str) -> None:
         looked(tmp_path / "it")
 
 
+def test_an_adapter_may_have_its_bases_configuration_beside_it(tmp_path: Path) -> None:
+    write_peft(tmp_path / "it")
+    (tmp_path / "it" / "config.json").write_text("{}")
+    assert looked(tmp_path / "it").kind == "adapter"
+
+
 def test_a_model_and_an_adapter_are_refused(tmp_path: Path) -> None:
     write_peft(tmp_path / "it")
     write_folder(tmp_path / "it")

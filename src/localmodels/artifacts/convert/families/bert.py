@@ -14,6 +14,7 @@ from localmodels.artifacts.convert.config import FILE, MOST_LAYERS, Config
 from localmodels.artifacts.convert.decoder import GELU_TANH, LONGEST_CONTEXT, SILU, finished
 from localmodels.artifacts.convert.drawing import Change, Drawing, Model
 from localmodels.artifacts.convert.folder import Folder, Tensor
+from localmodels.artifacts.convert.job import IGNORED
 from localmodels.artifacts.convert.pooling import RANK, read_pooling
 from localmodels.artifacts.convert.rope import read_rope
 from localmodels.artifacts.gguf_write import Plain
@@ -298,7 +299,8 @@ def _expect_one_type(drawing: Drawing, sizes: Sizes, config: Config, folder: Fol
     if (rows != rows[:1]).any():
         raise Unsupported(
             f"{FILE}: type_vocab_size is {sizes.types}: the model tells a text from its question by token types, which "
-            "the engine has not; name it as a field to ignore to rank without them"
+            "the engine has not",
+            param=IGNORED,
         )
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from msgspec import Struct, structs
 
 from localmodels.artifacts.convert.folder import Folder
-from localmodels.artifacts.convert.lora.config import NAME, Recipe, read_recipe
+from localmodels.artifacts.convert.lora.config import Recipe, read_recipe
 from localmodels.artifacts.convert.lora.rules import short
 from localmodels.artifacts.convert.safetensors import Stored
+from localmodels.artifacts.model_files import ADAPTER_CONFIG
 from localmodels.core.errors import ModelDamaged, Unsupported
 
 PREFIX = "base_model.model."
@@ -140,7 +141,9 @@ def _whole(rest: str, recipe: Recipe) -> str:
         bias = recipe.biases and found["kind"] == "bias"
         if saved or bias or module.rpartition(".")[2] in _EMBEDDINGS:
             return f"{module}.{found['kind']}"
-    raise Unsupported(f"tensor {PREFIX + rest!r}: nothing in {NAME} says what it is for, so it is not converted")
+    raise Unsupported(
+        f"tensor {PREFIX + rest!r}: nothing in {ADAPTER_CONFIG} says what it is for, so it is not converted"
+    )
 
 
 def _low(module: str, found: Mapping[str, Stored], recipe: Recipe) -> Low:
@@ -151,8 +154,8 @@ def _low(module: str, found: Mapping[str, Stored], recipe: Recipe) -> Low:
     rank = recipe.rank_of(module)
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != rank or b.shape[1] != rank:
         raise ModelDamaged(
-            f"tensors {a.name!r} {list(a.shape)} and {b.name!r} {list(b.shape)} must have the rank {rank} that {NAME} "
-            "says"
+            f"tensors {a.name!r} {list(a.shape)} and {b.name!r} {list(b.shape)} must have the rank {rank} that "
+            f"{ADAPTER_CONFIG} says"
         )
     if 0 in a.shape or 0 in b.shape:
         raise ModelDamaged(f"tensor {a.name!r} or {b.name!r} is empty")

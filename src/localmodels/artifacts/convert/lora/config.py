@@ -14,9 +14,9 @@ from msgspec import Meta, Struct
 
 from localmodels.artifacts.convert.lora.patterns import matching
 from localmodels.artifacts.convert.vocab.files import Files
+from localmodels.artifacts.model_files import ADAPTER_CONFIG
 from localmodels.core.errors import ModelDamaged, Unsupported
 
-NAME = "adapter_config.json"
 HIGHEST_RANK = 2**14
 
 MOST_PATTERNS = 10_000  # one for each module of the largest models is a tenth of it
@@ -112,20 +112,20 @@ def read_recipe(files: Files) -> Recipe:
         ModelDamaged: it is missing or not sound.
         Unsupported: it is no LoRA, or one that cannot be converted; names the field.
     """
-    if not files.has(NAME):
-        raise ModelDamaged(f"{NAME}: missing in the folder")
-    fields = files.read_object(NAME)
+    if not files.has(ADAPTER_CONFIG):
+        raise ModelDamaged(f"{ADAPTER_CONFIG}: missing in the folder")
+    fields = files.read_object(ADAPTER_CONFIG)
     try:
         said = msgspec.convert(fields, _Said)
     except msgspec.ValidationError as error:
-        raise ModelDamaged(f"{NAME}: {error}") from error
+        raise ModelDamaged(f"{ADAPTER_CONFIG}: {error}") from error
     if said.peft_type != "LORA":
-        raise Unsupported(f"{NAME}: 'peft_type' is {said.peft_type!r:.60}; of adapters, LoRA is converted")
+        raise Unsupported(f"{ADAPTER_CONFIG}: 'peft_type' is {said.peft_type!r:.60}; of adapters, LoRA is converted")
     _refuse(said, fields)
     alphas = {"lora_alpha": said.lora_alpha, **(said.alpha_pattern or {})}
     for name, alpha in alphas.items():
         if not math.isfinite(alpha) or not 0 < abs(alpha) < 1e9:
-            raise ModelDamaged(f"{NAME}: {name!r:.60} must be a number that is not 0, not {alpha}")
+            raise ModelDamaged(f"{ADAPTER_CONFIG}: {name!r:.60} must be a number that is not 0, not {alpha}")
     return Recipe(
         rank=said.r,
         alpha=said.lora_alpha,
@@ -140,15 +140,17 @@ def read_recipe(files: Files) -> Recipe:
 
 def _refuse(said: _Said, fields: dict[str, Any]) -> None:
     if said.fan_in_fan_out:
-        raise Unsupported(f"{NAME}: 'fan_in_fan_out': adapters for layers that lie the other way are not converted")
+        raise Unsupported(
+            f"{ADAPTER_CONFIG}: 'fan_in_fan_out': adapters for layers that lie the other way are not converted"
+        )
     if said.bias not in {"none", "all", "lora_only"}:
-        raise ModelDamaged(f"{NAME}: 'bias' must be none, all or lora_only, not {said.bias!r:.60}")
+        raise ModelDamaged(f"{ADAPTER_CONFIG}: 'bias' must be none, all or lora_only, not {said.bias!r:.60}")
     if said.init_lora_weights not in _HARMLESS_BEGINNINGS:
         raise Unsupported(
-            f"{NAME}: 'init_lora_weights' is {said.init_lora_weights!r:.60}, which changes the base as well; save the "
-            "adapter converted to a plain LoRA (path_initial_model_for_weight_conversion)"
+            f"{ADAPTER_CONFIG}: 'init_lora_weights' is {said.init_lora_weights!r:.60}, which changes the base as well; "
+            "save the adapter converted to a plain LoRA (path_initial_model_for_weight_conversion)"
         )
     known = _HARMLESS | set(_Said.__struct_fields__)
     for name, value in fields.items():
         if name not in known and value:
-            raise Unsupported(f"{NAME}: {name!r:.60} is {value!r:.100}, which is not converted")
+            raise Unsupported(f"{ADAPTER_CONFIG}: {name!r:.60} is {value!r:.100}, which is not converted")

@@ -24,6 +24,10 @@ from localmodels.core.errors import ModelDamaged, Unsupported
 _F32 = WEIGHT_TYPES[0]
 
 
+class MustBeMerged(Unsupported):
+    """What this adapter changes, no file beside its base can hold."""
+
+
 class Half(Struct, frozen=True):
     """A tensor of the file: a half of a change, in 32-bit floats.
 
@@ -83,12 +87,13 @@ def adapter_file(adapter: Adapter, rules: Rules, architecture: str, *, title: st
         title: what the adapter calls itself.
 
     Raises:
-        Unsupported: it must be merged, or changes what the base has not or has otherwise; names the tensor.
+        MustBeMerged: it cannot be a file of its own.
+        Unsupported: it changes what the base has not or has otherwise; names the tensor.
         ModelDamaged: its shapes are not those of the base.
     """
     why = adapter.needs_merging()
     if why:
-        raise Unsupported(f"this adapter must be merged into its base: {why}")
+        raise MustBeMerged(f"this adapter must be merged into its base: {why}")
     halves = tuple(half for low in adapter.lows for half in _halves(low, adapter, rules))
     pairs: dict[str, Plain] = {
         "general.architecture": architecture,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
+from localmodels.artifacts.convert.job import PRE_TOKENIZER
 from localmodels.artifacts.convert.vocab.document import NAME, Step, pattern_of, steps
 from localmodels.artifacts.convert.vocab.files import flag_of
 from localmodels.core.errors import Unsupported
@@ -160,7 +161,7 @@ def name_of(pre_tokenizer: Step | None, *, takes_whole: bool, override: str = ""
     """
     if override:
         if override not in NAMES:
-            raise Unsupported(f"pre must be a pre-tokenizer that llama.cpp knows, not {override!r:.60}", param="pre")
+            raise Unsupported(f"llama.cpp knows no pre-tokenizer {override!r:.60}", param=PRE_TOKENIZER)
         return override, ""
     found = steps(pre_tokenizer, "pretokenizers", "pre_tokenizer")
     expressions = tuple(expression for step in found for expression in _expressions(step))
@@ -168,9 +169,9 @@ def name_of(pre_tokenizer: Step | None, *, takes_whole: bool, override: str = ""
     if known is None:
         cuts = ", then ".join(expression[:300] for expression in expressions)[:400] or "nothing"
         raise Unsupported(
-            f"{NAME}: pre_tokenizer cuts in a way that the engine has no name for: {cuts}. If it is the same as one of "
-            "llama.cpp's pre-tokenizers, say which: pre=NAME",
-            param="pre",
+            f"{NAME}: pre_tokenizer cuts in a way that the engine has no name for: {cuts}; it may do the same as one "
+            "of llama.cpp's pre-tokenizers",
+            param=PRE_TOKENIZER,
         )
     return known.named(takes_whole=takes_whole)
 
@@ -211,4 +212,4 @@ _STEPS: Mapping[str, Callable[[Step], Iterator[str]]] = {
 
 
 def _without(step: Step, why: str) -> Unsupported:
-    return Unsupported(f"{NAME}: pre_tokenizer: the step '{step['type']:.60}' {why}", param="pre")
+    return Unsupported(f"{NAME}: pre_tokenizer: the step '{step['type']:.60}' {why}", param=PRE_TOKENIZER)

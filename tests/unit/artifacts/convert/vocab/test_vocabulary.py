@@ -139,7 +139,7 @@ def test_an_unknown_expression_is_refused_with_itself_and_can_be_overruled() -> 
     document = bpe(cuts=(split(r"\p{Unheard}+|."), LEVEL))
     with pytest.raises(Unsupported, match=r"\\p\{Unheard\}\+\|\.") as refusal:
         read(document)
-    assert refusal.value.param == "pre"
+    assert refusal.value.param == "pre_tokenizer"
     assert read(document, pre="tekken").pre == "tekken"
     with pytest.raises(Unsupported, match="'tekke'"):
         read(document, pre="tekke")

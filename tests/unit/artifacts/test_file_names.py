@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.contract.hostile_archives.names import BAD_NAMES, LONG_NAMES, TWINS
 
-from localmodels.artifacts.archive.names import Names, checked_name, checked_parts, folded, shown, top_folder
+from localmodels.artifacts.file_names import Names, checked_name, checked_parts, folded, shown, top_folder
 from localmodels.core.errors import InvalidRequest
 
 PIECES = st.sampled_from(

@@ -1,4 +1,4 @@
-"""Which names of files are good. Pure; both the child and whoever writes its files ask here.
+"""Which names of a model's files are good. Pure; whoever sends, unpacks or writes such files asks here.
 
 The rule: a name is good or the archive is refused. Nothing is taken off, replaced or escaped to make it so, because
 what a name was mended to is what an attacker chose. A good name means the same file on every system and under every

@@ -1,0 +1,45 @@
+"""Copying and deleting: a model of another server is said to be there, one that is nowhere not to be found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from starlette.types import Scope
+from tests.awaited import awaited
+from tests.unit.flows.test_split_models import NobodyRuns
+
+from localmodels.core.errors import Conflict, ModelNotFound
+from localmodels.flows.keeper import Keeper
+from localmodels.flows.visit import Visit
+from localmodels.server.library import Changes
+from localmodels.server.wire import VISIT
+from localmodels.store.library import Library
+from localmodels.store.model_store import ModelStore
+
+
+def require_here(name: str) -> None:
+    """As if there was a server ``box``."""
+    if name.startswith("box/"):
+        raise Conflict(f"{name} is on the server 'box'; manage it there")
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("box/far", Conflict),
+        ("box/a/b/c:7b", Conflict),  # no name of ours, and one of theirs
+        ("gone", ModelNotFound),
+    ],
+)
+@awaited
+async def test_what_is_not_here_is_said_to_be_where_it_is(tmp_path: Path, name: str, error: type[Exception]) -> None:
+    changes = Changes(Keeper(ModelStore(tmp_path), Library(()), NobodyRuns()), require_here)
+    scope: Scope = {"type": "http", VISIT: Visit("r")}
+    for change, asked in (
+        (changes.copy, {"source": name, "destination": "mine"}),
+        (changes.delete, {"model": name}),
+    ):
+        with pytest.raises(error):
+            await change(scope, json.dumps(asked).encode())
