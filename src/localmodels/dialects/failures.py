@@ -201,7 +201,8 @@ def _whole(value: Any) -> int:
 def _tree(kind: type[LocalModelsError]) -> Iterator[type[LocalModelsError]]:
     yield kind
     for child in kind.__subclasses__():
-        yield from _tree(child)
+        if child.__module__ == LocalModelsError.__module__:  # what a room has for itself alone says nothing to clients
+            yield from _tree(child)
 
 
 # Parents first, so that a child that has its parent's code stands for it.

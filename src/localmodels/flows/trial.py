@@ -46,6 +46,7 @@ TOKENS = 4  # the first tells whether it writes at all; the next ones come with 
 TRIES = 20
 SOON, LATE = 5.0, 60.0
 FAILED = "the new model was put to the trial and failed"
+MOST = 900.0  # seconds for an answer of so many tokens, a place among others included: templates can loop for ever
 TOKENIZER = "tokenizer.ggml.model"
 _BYTE = 6  # LLAMA_TOKEN_TYPE_BYTE in llama.h
 
@@ -192,9 +193,11 @@ async def _writes(candidate: Candidate, visit: Visit) -> None:
     )
     events: list[Event] = []
     try:
-        async with aclosing(Answers(candidate).chat(request, visit)) as stream:
+        async with asyncio.timeout(MOST), aclosing(Answers(candidate).chat(request, visit)) as stream:
             async for some in stream:
                 events += some
+    except TimeoutError as error:
+        raise ModelDamaged(f"it did not answer within {MOST:g} s; does its chat template ever end?") from error
     except Garbled as error:  # what is no number comes as nothing
         raise ModelDamaged(
             f"what it computes is no answer; weights may be too large for the engine ({error})"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,3 +185,17 @@ def test_no_error_in_a_stream_makes_it_fail(said: object) -> None:
 def test_a_message_that_is_no_text_is_sent_all_the_same() -> None:
     for dialect in DIALECTS.values():
         assert b"\\\\udcff" in dialect.write_error(BackendError("file \udcff"))
+
+
+def test_a_room_s_own_kind_of_error_stands_for_none_of_the_tree() -> None:
+    """Whoever is imported first must not decide what a client gets."""
+    program = """
+from localmodels.artifacts.convert.lora import MustBeMerged
+from localmodels.core.errors import Unsupported
+from localmodels.dialects.table import DIALECTS
+openai = DIALECTS["openai"]
+error = MustBeMerged("no")
+read = openai.read_error(error.status, openai.write_error(error), None)
+assert type(read) is Unsupported, type(read)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
