@@ -8,6 +8,7 @@ story of the task, which goes on if its client leaves.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 from uuid import uuid4
 
@@ -89,11 +90,8 @@ class Deploying:
         """``POST /models/upload/``."""
         job, file, _ = await self._saved(scope, receive, checked=False)
         caller = visit_of(scope).caller
-        try:
+        async with self._owed(job):
             task = await self._tasks.start("upload", name_of(file), request_of(Upload(file)), caller.id, id=job)
-        except BaseException:
-            await self._artifacts.discard(job)
-            raise
         await attended(scope, receive, answered(self._tasks, task, scope, send))
 
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,12 +108,9 @@ class Deploying:
         """``POST /models/deploy/``."""
         job, file, fields = await self._saved(scope, receive, checked=True)
         caller = visit_of(scope).caller
-        try:
+        async with self._owed(job):
             wanted = await self._wanted(file, fields, caller)
             task = await self._tasks.start("deploy", wanted.create.model, request_of(wanted), caller.id, id=job)
-        except BaseException:
-            await self._artifacts.discard(job)
-            raise
         await attended(scope, receive, answered(self._tasks, task, scope, send))
 
     async def _saved(self, scope: Scope, receive: Receive, *, checked: bool) -> tuple[str, str, dict[str, str]]:
@@ -137,12 +132,18 @@ class Deploying:
                 await self._wanted(filename, before, caller)
             await self._artifacts.save(job, filename, body, size)
 
-        try:
+        async with self._owed(job):
             fields = await read_form(boundary, pieces(receive), size, dialect.FILES, take)
-        except BaseException:
+        return job, name, fields
+
+    @asynccontextmanager
+    async def _owed(self, job: str) -> AsyncIterator[None]:
+        """A draft that goes if this does not end well; from then on it is its task's."""
+        try:
+            yield
+        except BaseException:  # also when the client leaves: there is no task yet that would clear it away
             await self._artifacts.discard(job)
             raise
-        return job, name, fields
 
     async def _wanted(self, file: str, fields: Mapping[str, str], caller: Caller) -> Deployment:
         """What a form asks for, once it is known that it may and can be had."""
