@@ -12,7 +12,7 @@ from msgspec import Struct
 from localmodels.backends.http import Http
 from localmodels.backends.remote import ChatServer, LlamaServer, Remote
 from localmodels.core.catalog import Model
-from localmodels.core.servers import ServerKind, ServerSpec
+from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects import offered
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.dialects.protocol import Call
@@ -47,7 +47,7 @@ class Kind(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
-KINDS: Mapping[ServerKind, Kind] = {
+KINDS: Mapping[AnyKind, Kind] = {
     "openai": Kind(backend=lambda http: Remote(http, DIALECTS["openai"]), native="openai"),
     "ollama": Kind(
         backend=lambda http: Remote(http, DIALECTS["ollama"]),

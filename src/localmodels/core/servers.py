@@ -19,6 +19,11 @@ from localmodels.core.quantity import parse_duration
 from localmodels.core.secrets import Secret
 
 ServerKind = Literal["openai", "ollama", "llamacpp", "anthropic"]
+# Also this process's own engine, where it stands in a row with others.
+AnyKind = ServerKind | Literal["local"]
+# How near the addresses are that the connections to a server may go to: those of this machine, also those of the local
+# network, only what everybody can reach. ``any`` is for servers that stand in the owner's file.
+Reach = Literal["any", "loopback", "private", "public"]
 
 # Our own engine's name wherever a server is named.
 RESERVED = frozenset({"local"})
@@ -52,11 +57,20 @@ class ServerSpec(Struct, frozen=True, kw_only=True):
         first_byte: seconds of silence before an answer begins.
         idle: seconds of silence in the middle of it.
         ca_file: further authorities (PEM) that its certificate may come from.
+        id: UUID as text, by which the API names it.
+        registered: was it registered through the API? Then its models are offered under their bare names too, each
+            wherever a host of the fleet has it. Else it stands in the file.
+        capabilities: what it is for, in its owner's words (``general``, ``code``, ``embedding``, …).
+        priority: hosts with a higher one are asked first.
+        weight: how fast it is beside the others.
+        is_default: is it the first choice where nothing else speaks for another?
+        is_active: may it be asked at all?
+        reach: where connections to it may go.
     """
 
     name: str
     url: str
-    kind: ServerKind
+    kind: AnyKind
     key: Secret = Secret("")
     key_file: Path | None = None
     models: tuple[str, ...] = ()
@@ -65,6 +79,14 @@ class ServerSpec(Struct, frozen=True, kw_only=True):
     first_byte: float = 60.0
     idle: float = 120.0
     ca_file: Path | None = None
+    id: str = ""
+    registered: bool = False
+    capabilities: tuple[str, ...] = ()
+    priority: int = 0
+    weight: float = 1.0
+    is_default: bool = False
+    is_active: bool = True
+    reach: Reach = "any"
 
     def __str__(self) -> str:
         return f"{self.name}={self.url} ({self.kind})"
