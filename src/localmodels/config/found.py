@@ -213,7 +213,7 @@ def _value(setting: Setting, found: Found) -> Any:
 
 
 def _wrong(setting: Setting, value: object, origin: str) -> ConfigError:
-    hidden = setting.kind == "secret" or KINDS[setting.kind].table
+    hidden = setting.kind in {"secret", "database"} or KINDS[setting.kind].table
     shown = "***" if hidden else str(value)[:200]
     return ConfigError(f"{setting.name}: '{shown}' ({origin}) cannot be used; it must be {expected(setting)}")
 

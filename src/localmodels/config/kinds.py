@@ -159,6 +159,21 @@ def _read_secret(text: str, setting: Setting, base: Base) -> Secret:
     return Secret(text)
 
 
+# With a socket's directory in `?host=` in place of a host, as PostgreSQL's own programs write it.
+_DATABASE = re.compile(r"postgres(?:ql)?://[\x21-\x7e]{1,2000}")
+_PASSWORD = re.compile(r"(?<=://)([^/?@:]*):[^/?]*(?=@)|([?&]password=)[^&]*", re.IGNORECASE)
+
+
+def _read_database(text: str, setting: Setting, base: Base) -> Secret:
+    if text and not _DATABASE.fullmatch(text):
+        raise InvalidValue("it is not a URL of PostgreSQL")
+    return Secret(text)
+
+
+def _write_database(url: Secret) -> str:
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***" if found[2] is None else f"{found[2]}***", url.reveal())
+
+
 def _read_server(text: str, setting: Setting, base: Base) -> ServerSpec:
     around = Around(lambda path: _read_path(path, setting, base), base.environ, base.read_file)
     return read_server(text, around)
@@ -188,6 +203,7 @@ KINDS: Mapping[str, Kind] = {
     "registry": Kind(_read_registry, right="a host, such as registry.example or 10.0.0.5:5000"),
     "trust": Kind(_read_trust, right="HOST=URL, or HOST=URL,URL, such as registry.example=https://auth.example"),
     "secret": Kind(_read_secret, lambda secret: str(secret) if secret else "", right="a token without spaces"),
+    "database": Kind(_read_database, _write_database, "postgresql://USER:PASSWORD@HOST:PORT/NAME"),
     "server": Kind(_read_server, right="a table with name, url and kind", table=True),
     "origin": Kind(_read_origin, right="one origin, such as https://example.org or http://localhost:5173; no *"),
 }

@@ -15,6 +15,9 @@ from localmodels.core.servers import ServerSpec
 # When a model's files are hashed before they are loaded.
 Policy = Literal["first", "always", "never"]
 
+# Which of the hosts that have a model is asked; the rows of ``fleet.routing.POLICIES``.
+PolicyName = Literal["auto", "priority", "least_busy", "round_robin", "prefix"]
+
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message is for the person who set it."""
@@ -96,6 +99,10 @@ class Config(Struct, frozen=True, kw_only=True):
     response_quota: int
     artifact_quota: int
     insecure_no_auth: bool
+    routing_policy: PolicyName
+    pull_missing: bool
+    register_ollama: bool
+    database_url: Secret
     log_level: str
     log_format: str
     access_log: bool

@@ -327,6 +327,31 @@ def test_registries() -> None:
     assert loaded(environ=environ).config.hf_endpoint == "http://[::1]:80"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:s3cret@box:5432/fleet", "postgresql://me:***@box:5432/fleet"),
+        ("postgres://me:s3@cr:et@box/fleet", "postgres://me:***@box/fleet"),
+        (
+            "postgresql://me@/fleet?host=/run/pg&password=s3cret&x=1",
+            "postgresql://me@/fleet?host=/run/pg&password=***&x=1",
+        ),
+        ("postgresql://box/fleet", "postgresql://box/fleet"),
+    ],
+)
+def test_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    settings = loaded(flags={"database_url": url})
+    assert settings.config.database_url.reveal() == url
+    assert settings.text("database_url") == shown
+
+
+def test_no_word_of_a_wrong_database_is_repeated() -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(flags={"database_url": "mysql://me:s3cret@box/fleet"})
+    assert "s3cret" not in str(refused.value)
+    assert "postgresql://USER:PASSWORD@HOST:PORT/NAME" in str(refused.value)
+
+
 def test_a_secret_is_neither_shown_nor_taken_from_where_others_can_read_it() -> None:
     settings = loaded(environ={"HF_TOKEN": "hf_sesame"})
     assert settings.config.hf_token.reveal() == "hf_sesame"

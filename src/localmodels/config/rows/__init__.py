@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from localmodels.config.rows import engine, others, registries, requests, served, told
+from localmodels.config.rows import engine, fleet, others, registries, requests, served, told
 from localmodels.config.setting import Setting
 
 SETTINGS: Mapping[str, Setting] = {
-    row.name: row for subject in (served, engine, requests, registries, others, told) for row in subject.ROWS
+    row.name: row for subject in (served, engine, requests, registries, others, fleet, told) for row in subject.ROWS
 }
