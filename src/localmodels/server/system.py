@@ -45,7 +45,7 @@ from localmodels.flows.uploads import Uploads
 from localmodels.server import listeners
 from localmodels.server.access_log import AccessLog
 from localmodels.server.app import Application, Outcome, Watcher
-from localmodels.server.arenas import keep_few
+from localmodels.server.arenas import given_back, keep_few
 from localmodels.server.around import check_outside, make_home
 from localmodels.server.deploys import Deploying
 from localmodels.server.edge.bounds import Bounds
@@ -322,7 +322,7 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
     urls = listeners.urls(sockets)
 
     async def main() -> None:
-        async with build(config, lambda: urls) as system:
+        async with given_back(), build(config, lambda: urls) as system:
             # What was made so far stays; a collection that walks through it holds streams up for tens of milliseconds.
             gc.collect()
             gc.freeze()
