@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import library, serve
 from benchmarks.convert import measure as converting
+from benchmarks.fleet import measure as routing
 from benchmarks.gateway import measure
 from benchmarks.report import Figure
 
@@ -21,6 +22,7 @@ PARTS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
     "library": library.figures,
     "gateway": measure.figures,
     "convert": converting.figures,
+    "fleet": routing.figures,
 }
 RESULTS = Path(__file__).parent / "RESULTS.md"
 HEAD = """# Results

@@ -22,15 +22,22 @@ from localmodels.dialects.ollama import wire as ollama
 from localmodels.dialects.openai import wire as openai
 from localmodels.dialects.protocol import Dialect, ErrorWriter, Stamp
 from localmodels.dialects.table import CHATS, DIALECTS, PLAIN, SPOKEN
+from localmodels.fleet.monitor import Monitor
 from localmodels.flows.access import Issuer, Keyring
 from localmodels.flows.chat import Answers
 from localmodels.flows.deploys import Deploys
+from localmodels.flows.everywhere import Everywhere
+from localmodels.flows.finding import Finders
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.ledger import Ledger
+from localmodels.flows.own import Own
 from localmodels.flows.ranking import Ranker
+from localmodels.flows.remotes import Remotes
 from localmodels.flows.responses import ResponseFlow
+from localmodels.flows.servers import Servers
 from localmodels.flows.tasks import Tasks
 from localmodels.flows.transfers import Transfers
+from localmodels.flows.unloading import Unloading
 from localmodels.flows.uploads import Uploads
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries
@@ -44,11 +51,14 @@ from localmodels.server.management import Management
 from localmodels.server.metrics.meter import Meter
 from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.parts import Parts
+from localmodels.server.route import Route
 from localmodels.server.routes import OLLAMA_PREFIX, Row
 from localmodels.server.rows import table
+from localmodels.server.servers import ServerRoutes
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
-from localmodels.state.memory import MemoryKeys, MemoryTasks, MemoryUsage
+from localmodels.state.alone import Alone
+from localmodels.state.memory import MemoryFleet, MemoryKeys, MemoryTasks, MemoryUsage
 from localmodels.store.artifacts import ArtifactStore
 from localmodels.store.library import Library
 from localmodels.store.model_store import ModelStore
@@ -179,6 +189,10 @@ class Nobody:
         """Nothing."""
         raise NotImplementedError
 
+    async def move(self, model: str, visit: object) -> NoReturn:
+        """Nothing."""
+        raise NotImplementedError
+
     async def default(self) -> NoReturn:
         """No name."""
         raise NotImplementedError
@@ -195,8 +209,14 @@ def rows() -> tuple[Row, ...]:
     keeper = Keeper(store, Library(()), nobody)
     ring = Keyring()
     tasks, uploads = Tasks(MemoryTasks()), Uploads(ArtifactStore(Path("artifacts")))
-    deploys = Deploys(uploads, lambda wanted: keeper.create(wanted.create), str)
+    deploys = Deploys(uploads, lambda wanted: keeper.create(wanted.create), lambda servers: ())
+    remotes, fleet = Remotes(), MemoryFleet()
+    monitor = Monitor(remotes.fleet, lambda host: None)
+    servers = Servers(fleet, Alone(fleet.generation), remotes, monitor, gateway="nobody")
     parts = Parts(
+        everywhere=Everywhere(Own(keeper, transfers, nobody), tuple, keeper.lent),
+        servers=ServerRoutes(servers, Unloading(servers, remotes, nobody)),
+        route=Route(Finders(nobody, remotes)),
         require_here=lambda name: None,
         answers=answers,
         responses=ResponseFlow(answers, None),
@@ -208,7 +228,6 @@ def rows() -> tuple[Row, ...]:
         status=Status(nobody.inspect, list),
         tokens=Tokens(answers, nobody.default),
         keeper=keeper,
-        moves=transfers,
         scrape=Scrape(Meter(), []),
     )
     return table(parts)

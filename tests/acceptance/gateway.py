@@ -26,16 +26,23 @@ from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ModelNotFound, Unsupported
 from localmodels.dialects.table import DIALECTS
+from localmodels.fleet.monitor import Monitor
 from localmodels.flows.access import Issuer, Keyring
 from localmodels.flows.chat import Answerer, Answers, Defaults
 from localmodels.flows.deploys import Deploys
+from localmodels.flows.everywhere import Everywhere
+from localmodels.flows.finding import Finders
 from localmodels.flows.inspection import Condition
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.ledger import Ledger
+from localmodels.flows.own import Own
 from localmodels.flows.ranking import Ranker
+from localmodels.flows.remotes import Remotes
 from localmodels.flows.responses import ResponseFlow
+from localmodels.flows.servers import Servers
 from localmodels.flows.tasks import Tasks
 from localmodels.flows.transfers import Transfers
+from localmodels.flows.unloading import Unloading
 from localmodels.flows.uploads import Uploads
 from localmodels.flows.visit import Visit
 from localmodels.registry import auth
@@ -54,10 +61,13 @@ from localmodels.server.management import Management
 from localmodels.server.metrics.meter import Meter
 from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.parts import Parts
+from localmodels.server.route import Route
 from localmodels.server.rows import table
+from localmodels.server.servers import ServerRoutes
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
-from localmodels.state.memory import MemoryKeys, MemoryTasks, MemoryUsage
+from localmodels.state.alone import Alone
+from localmodels.state.memory import MemoryFleet, MemoryKeys, MemoryTasks, MemoryUsage
 from localmodels.store.artifacts import ArtifactStore
 from localmodels.store.entries import Entry
 from localmodels.store.library import Library
@@ -160,6 +170,14 @@ async def world(script: Script | Choose, *, sleep: Sleep = asyncio.sleep) -> Asy
         yield World(port, server, client)
 
 
+class NoEngine:
+    """Nothing is in its memory."""
+
+    async def unload(self, model: str) -> None: ...
+
+    async def move(self, model: str, visit: Visit) -> None: ...
+
+
 def application(registry: Registry, access: Access | None = None) -> Application:
     """Our server; without ``access`` everybody may do everything."""
     answers = Answers(registry)
@@ -170,8 +188,14 @@ def application(registry: Registry, access: Access | None = None) -> Application
     keeper = Keeper(store, Library(()), registry)
     ring = Keyring()
     tasks, uploads = Tasks(MemoryTasks()), Uploads(ArtifactStore(Path("nowhere/artifacts")))
-    deploys = Deploys(uploads, lambda wanted: keeper.create(wanted.create), str)
+    deploys = Deploys(uploads, lambda wanted: keeper.create(wanted.create), lambda servers: ())
+    remotes, fleet = Remotes(), MemoryFleet()
+    monitor = Monitor(remotes.fleet, lambda host: None)
+    servers = Servers(fleet, Alone(fleet.generation), remotes, monitor, gateway="nobody")
     parts = Parts(
+        everywhere=Everywhere(Own(keeper, transfers, registry), tuple, keeper.lent),
+        servers=ServerRoutes(servers, Unloading(servers, remotes, NoEngine())),
+        route=Route(Finders(registry, remotes)),
         answers=answers,
         responses=ResponseFlow(answers, None),
         management=Management(Issuer(MemoryKeys(), ring), Ledger(MemoryUsage(), ring)),
@@ -183,7 +207,6 @@ def application(registry: Registry, access: Access | None = None) -> Application
         tokens=Tokens(answers, registry.default_name),
         keeper=keeper,
         require_here=lambda name: None,
-        moves=transfers,
         scrape=Scrape(Meter(), []),
     )
     return Application(table(parts), Gate(), access or Everybody())

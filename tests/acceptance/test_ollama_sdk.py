@@ -378,4 +378,6 @@ def test_a_message_that_is_too_long_by_itself_is_refused(judge: Judge) -> None:
 
 
 def test_the_version_is_told(served: Served) -> None:
-    assert served.get("/api/version").json() == {"version": localmodels.__version__}
+    told = served.get("/api/version").json()
+    assert told == {"version": localmodels.__version__, "gateway": told["gateway"]}
+    assert told["gateway"], "by which other gateways know it"

@@ -32,6 +32,11 @@ ASKED: list[tuple[str, str, str, Any]] = [
     ("get", "/api/keys", "/api/keys", None),
     ("get", "/api/usage", "/api/usage", None),
     ("get", "/api/tasks", "/api/tasks", None),
+    *(
+        ("get", path, path, None)
+        for path in ("/api/servers", "/api/servers/", "/api/models/servers", "/api/models/servers/")
+    ),
+    *(("get", path, f"{path}?model=tiny", None) for path in ("/api/route", "/api/route/")),
     ("post", "/v1/chat/completions", "/v1/chat/completions", {"model": "tiny", "messages": HI, "max_tokens": 3}),
     ("post", "/v1/completions", "/v1/completions", {"model": "tiny", "prompt": "Hi", "max_tokens": 3}),
     ("post", "/v1/embeddings", "/v1/embeddings", {"model": "embedder", "input": "a"}),
@@ -47,6 +52,18 @@ ASKED: list[tuple[str, str, str, Any]] = [
     ("post", "/tokenize", "/tokenize", {"model": "tiny", "content": "Hi"}),
     ("post", "/detokenize", "/detokenize", {"model": "tiny", "tokens": [1, 2]}),
 ]
+
+FLEET = (
+    "/api/servers",
+    "/api/servers/{server_id}",
+    "/api/servers/{server_id}/discover",
+    "/api/servers/{server_id}/models",
+    "/api/models/server/models",
+    "/api/models/{model_id}",
+    "/api/models/{model_id}/check-availability",
+    "/api/models/{model_id}/unload",
+    "/api/models/{model_id}/unload-from-gpu",
+)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +104,48 @@ def test_a_refusal_is_as_described(served: Served, document: dict[str, Any], met
     check(document, schema, answer.json())
 
 
+# Requests of the fleet about a server, and then about one of its models: what they give has the status 200.
+OF_A_SERVER: list[tuple[str, str, Any]] = [
+    ("get", "", None),
+    ("put", "", {"description": "described"}),
+    ("post", "/discover", None),
+    ("get", "/models", None),
+]
+OF_A_MODEL: list[tuple[str, str, Any]] = [
+    ("get", "", None),
+    ("put", "", {"name": "described", "priority": 1}),
+    ("post", "/check-availability", None),
+    ("post", "/unload", None),
+    ("post", "/unload-from-gpu", {"keep_on_cpu": False}),
+]
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_fleet_s_routes_are_as_described(served: Served, document: dict[str, Any], slash: str) -> None:
+    def asked(method: str, path: str, at: str, body: Any, status: int = 200) -> dict[str, Any]:
+        operation = document["paths"][path + slash][method]
+        if body is not None:
+            check(document, operation["requestBody"]["content"]["application/json"]["schema"], body)
+        bare, mark, query = at.partition("?")
+        answer = httpx2.request(method, f"{served.url}{bare}{slash}{mark}{query}", json=body, timeout=PATIENCE)
+        assert answer.status_code == status, answer.text
+        check(document, operation["responses"][str(status)]["content"]["application/json"]["schema"], answer.json())
+        told: dict[str, Any] = answer.json()
+        return told
+
+    dead = {"name": "described", "url": "http://127.0.0.1:9", "kind": "openai", "max_concurrent": 2}
+    made = asked("post", "/api/servers", "/api/servers", dead, 201)
+    local = next(one for one in asked("get", "/api/servers", "/api/servers", None)["servers"] if one["name"] == "local")
+    for method, tail, body in OF_A_SERVER:
+        asked(method, f"/api/servers/{{server_id}}{tail}", f"/api/servers/{local['id']}{tail}", body)
+    asked("get", "/api/models/server/models", f"/api/models/server/models?server_url={local['url']}", None)
+    models = served.get(f"/api/servers/{local['id']}/models").json()["models"]
+    model = next(one for one in models if one["model"].startswith("tiny"))
+    for method, tail, body in OF_A_MODEL:
+        asked(method, f"/api/models/{{model_id}}{tail}", f"/api/models/{model['id']}{tail}", body)
+    asked("delete", "/api/servers/{server_id}", f"/api/servers/{made['id']}", None)
+
+
 def test_the_page_is_for_people_and_runs_nothing(served: Served) -> None:
     answer = served.get("/docs")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -106,4 +165,6 @@ def test_every_route_but_those_that_need_more_was_asked(document: dict[str, Any]
         *("/api/keys/{id}", "/api/keys"),
         *("/v1/responses/compact", "/v1/responses/{id}", "/v1/responses/{id}/cancel", "/v1/responses/{id}/input_items"),
         *("/v1/rerank", "/v2/rerank", "/rerank", "/api/rerank"),  # need a model of their own
+        # Asked above, each with and without its slash.
+        *(path + slash for path in FLEET for slash in ("", "/")),
     }, json.dumps(sorted(left))

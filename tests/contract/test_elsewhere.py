@@ -313,7 +313,7 @@ async def test_a_server_that_does_not_forget_is_not_waited_for(
 
 def test_a_server_is_one_that_is_there_and_makes_models(far: Far) -> None:
     here = elsewhere(far)
-    assert here.named("far") == FAR
+    assert here.named("far") == (FAR,)
     with pytest.raises(InvalidRequest, match="there is no server 'nope'; there are: far, other"):
         here.named("nope")
     with pytest.raises(Unsupported, match="'other' is of the kind openai"):
@@ -339,6 +339,79 @@ async def test_a_server_that_cannot_be_reached_is_named(entry: Entry) -> None:
 async def exhausted(steps: AsyncGenerator[Progress, None]) -> None:
     async for _ in steps:
         pass
+
+
+# On several servers
+
+
+class World:
+    """Three servers and this machine, where a name is given in two steps."""
+
+    def __init__(self, *names: str) -> None:
+        self.far = {name: Far() for name in names}
+        self.given = 0
+        self.specs = {name: msgspec.structs.replace(FAR, name=name, url=f"http://{name}.test") for name in names}
+        self.there = Elsewhere(lambda: {**self.specs, "other": OTHER}, lambda spec: self.far[spec.name].connect(spec))
+
+    async def give(self) -> AsyncGenerator[Progress, None]:
+        yield Progress("verifying model")
+        self.given += 1
+        yield Progress("writing manifest")
+
+    async def put(self, names: str, entry: Entry) -> tuple[list[Progress], str]:
+        """What was said, and why it failed."""
+        said = []
+        async with aclosing(self.there.put(names, entry, self.give)) as steps:
+            try:
+                async for step in steps:
+                    said.append(step)  # noqa: PERF401 - until it fails
+            except LocalModelsError as error:
+                return said, error.message
+        return said, ""
+
+
+@awaited
+async def test_several_servers_get_it_side_by_side_and_this_machine_too(entry: Entry) -> None:
+    world = World("a", "b")
+    said, failure = await world.put("*", entry)
+    assert failure == ""
+    assert [step.server for step in said[:3]] == ["local", "a", "b"]
+    assert {step.status for step in said[:3]} == {"waiting"}
+    for name in ("local", "a", "b"):
+        assert [step.status for step in said if step.server == name][-1] == "success"
+    assert world.given == 1
+    for far in world.far.values():
+        assert far.told == IN_ORDER
+        assert far.models == {"mine:latest"}
+
+
+@awaited
+async def test_who_fails_is_told_and_the_others_have_it(entry: Entry) -> None:
+    world = World("a", "b")
+    world.far["a"].fails["/api/create"] = StoreFailed(f"no room, {KEY}")
+    world.far["b"].models.clear()
+    said, failure = await world.put("a, b", entry)
+    assert failure == "1 of 2 servers: a: the server 'a': no room, ***"
+    assert [(step.server, step.failure) for step in said if step.failure] == [("a", "the server 'a': no room, ***")]
+    assert world.far["b"].models == {"mine:latest"}
+    assert world.given == 0
+
+
+@awaited
+async def test_whoever_leaves_several_leaves_no_trial_on_any(entry: Entry) -> None:
+    world = World("a", "b")
+    async with aclosing(world.there.put("a,b", entry, world.give)) as steps:
+        async for step in steps:
+            if step.status == "verifying model":
+                break
+    assert all(far.models <= {"mine:latest"} for far in world.far.values())
+
+
+def test_all_servers_are_those_on_which_models_are_made(far: Far) -> None:
+    assert [spec.name for spec in elsewhere(far).named("*")] == ["local", "far"]
+    assert [spec.name for spec in elsewhere(far).named("far, local")] == ["far", "local"]
+    with pytest.raises(Unsupported, match="'other' is of the kind openai"):
+        elsewhere(far).named("far,other")
 
 
 def test_all_that_a_model_is_goes_with_it(entry: Entry) -> None:

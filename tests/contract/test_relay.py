@@ -37,8 +37,9 @@ from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.dialects.peek import peek
 from localmodels.dialects.table import CHATS, WAYS
-from localmodels.flows.finding import Finders, RelayTo, RemoteTarget
+from localmodels.flows.finding import Finders
 from localmodels.flows.relay import Relays, asked_tokens
+from localmodels.flows.remote import RelayTo, RemoteTarget
 from localmodels.flows.remotes import Remotes, Server
 from localmodels.flows.visit import UNKNOWN, Visit
 
@@ -357,7 +358,7 @@ async def test_who_leaves_is_noticed_at_once(name: ServerKind) -> None:
         await anext(stream)
         await stream.aclose()
         await at.book.empty()
-        assert at.server.places.busy == 0
+        assert at.server.host.in_flight == 0
 
 
 @pytest.mark.parametrize(
@@ -435,8 +436,8 @@ async def test_places_are_bounded_and_come_back() -> None:
     async with behind("ollama", slow, max_concurrent=2, max_queue=1) as at:
         tasks = [asyncio.ensure_future(ask(at, "ollama", question("ollama"))) for _ in range(3)]
         await (await at.book.nth(1)).begun.wait()
-        await until(lambda: at.server.places.waiting > 0)
-        assert (at.server.places.busy, at.book.most) == (2, 2)
+        await until(lambda: at.server.host.waiting > 0)
+        assert (at.server.host.in_flight, at.book.most) == (2, 2)
         refused = await ask(at, "ollama", question("ollama"))
         assert type(refused.error) is QueueFull
         assert refused.error.retry_after
@@ -446,7 +447,7 @@ async def test_places_are_bounded_and_come_back() -> None:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        assert (at.server.places.busy, at.server.places.waiting) == (0, 0)
+        assert (at.server.host.in_flight, at.server.host.waiting) == (0, 0)
 
 
 @awaited

@@ -14,7 +14,7 @@ from localmodels.backends.fake.server import body_of
 from localmodels.backends.http import Carrier, Http
 from localmodels.backends.internet import Internet
 from localmodels.backends.remote import Remote
-from localmodels.backends.round_trip import Patience
+from localmodels.backends.round_trip import Patience, Unanswered
 from localmodels.backends.tcp import Tcp
 from localmodels.backends.unix import UnixSocket
 from localmodels.core.chat import Chunk, Done, EmbedRequest, Event, fold
@@ -181,7 +181,7 @@ async def test_a_content_length_that_is_too_short(dialect: str) -> None:
     assert isinstance(error, BackendError)
 
 
-@pytest.mark.parametrize(("head", "kind"), [("garbage", Garbled), ("none", Unreachable)])
+@pytest.mark.parametrize(("head", "kind"), [("garbage", Garbled), ("none", Unanswered)])
 @awaited
 async def test_a_head_that_is_none(dialect: str, head: str, kind: type[LocalModelsError]) -> None:
     assert type((await outcome(dialect, Wire(head=head)))[1]) is kind  # type: ignore[arg-type]

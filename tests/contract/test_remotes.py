@@ -65,7 +65,7 @@ class World(Struct):
 
     @property
     def busy(self) -> int:
-        return self.remotes.servers()[0].places.busy
+        return self.remotes.servers()[0].host.in_flight
 
 
 @asynccontextmanager

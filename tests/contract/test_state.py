@@ -1,4 +1,4 @@
-"""Keys and usage are kept alike by the fake and by the files; and what only files can: outlive us, and be shared."""
+"""Keys, usage and responses are kept alike by the fake, by the files and by PostgreSQL; and what only files can."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import time_ns
 
 import pytest
 from msgspec.structs import replace
+from tests.contract.stores import STORES, Place, opened
 
 from localmodels.core.access import Allowance, Key, Use, Wish
 from localmodels.core.errors import Conflict, DiskFull, StoreFailed
@@ -26,6 +27,7 @@ from localmodels.flows.access import Keyring, KeyStore, make_key
 from localmodels.flows.ledger import UsageStore
 from localmodels.state import starting
 from localmodels.state.files import STATE, StateError, begin
+from localmodels.state.kept import Kept as AnyState
 from localmodels.state.memory import MemoryKeys, MemoryUsage
 from localmodels.state.state import State, guarded
 
@@ -38,30 +40,38 @@ class Kept:
     usage: UsageStore
 
 
-@asynccontextmanager
-async def in_memory(home: Path) -> AsyncIterator[Kept]:
-    yield Kept(MemoryKeys(), MemoryUsage())
-
-
-@asynccontextmanager
-async def in_files(home: Path) -> AsyncIterator[Kept]:
-    async with State(home) as state:
-        yield Kept(state.keys, state.usage)
-
-
-WAYS = {"memory": in_memory, "files": in_files}
 Story = Callable[[Kept], Awaitable[None]]
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=STORES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where it is really kept: in a home, or in a database."""
+    return STORES[request.param](request, tmp_path)
+
+
+@pytest.fixture(params=["memory", *STORES])
 def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Story], None]:
-    """Runs a story on one of the two."""
+    """Runs a story on one of them."""
+    place = None if request.param == "memory" else STORES[request.param](request, tmp_path)
 
     async def run(story: Story) -> None:
-        async with WAYS[request.param](tmp_path) as kept:
-            await story(kept)
+        if place is None:
+            await story(Kept(MemoryKeys(), MemoryUsage()))
+            return
+        async with opened(place) as state:
+            await story(Kept(state.keys, state.usage))
 
     return lambda story: asyncio.run(run(story))
+
+
+def known(place: Place) -> tuple[Key, ...]:
+    """What a start finds."""
+    return starting.known_keys(Path(), place) if isinstance(place, Secret) else starting.known_keys(place)
+
+
+def first(place: Place, key: Key) -> tuple[int, tuple[Key, ...]] | None:
+    """What a start makes."""
+    return starting.first_key(Path(), key, place) if isinstance(place, Secret) else starting.first_key(place, key)
 
 
 def key(name: str, **fields: object) -> tuple[Key, Secret]:
@@ -128,28 +138,36 @@ def test_what_is_used_is_added_up(tell: Callable[[Story], None]) -> None:
     tell(story)
 
 
-def test_everything_outlives_the_program(tmp_path: Path) -> None:
+def test_everything_outlives_the_program(place: Place) -> None:
     kept = key("bob", **FULL)[0]
 
-    async def first() -> None:
-        async with State(tmp_path) as state:
+    async def before() -> None:
+        async with opened(place) as state:
             await state.keys.add(kept)
             await state.usage.add([Use(kept.id, "m", "local", HOUR, 1)])
 
-    async def second() -> None:
-        async with State(tmp_path) as state:
+    async def after() -> None:
+        async with opened(place) as state:
             assert await state.keys.known() == (1, (kept,))
             assert await state.usage.of(since=0) == (Use(kept.id, "m", "local", HOUR, 1),)
 
-    asyncio.run(first())
-    assert starting.known_keys(tmp_path) == (kept,)
-    asyncio.run(second())
+    asyncio.run(before())
+    assert known(place) == (kept,)
+    asyncio.run(after())
+
+
+def test_files_are_their_owner_s_alone(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with State(tmp_path) as state:
+            await state.keys.add(key("bob")[0])
+
+    asyncio.run(story())
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
-def test_two_programs_share_a_home(tmp_path: Path) -> None:
+def test_two_programs_share_it(place: Place) -> None:
     async def story() -> None:
-        async with State(tmp_path) as one, State(tmp_path) as other:
+        async with opened(place) as one, opened(place, gateway="other") as other:
             bob = key("bob")[0]
             await one.keys.add(bob)
             assert (await other.keys.known())[1] == (bob,)
@@ -190,16 +208,16 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def test_hostile_texts_find_nothing_and_change_nothing(tmp_path: Path) -> None:
+def test_hostile_texts_find_nothing_and_change_nothing(place: Place) -> None:
     """Threat V-28, on every place where a stranger's text meets the tables."""
 
     async def story() -> None:
-        async with State(tmp_path) as state:
+        async with opened(place) as state:
             await state.keys.add(key("bob")[0])
             await state.usage.add([Use("k", "m", "local", HOUR, 1)])
             ring = Keyring()
             ring.take(*await state.keys.known())
-            before = dump(tmp_path)
+            before = await everything(state)
             for text in HOSTILE:
                 assert ring.caller(text) is None
                 assert not await state.keys.revoke(text, 1)
@@ -207,7 +225,10 @@ def test_hostile_texts_find_nothing_and_change_nothing(tmp_path: Path) -> None:
                 assert await state.usage.spent({text: 0}) == {text: 0}
                 assert await state.responses.get(text, text) is None
                 assert not await state.responses.delete(text, text)
-            assert dump(tmp_path) == before
+                assert await state.tasks.get(text) is None
+                assert await state.tasks.all(owner=text) == ()
+                assert not await state.tasks.remove(text)
+            assert await everything(state) == before
             names = [replace(key("n")[0], name=text) for text in dict.fromkeys(HOSTILE)]
             for one in names:
                 await state.keys.add(one)
@@ -216,9 +237,31 @@ def test_hostile_texts_find_nothing_and_change_nothing(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def dump(home: Path) -> list[str]:
-    with closing(sqlite3.connect(home / STATE)) as connection:
-        return list(connection.iterdump())
+def test_large_numbers_are_numbers(place: Place) -> None:
+    most = 2**62
+
+    async def story() -> None:
+        async with opened(place, quota=most) as state:
+            assert await state.tasks.all(most=2**31) == ()
+            assert await state.tasks.events("t", 2**40) == ()
+            assert await state.tasks.sweep(most=2**40) == ()
+            await state.responses.put(response(1))
+            assert await state.responses.sweep() == 0
+            await state.usage.add([Use("k", "m", "local", HOUR, 1, 0, 2**61, 0, 2**61)])
+            assert await state.usage.spent({"k": HOUR}) == {"k": most}
+
+    asyncio.run(story())
+
+
+async def everything(state: AnyState) -> list[object]:
+    """All that can be seen."""
+    return [
+        await state.keys.known(),
+        await state.usage.of(since=0),
+        await state.tasks.all(),
+        await state.responses.unfinished(),
+        await state.fleet.servers(),
+    ]
 
 
 @pytest.mark.parametrize("damage", [b"no database", b"SQLite format 3\0" + bytes(4000)])
@@ -282,15 +325,16 @@ def response(number: int, owner: str = "bob", **fields: object) -> StoredRespons
     return replace(made, **fields)
 
 
-def test_a_response_is_its_owner_s_alone(tmp_path: Path) -> None:
+def test_a_response_is_its_owner_s_alone(place: Place) -> None:
     one = response(1)
 
     async def story() -> None:
-        async with State(tmp_path, quota=2**20) as state:
+        async with opened(place) as state:
             kept = state.responses
             assert await kept.unfinished() == ()
             assert await kept.sweep() == 0
-            assert not (tmp_path / "responses.db").exists()
+            if isinstance(place, Path):
+                assert not (place / "responses.db").exists()
             await kept.put(one)
             await kept.put(response(1, "eve", body=b"{2}"))
             assert await kept.get(one.id, "bob") == one
@@ -303,16 +347,17 @@ def test_a_response_is_its_owner_s_alone(tmp_path: Path) -> None:
             assert await kept.delete(one.id, "bob")
             assert not await kept.delete(one.id, "bob")
             assert await kept.get(one.id, "eve") is not None
-            assert (tmp_path / "responses.db").stat().st_mode & 0o777 == 0o600
+            if isinstance(place, Path):
+                assert (place / "responses.db").stat().st_mode & 0o777 == 0o600
 
     asyncio.run(story())
 
 
-def test_a_chain_ends_where_it_is_not_the_owner_s(tmp_path: Path) -> None:
+def test_a_chain_ends_where_it_is_not_the_owner_s(place: Place) -> None:
     links = [response(number, previous_id=f"resp_{number - 1}" if number else "") for number in range(5)]
 
     async def story() -> None:
-        async with State(tmp_path, quota=2**20) as state:
+        async with opened(place) as state:
             for link in links:
                 await state.responses.put(link)
             assert await state.responses.chain("resp_4", "bob", 100) == tuple(links)
@@ -326,9 +371,9 @@ def test_a_chain_ends_where_it_is_not_the_owner_s(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_what_expired_is_not_there_and_the_oldest_go_first(tmp_path: Path) -> None:
+def test_what_expired_is_not_there_and_the_oldest_go_first(place: Place) -> None:
     async def story() -> None:
-        async with State(tmp_path, quota=10 * 1000) as state:
+        async with opened(place, quota=10 * 1000) as state:
             kept = state.responses
             await kept.put(response(0, expires_at=time_ns() - 1, status="queued"))
             assert await kept.get("resp_0", "bob") is None
@@ -343,32 +388,33 @@ def test_what_expired_is_not_there_and_the_oldest_go_first(tmp_path: Path) -> No
     asyncio.run(story())
 
 
-def test_the_first_key_is_made_where_none_ever_was(tmp_path: Path) -> None:
+def test_the_first_key_is_made_where_none_ever_was(place: Place) -> None:
     """Also where a start failed that had made the file; never where one was taken away."""
 
     async def story() -> None:
-        first, text = key("admin")
-        async with State(tmp_path) as state:
+        admin, text = key("admin")
+        async with opened(place) as state:
             assert await state.keys.known() == (0, ())
-            known = starting.first_key(tmp_path, first)
-            assert known == await state.keys.known() == (1, (first,))
+            made = first(place, admin)
+            assert made == await state.keys.known() == (1, (admin,))
             ring = Keyring()
-            ring.take(*known)
+            ring.take(*made)
             assert ring.caller(text.reveal())
-            assert starting.first_key(tmp_path, key("second")[0]) is None
-            await state.keys.revoke(first.id, 20)
-            assert starting.first_key(tmp_path, key("third")[0]) is None
+            assert first(place, key("second")[0]) is None
+            await state.keys.revoke(admin.id, 20)
+            assert first(place, key("third")[0]) is None
             assert (await state.keys.known())[0] == 2
 
     asyncio.run(story())
 
 
-def test_of_two_servers_that_start_at_once_one_makes_the_first_key(tmp_path: Path) -> None:
-    begin(tmp_path, STATE)
+def test_of_servers_that_start_at_once_one_makes_the_first_key(place: Place) -> None:
+    if isinstance(place, Path):
+        begin(place, STATE)  # a file is made under a name of its process, and here are threads
     with ThreadPoolExecutor(8) as threads:
-        made = list(threads.map(lambda number: starting.first_key(tmp_path, key(f"admin{number}")[0]), range(8)))
-    (known,) = filter(None, made)
-    assert starting.known_keys(tmp_path) == known[1]
+        made = list(threads.map(lambda number: first(place, key(f"admin{number}")[0]), range(8)))
+    (one,) = filter(None, made)
+    assert known(place) == one[1]
 
 
 def test_a_full_disk_is_told_as_one() -> None:

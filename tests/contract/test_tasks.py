@@ -1,4 +1,4 @@
-"""Tasks over the fake store and over a real file: what is kept, what watchers hear, and what a restart leaves of it."""
+"""Tasks over a fake, files and PostgreSQL: what is kept, what watchers hear, and what a restart leaves of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from tests.awaited import DEADLINE
+from tests.contract.stores import STORES, opened
 from tests.tasks_at_work import Clock, Worker, ended, error, heard, unhurried, work_of
 
 from localmodels.core.access import Key, Wish
@@ -28,22 +29,23 @@ Opens = Callable[[], AbstractAsyncContextManager[TaskStore]]
 Story = Callable[[Opens], Awaitable[None]]
 
 
-@pytest.fixture(params=["memory", "files"])
+@pytest.fixture(params=["memory", *STORES])
 def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Story], None]:
-    """Tells a story that opens one of the two, as often as it likes: each time is a start of the program."""
+    """Tells a story that opens one of them, as often as it likes: each time is a start of the program."""
     memory = MemoryTasks()
+    place = None if request.param == "memory" else STORES[request.param](request, tmp_path)
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[TaskStore]:
-        if request.param == "memory":
+    async def kept() -> AsyncIterator[TaskStore]:
+        if place is None:
             yield memory
         else:
-            async with State(tmp_path) as state:
+            async with opened(place) as state:
                 yield state.tasks
 
     async def bounded(story: Story) -> None:
         async with asyncio.timeout(DEADLINE):
-            await story(opened)
+            await story(kept)
 
     return lambda story: asyncio.run(bounded(story))
 

@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +43,8 @@ class Reader:
     environ: dict[str, str]
     address: str
 
-    def follow(self, example: Example) -> str:
-        """Runs the example as a reader would paste it; what it printed."""
+    def follow(self, example: Example, more: Mapping[str, str]) -> str:
+        """Runs the example as a reader would paste it, with ``more`` in his environment; what it printed."""
         code = ADDRESS.sub(self.address, example.code)
         command = (
             [sys.executable, "-c", code] if example.language == "python" else ["bash", "-euo", "pipefail", "-c", code]
@@ -52,7 +52,7 @@ class Reader:
         done = subprocess.run(
             command,
             cwd=self.directory,
-            env=self.environ,
+            env={**self.environ, **more},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

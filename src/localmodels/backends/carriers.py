@@ -1,4 +1,7 @@
-"""Which carrier leads to another server."""
+"""Which carrier leads to another server.
+
+Its rule: whoever carries knows how near the server was when it was registered, and how names are resolved.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,23 @@ from functools import partial
 
 from localmodels.backends.http import Carrier, Reply
 from localmodels.backends.kinds import credentials
+from localmodels.backends.lookup import Lookup, system_lookup
 from localmodels.backends.round_trip import Patience
 from localmodels.backends.tcp import Tcp
 from localmodels.core.servers import ServerSpec
 
 
-def carrier_to(spec: ServerSpec) -> Carrier:
-    """Plain HTTP over connections of our own; https by a library that is loaded when it is needed."""
+def carrier_to(spec: ServerSpec, lookup: Lookup = system_lookup) -> Carrier:
+    """Plain HTTP over connections of our own; https by a library that is loaded when it is needed.
+
+    Args:
+        spec: whom to.
+        lookup: the addresses of a name.
+    """
     patience = Patience(first_byte=spec.first_byte, idle=spec.idle)
-    if spec.url.startswith("http://"):
-        return Tcp(spec.url, headers=credentials(spec), patience=patience)
-    return Secure(partial(_secure, spec, patience))
+    if spec.url.lower().startswith("http://"):
+        return Tcp(spec.url, headers=credentials(spec), patience=patience, reach=spec.reach, lookup=lookup)
+    return Secure(partial(_secure, spec, patience, lookup))
 
 
 class Secure:
@@ -48,6 +57,13 @@ class Secure:
             await self._carrier.close()
 
 
-def _secure(spec: ServerSpec, patience: Patience) -> Callable[[], Carrier]:
+def _secure(spec: ServerSpec, patience: Patience, lookup: Lookup) -> Callable[[], Carrier]:
     internet = importlib.import_module("localmodels.backends.internet").Internet
-    return lambda: internet(spec.url, headers=credentials(spec), patience=patience, ca_file=spec.ca_file)
+    return lambda: internet(
+        spec.url,
+        headers=credentials(spec),
+        patience=patience,
+        ca_file=spec.ca_file,
+        reach=spec.reach,
+        lookup=lookup,
+    )

@@ -124,19 +124,19 @@ class Http:
         self._carrier = carrier
         self._read_error = read_error
 
-    async def post(self, path: str, body: bytes) -> bytes:
-        """The whole answer.
+    async def post(self, path: str, body: bytes, *, most: int = MAX_ANSWER) -> bytes:
+        """The whole answer, which has at most so many bytes.
 
         Raises:
             LocalModelsError: what ``read_error`` makes of a status of 400 or more, or the failure of the connection.
         """
         async with self._open("POST", path, body) as reply:
-            return await whole(reply)
+            return await whole(reply, most)
 
-    async def get(self, path: str) -> bytes:
+    async def get(self, path: str, *, most: int = MAX_ANSWER) -> bytes:
         """The whole answer; raises as :meth:`post` does."""
         async with self._open("GET", path, None) as reply:
-            return await whole(reply)
+            return await whole(reply, most)
 
     async def stream(self, path: str, body: bytes, reader: EventReader) -> AsyncGenerator[list[Event], None]:
         """Events as they arrive, all that one read brought together. What comes after ``Done`` is no part of it.
@@ -229,7 +229,7 @@ async def poured(pouring: Pouring, passage: Passage, outlet: Outlet) -> bool:
     return passage.judge.done
 
 
-async def whole(reply: Reply) -> bytes:
+async def whole(reply: Reply, most: int = MAX_ANSWER) -> bytes:
     """The body in one piece.
 
     Raises:
@@ -238,8 +238,8 @@ async def whole(reply: Reply) -> bytes:
     data = bytearray()
     while some := await reply.piece():
         data += some
-        if len(data) > MAX_ANSWER:
-            raise Garbled(f"the server's answer is larger than {MAX_ANSWER >> 20} MiB")
+        if len(data) > most:
+            raise Garbled(f"the server's answer is larger than {most >> 20} MiB")
     return bytes(data)
 
 

@@ -1,15 +1,27 @@
-"""The way to other servers by https: aiohttp, with its pool of connections, TLS and deadlines."""
+"""The way to other servers by https: aiohttp, with its pool of connections, TLS and deadlines.
+
+Its rule is that of ``lookup``: aiohttp is given addresses that were judged, and connects to these. It follows nothing
+that an answer says, keeps no cookies, and knows no proxy of the environment and no ``.netrc``.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
-from localmodels.backends.round_trip import KEEPALIVE, Patience
+from localmodels.backends.lookup import Lookup, checked, system_lookup
+from localmodels.backends.round_trip import KEEPALIVE, Patience, Unanswered
+from localmodels.core import via
+from localmodels.core.destinations import allowed, literal
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
+from localmodels.core.servers import Reach
 
 JSON = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 READ_SIZE = 2**18
@@ -23,6 +35,8 @@ class Internet:
         headers: sent with every request, for instance an authorization.
         keepalive: seconds that an idle connection is kept, see ``tcp``.
         ca_file: further authorities (PEM) that the server may have its certificate from.
+        reach: where connections may go.
+        lookup: the addresses of a name.
     """
 
     def __init__(
@@ -33,11 +47,22 @@ class Internet:
         patience: Patience | None = None,
         keepalive: float = KEEPALIVE,
         ca_file: Path | None = None,
+        reach: Reach = "any",
+        lookup: Lookup = system_lookup,
     ) -> None:
         self._base = base
         self._patience = patience or Patience()
+        # An address needs no resolver, so aiohttp asks none; what is one is for its own reader of URLs to say.
+        address = literal(URL(base).raw_host or "")
+        self._refusal = allowed(address, reach) if address else ""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=keepalive, ssl=_trusting(ca_file)),
+            connector=aiohttp.TCPConnector(
+                resolver=Checked(reach, lookup, self._patience.connect),
+                use_dns_cache=False,
+                limit=0,
+                keepalive_timeout=keepalive,
+                ssl=_trusting(ca_file),
+            ),
             headers={**JSON, **(headers or {})},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -49,13 +74,20 @@ class Internet:
         """Sends a request and waits for the head of its answer."""
         if self._session.closed:
             raise Unreachable("the connection to the server was closed")
-        patience = self._patience
+        if self._refusal:
+            raise Unreachable(f"the server may not be asked: {self._refusal}")
+        patience, passed = self._patience, via.told()
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=patience.connect, connect=None, sock_read=patience.first_byte
         )
         try:
             response = await self._session.request(
-                method, self._base + path, data=body, timeout=timeout, allow_redirects=False
+                method,
+                self._base + path,
+                data=body,
+                headers={via.HEADER: passed} if passed else None,
+                timeout=timeout,
+                allow_redirects=False,
             )
         except aiohttp.SocketTimeoutError as error:
             raise BackendTimeout("the server did not answer in time") from error
@@ -64,9 +96,11 @@ class Internet:
                 "the server has no certificate that can be believed (ca_file names authorities)"
             ) from error
         except aiohttp.ServerDisconnectedError as error:
-            raise Unreachable("the server closed the connection without an answer") from error
-        except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError) as error:
+            raise Unanswered("the server closed the connection without an answer") from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Unreachable("the server cannot be reached") from error
+        except (aiohttp.ClientConnectionError, ConnectionError, TimeoutError) as error:
+            raise Unanswered("the connection to the server broke before an answer came") from error
         except aiohttp.ClientError as error:
             raise Garbled(f"the server's answer is not HTTP: {type(error).__name__}") from error
         set_idle(response, patience.idle)
@@ -75,6 +109,49 @@ class Internet:
     async def close(self) -> None:
         """Closes every connection; open answers raise."""
         await self._session.close()
+
+
+class Checked(AbstractResolver):
+    """Gives aiohttp the addresses that a connection may go to.
+
+    Args:
+        reach: where connections may go.
+        lookup: the addresses of a name.
+        patience: seconds for them; None is as long as it takes.
+    """
+
+    def __init__(self, reach: Reach, lookup: Lookup, patience: float | None) -> None:
+        self._reach: Reach = reach
+        self._lookup = lookup
+        self._patience = patience
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """All of them, judged.
+
+        Raises:
+            Unreachable: there is none, or one that is forbidden.
+        """
+        try:
+            async with asyncio.timeout(self._patience):
+                addresses = await checked(host, port, self._reach, self._lookup)
+        except TimeoutError as error:
+            raise Unreachable("the server cannot be reached: nobody told its address in time") from error
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Holds nothing."""
 
 
 def _trusting(ca_file: Path | None) -> ssl.SSLContext | bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from localmodels.backends.http import Http
+from localmodels.backends.probes import Look, look_at_anthropic, look_at_llamacpp, look_at_ollama, look_at_openai
 from localmodels.backends.remote import ChatServer, LlamaServer, Remote
 from localmodels.core.catalog import Model
 from localmodels.core.servers import AnyKind, ServerSpec
@@ -32,7 +33,9 @@ class Kind(Struct, frozen=True, kw_only=True):
         passes: what they can ask for.
         models: the path of its list.
         read_models: reads the list of a server of this name.
+        look: asks it how it is.
         show: the path of what it tells of one model, in Ollama's form; empty where it tells nothing.
+        unload: the path by which it takes a model out of memory, in Ollama's form; empty where it cannot be told to.
         key: the header of a key, and what stands before the key.
         headers: further ones that it asks for.
     """
@@ -42,7 +45,9 @@ class Kind(Struct, frozen=True, kw_only=True):
     passes: frozenset[Call] = _TEXTS
     models: str = "/v1/models"
     read_models: Callable[[str, bytes], tuple[Model, ...]] = offered.read_entries
+    look: Look = look_at_openai
     show: str = ""
+    unload: str = ""
     key: tuple[str, str] = ("Authorization", "Bearer ")
     headers: Mapping[str, str] = {}
 
@@ -54,13 +59,16 @@ KINDS: Mapping[AnyKind, Kind] = {
         native="ollama",
         models="/api/tags",
         read_models=offered.read_tags,
+        look=look_at_ollama,
         show="/api/show",
+        unload="/api/generate",
     ),
-    "llamacpp": Kind(backend=lambda http: LlamaServer(http, LlamaCpp()), native="openai"),
+    "llamacpp": Kind(backend=lambda http: LlamaServer(http, LlamaCpp()), native="openai", look=look_at_llamacpp),
     "anthropic": Kind(
         backend=lambda http: ChatServer(http, CHATS["anthropic"]),
         native="anthropic",
         passes=frozenset({"chat", "count"}),
+        look=look_at_anthropic,
         key=("x-api-key", ""),
         headers={"anthropic-version": ANTHROPIC_VERSION},
     ),

@@ -36,6 +36,12 @@ INTERIM = range(100, 200)
 NEVER = float("inf")
 
 
+class Unanswered(Unreachable):
+    """The request was sent and the connection closed without an answer: nobody knows whether it was taken up."""
+
+    code = StreamCut.code  # what whoever asks us is told; to him it is no server that cannot be reached
+
+
 class Patience(Struct, frozen=True):
     """How long to wait, in seconds; None is as long as it takes.
 
@@ -263,7 +269,7 @@ class RoundTrip(asyncio.Protocol):
         """It is closed, from either side."""
         self._leave()
         if not self.status:
-            self._fail(Unreachable("the server closed the connection without an answer"))
+            self._fail(Unanswered("the server closed the connection without an answer"))
         elif self._failure is None and not self._whole:
             # A body without a length ends with its connection, unless that breaks.
             if exc is None and "content-length" not in self._head and "transfer-encoding" not in self._head:

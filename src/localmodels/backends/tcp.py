@@ -3,16 +3,23 @@
 A kept connection may have been closed by the other side a moment ago. It is known to be dead only when nothing at all
 comes back, and then the request is sent once more on a new connection: whoever closed it has not read it. The one rule:
 a connection serves again only after an answer that ended in good form and with nothing behind it.
+
+A connection goes to an address that ``lookup`` has judged. Nothing of an answer leads anywhere else: redirects and
+challenges are answers like others, and no proxy of the environment is known here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
+from localmodels.backends.lookup import Lookup, checked, system_lookup
 from localmodels.backends.round_trip import KEEPALIVE, Patience, RoundTrip, written
+from localmodels.core import via
 from localmodels.core.errors import Unreachable
+from localmodels.core.servers import Reach
 
 MOST_KEPT = 256
 
@@ -26,6 +33,8 @@ class Tcp:
         patience: how long the server may be silent.
         keepalive: seconds that an idle connection is kept.
         most: idle connections that are kept.
+        reach: where connections may go.
+        lookup: the addresses of a name.
     """
 
     def __init__(
@@ -36,6 +45,8 @@ class Tcp:
         patience: Patience | None = None,
         keepalive: float = KEEPALIVE,
         most: int = MOST_KEPT,
+        reach: Reach = "any",
+        lookup: Lookup = system_lookup,
     ) -> None:
         parts = urlsplit(base)
         self._host, self._port = parts.hostname or "", parts.port or 80
@@ -46,6 +57,8 @@ class Tcp:
         self._patience = patience or Patience()
         self._keepalive = keepalive
         self._most = most
+        self._reach: Reach = reach
+        self._lookup = lookup
         self._idle: list[Idle] = []
         self._open: set[RoundTrip] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -59,7 +72,9 @@ class Tcp:
         """
         if self._closed:
             raise Unreachable("the connection to the server was closed")
-        request = written(method, self._prefix + path, body, self._fields)
+        passed = via.told()
+        fields = f"{self._fields}{via.HEADER}: {passed}\r\n" if passed else self._fields
+        request = written(method, self._prefix + path, body, fields)
         kept = self._kept()
         if kept is not None:
             try:
@@ -84,12 +99,22 @@ class Tcp:
             self._sweep.cancel()
 
     async def _connected(self) -> RoundTrip:
-        loop = asyncio.get_running_loop()
+        """A new connection, to the first of the checked addresses that takes it in its share of the time."""
+        patience = self._patience.connect
         try:
-            async with asyncio.timeout(self._patience.connect):
-                _, exchange = await loop.create_connection(self._exchange, self._host, self._port)
+            async with asyncio.timeout(patience):
+                *others, last = await checked(self._host, self._port, self._reach, self._lookup)
+                share = None if patience is None else patience / (len(others) + 1)
+                for address in others:
+                    with suppress(OSError):
+                        async with asyncio.timeout(share):
+                            return await self._connected_to(address)
+                return await self._connected_to(last)
         except (OSError, TimeoutError) as error:
             raise Unreachable("the server cannot be reached") from error
+
+    async def _connected_to(self, address: str) -> RoundTrip:
+        _, exchange = await asyncio.get_running_loop().create_connection(self._exchange, address, self._port)
         return exchange
 
     def _exchange(self) -> RoundTrip:

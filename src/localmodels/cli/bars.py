@@ -10,7 +10,7 @@ from rich import progress
 from rich.console import Console
 from rich.text import Text
 
-from localmodels.cli.words import printable
+from localmodels.cli import words
 from localmodels.core.library import Progress, Watcher
 
 
@@ -34,15 +34,16 @@ class Bars:
     def __init__(self, bars: progress.Progress) -> None:
         self._bars = bars
         self._tasks: dict[str, progress.TaskID] = {}
-        self._last = ""
+        self._last: dict[str, str] = {}  # by server
 
     def show(self, step: Progress) -> None:
         """Shows a step."""
+        text = words.step(step)
         if step.total:
-            task = self._tasks.get(step.status)
+            task = self._tasks.get(text)
             if task is None:
-                task = self._tasks[step.status] = self._bars.add_task(printable(step.status), total=step.total)
+                task = self._tasks[text] = self._bars.add_task(words.printable(text), total=step.total)
             self._bars.update(task, completed=step.completed, total=step.total)
-        elif step.status != self._last:
-            self._last = step.status
-            self._bars.console.print(Text(printable(step.status)))
+        elif text != self._last.get(step.server):
+            self._last[step.server] = text
+            self._bars.console.print(Text(words.printable(text)))

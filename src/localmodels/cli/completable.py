@@ -10,11 +10,12 @@ from msgspec import Struct
 
 from localmodels.cli.commands import ALONE, VERBS, load, parser_of
 
-Kind = Literal["model", "file", "directory", "words", ""]
+Kind = Literal["model", "server", "file", "directory", "words", ""]
 
 # By the name that the help gives a value; what is not here cannot be known before it is typed.
 _KINDS: Mapping[str, Kind] = {
     "MODEL": "model",
+    "SERVER": "server",
     "SOURCE": "model",
     "DESTINATION": "model",
     "FILE": "file",
@@ -26,6 +27,8 @@ PROGRAM = "localmodels"
 # Names of models, one a line: the first column of the list, without its title. Only what can be a name passes: bash
 # expands what it is offered, so a server could have it run a command.
 MODELS = r"localmodels list 2>/dev/null | sed -n '2,$s/^\([A-Za-z0-9_.:/-]*\) .*/\1/p'"
+# The same of servers; those with a space in their name are not offered: shells take it for the end of a word.
+SERVERS = r"localmodels servers list 2>/dev/null | sed -n '2,$s/^\([A-Za-z0-9_.-]*\)  .*/\1/p'"
 
 
 class Value(Struct, frozen=True):
@@ -44,12 +47,16 @@ class Option(Struct, frozen=True):
 
 
 class Completable(Struct, frozen=True):
-    """A verb: its names, its options, and what its other words may be."""
+    """A verb: its names, its options, and what its other words may be.
+
+    ``then`` may stand behind one of ``value.words``, where these are actions: ``servers check SERVER``.
+    """
 
     names: tuple[str, ...]
     doc: str
     options: tuple[Option, ...]
     value: Value
+    then: Value = Value()
 
 
 def verbs() -> tuple[Completable, ...]:
@@ -60,7 +67,7 @@ def verbs() -> tuple[Completable, ...]:
     )
 
 
-def _arguments(parser: argparse.ArgumentParser) -> tuple[tuple[Option, ...], Value]:
+def _arguments(parser: argparse.ArgumentParser) -> tuple[tuple[Option, ...], Value, Value]:
     actions = parser._actions  # argparse has no other list of them
     options = (
         Option(tuple(action.option_strings), _doc(action), None if action.nargs == 0 else _value(action))
@@ -68,7 +75,8 @@ def _arguments(parser: argparse.ArgumentParser) -> tuple[tuple[Option, ...], Val
         if action.option_strings
     )
     # What cannot be known (a prompt) may follow what can (a model), and is no reason not to offer it.
-    return tuple(options), next(_known(action for action in actions if not action.option_strings), Value())
+    first, then = [*_known(action for action in actions if not action.option_strings), Value(), Value()][:2]
+    return tuple(options), first, then if first.words else Value()
 
 
 def _known(actions: Iterable[argparse.Action]) -> Iterator[Value]:

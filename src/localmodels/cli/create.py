@@ -16,7 +16,7 @@ from localmodels.artifacts.quantize import read_file_type
 from localmodels.artifacts.recipe import Material, Recipe, create_request, read_recipe
 from localmodels.cli import materials
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.materials import Found, Local
 from localmodels.cli.progress import shower
 from localmodels.cli.world import World
@@ -34,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-q", "--quantize", metavar="TYPE", default="", help="quantize F32, F16 or BF16 weights to this type: Q4_K_M …"
     )
+    server_argument(parser, "make it")
     host_argument(parser)
     json_argument(parser)
 
@@ -84,4 +85,5 @@ def request(args: argparse.Namespace, recipe: Recipe, known: Mapping[Command, Ma
     Raises:
         InvalidRequest: the lines do not go together.
     """
-    return replace(create_request(args.model, recipe, known.__getitem__), quantize=args.quantize)
+    request = create_request(args.model, recipe, known.__getitem__)
+    return replace(request, quantize=args.quantize, servers=tuple(args.server))

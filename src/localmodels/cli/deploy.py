@@ -7,14 +7,14 @@ file, and is said so before the server is asked.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from localmodels.artifacts.model_files import is_safetensors
 from localmodels.artifacts.quantize import read_file_type
 from localmodels.cli.connect import reach
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.materials import expanded
 from localmodels.cli.steps import Events, follow
 from localmodels.cli.words import printable
@@ -25,7 +25,7 @@ from localmodels.core.artifact_names import ARCHIVES, GGUF, checked_name
 from localmodels.core.catalog import ModelName
 from localmodels.core.deploys import Deployment
 from localmodels.core.errors import InvalidRequest
-from localmodels.core.library import CreateRequest, Watcher
+from localmodels.core.library import EVERY, CreateRequest, Watcher
 from localmodels.core.options import OPTIONS
 from localmodels.dialects.ollama.library import read_parameters
 from localmodels.dialects.strict_json import parsed
@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME", help="name that the model gets")
     parser.add_argument("-q", "--quantize", metavar="TYPE", default="", help="type of the weights: Q4_K_M, Q8_0, F16 …")
     parser.add_argument("--base", metavar="MODEL", default="", help="for an adapter: the model or artifact it is for")
-    parser.add_argument("--server", metavar="NAME", default="", help="create it on this Ollama server instead of here")
+    server_argument(parser, "make it, instead of here,")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument("--template", metavar="FILE", help="file with a prompt template, instead of the folder's")
     parser.add_argument(
@@ -70,9 +70,14 @@ def run(args: argparse.Namespace, world: World) -> int:
             require_artifact(client, args)
         follow(lambda show: begun(client, path, wanted, show), args, world)
     if not args.json:
-        name = f"{args.server}/{args.model}" if args.server else args.model
-        world.err.write(f"'{name}' is ready; try: localmodels run {name}\n")
+        world.err.write(ready(args.model, args.server))
     return 0
+
+
+def ready(model: str, servers: Sequence[str]) -> str:
+    """The last line: what to ask for now. A name that several servers have is asked for without theirs."""
+    name = f"{servers[0]}/{model}" if len(servers) == 1 and EVERY not in servers else model
+    return f"'{name}' is ready; try: localmodels run {name}\n"
 
 
 def begun(client: TaskCalls, path: Path | None, wanted: Deployment, show: Watcher) -> Events:
@@ -127,7 +132,7 @@ def wanted_of(args: argparse.Namespace) -> Deployment:
         template=template_of(args.template),
         parameters=read_parameters(parameters_of(args.parameter or ()), "--parameter "),
     )
-    return Deployment(create, args.server)
+    return Deployment(create, ",".join(args.server))
 
 
 def template_of(file: str | None) -> str | None:

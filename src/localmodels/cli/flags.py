@@ -21,6 +21,22 @@ def json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
+def server_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """``--server``, which every verb has that can do it on the servers behind the one that is asked.
+
+    Args:
+        parser: of the verb.
+        what: is done there.
+    """
+    parser.add_argument(
+        "--server",
+        metavar="SERVER",
+        action="append",
+        default=[],
+        help=f"{what} on this server of the fleet, by its name or id; repeatable, * is every one",
+    )
+
+
 def home_argument(parser: argparse.ArgumentParser) -> None:
     """``--home``, for verbs that look at the files of a server and ask none."""
     parser.add_argument("--home", metavar="DIRECTORY", help=describe(SETTINGS["home"]))

@@ -1,7 +1,7 @@
 """``localmodels keys add|list|rm``: who may ask the server of a home, whether it runs or not.
 
-No server is asked: the keys are in a file of the home, and a server that runs looks at it twice a second. A new key is
-printed alone on standard output, for the only time; all else goes to standard error.
+No server is asked: the keys are in a file of the home, or in its database, and a server that runs looks there twice a
+second. A new key is printed alone on standard output, for the only time; all else goes to standard error.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from pathlib import Path
 
 from localmodels.cli.flags import home_argument, home_config, json_argument
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import ago, printable, until
 from localmodels.cli.world import World
-from localmodels.config import ConfigError
+from localmodels.config import Config, ConfigError
 from localmodels.core.access import GRANTS, USUAL, Allowance, Key, Wish
 from localmodels.core.errors import InvalidRequest, InvalidValue, NotFound
 from localmodels.core.quantity import parse_duration
 from localmodels.dialects.management import shown
 from localmodels.flows.access import make_key
+from localmodels.state.choosing import state_in
 from localmodels.state.files import StateError
+from localmodels.state.kept import Kept
 from localmodels.state.starting import known_keys
-from localmodels.state.state import State
 
 HEADER = ("NAME", "ID", "KEY", "SCOPES", "MODELS", "LIMITS", "MADE", "STATE")
 DAY = 86_400.0
@@ -60,17 +60,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Does it."""
-    home = home_config(args, world).home
-    return ACTIONS[args.action](home, args, world)
+    config = home_config(args, world)
+    return ACTIONS[args.action](config, args, world)
 
 
-def add(home: Path, args: argparse.Namespace, world: World) -> int:
+def add(config: Config, args: argparse.Namespace, world: World) -> int:
     """Makes a key."""
     if not args.name:
         raise InvalidRequest("say for whom it is: localmodels keys add NAME")
     now = nanoseconds(world.now())
     key, text = make_key(wish_of(args, now), now)
-    change(home, lambda state: state.keys.add(key))
+    change(config, lambda state: state.keys.add(key))
     if args.json:
         write_json({"key": text.reveal(), "id": key.id, "name": key.name}, world.out)
         return 0
@@ -79,10 +79,10 @@ def add(home: Path, args: argparse.Namespace, world: World) -> int:
     return 0
 
 
-def show(home: Path, args: argparse.Namespace, world: World) -> int:
+def show(config: Config, args: argparse.Namespace, world: World) -> int:
     """Lists all keys."""
     now = world.now()
-    keys = kept(home)
+    keys = kept(config)
     if args.json:
         write_json([shown(key, nanoseconds(now)) for key in keys], world.out)
         return 0
@@ -90,13 +90,13 @@ def show(home: Path, args: argparse.Namespace, world: World) -> int:
     return 0
 
 
-def revoke(home: Path, args: argparse.Namespace, world: World) -> int:
+def revoke(config: Config, args: argparse.Namespace, world: World) -> int:
     """Has a key open nothing any more."""
-    named = [key for key in kept(home) if args.name in {key.id, key.name}]
+    named = [key for key in kept(config) if args.name in {key.id, key.name}]
     key = next((key for key in named if key.revoked_at is None), next(iter(named), None))
     if key is None:
         raise NotFound(f"there is no key '{args.name}'; `localmodels keys list` lists them")
-    change(home, lambda state: state.keys.revoke(key.id, nanoseconds(world.now())))
+    change(config, lambda state: state.keys.revoke(key.id, nanoseconds(world.now())))
     if args.json:
         write_json({"id": key.id, "name": key.name, "status": "revoked"}, world.out)
     else:
@@ -104,30 +104,42 @@ def revoke(home: Path, args: argparse.Namespace, world: World) -> int:
     return 0
 
 
-Action = Callable[[Path, argparse.Namespace, World], int]
+Action = Callable[[Config, argparse.Namespace, World], int]
 ACTIONS: Mapping[str, Action] = {"add": add, "list": show, "rm": revoke}
 
 
-def kept(home: Path) -> tuple[Key, ...]:
-    """All keys of a home.
+def kept(config: Config) -> tuple[Key, ...]:
+    """All keys of a home, or of its database.
 
     Raises:
         ConfigError: nobody can tell.
     """
     try:
-        return known_keys(home)
+        return known_keys(config.home, config.database_url)
     except StateError as error:
-        raise ConfigError(f"home: {error}") from error
+        raise unusable(config, error) from error
 
 
-def change(home: Path, work: Callable[[State], Awaitable[object]]) -> None:
-    """Changes the state of a home, which is made if there is none."""
+def change(config: Config, work: Callable[[Kept], Awaitable[object]]) -> None:
+    """Changes the state of a home, or in its database; it is made if there is none.
+
+    Raises:
+        ConfigError: there is nothing that could.
+    """
 
     async def changing() -> None:
-        async with State(home) as state:
+        async with state_in(config.home, config.database_url, listens=False) as state:
             await work(state)
 
-    asyncio.run(changing())
+    try:
+        asyncio.run(changing())
+    except StateError as error:
+        raise unusable(config, error) from error
+
+
+def unusable(config: Config, error: StateError) -> ConfigError:
+    """What is wrong, and with which setting."""
+    return ConfigError(f"{'database_url' if config.database_url else 'home'}: {error}")
 
 
 def wish_of(args: argparse.Namespace, now: int) -> Wish:

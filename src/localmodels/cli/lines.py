@@ -29,17 +29,18 @@ class Lines:
     """Which steps are worth a line; a status that repeats itself is said once."""
 
     def __init__(self) -> None:
-        self._last = ""
+        self._last: dict[str, str] = {}  # by server
         self._tenths: dict[str, int] = {}
 
     def of(self, step: Progress) -> Iterator[str]:
         """The lines of a step: one or none."""
+        text = words.step(step)
         if not step.total:
-            if step.status != self._last:
-                yield words.printable(step.status)
-            self._last = step.status
+            if text != self._last.get(step.server):
+                yield words.printable(text)
+            self._last[step.server] = text
             return
         tenth = STEPS * min(step.completed, step.total) // step.total
-        if tenth > self._tenths.get(step.status, -1):
-            self._tenths[step.status] = tenth
-            yield f"{words.printable(step.status)} {100 * tenth // STEPS}% of {words.size(step.total)}"
+        if tenth > self._tenths.get(text, -1):
+            self._tenths[text] = tenth
+            yield f"{words.printable(text)} {100 * tenth // STEPS}% of {words.size(step.total)}"

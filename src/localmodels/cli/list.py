@@ -9,6 +9,7 @@ from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.world import World
+from localmodels.core.catalog import Model
 
 HEADER = ("NAME", "ID", "SIZE", "MODIFIED")
 
@@ -31,5 +32,16 @@ def run(args: argparse.Namespace, world: World) -> int:
     rows = [
         (model.name, model.digest[:12], words.size(model.size), words.ago(model.modified_at, now)) for model in models
     ]
-    write_table(HEADER, rows, world.out)
+    if any(model.servers for model in models):
+        with_servers = [(*cells, where(model)) for cells, model in zip(rows, models, strict=True)]
+        write_table((*HEADER, "SERVERS"), with_servers, world.out)
+    else:
+        write_table(HEADER, rows, world.out)
     return 0
+
+
+def where(model: Model) -> str:
+    """Which servers of a fleet have it, each with its digest where they differ."""
+    return ", ".join(
+        f"{server} ({model.digests[server][:12]})" if server in model.digests else server for server in model.servers
+    )

@@ -6,8 +6,9 @@ import argparse
 
 from localmodels.cli import words
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.tables import write_json, write_table
+from localmodels.cli.words import complaint
 from localmodels.cli.world import World
 
 HEADER = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
@@ -15,6 +16,7 @@ HEADER = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it understands."""
+    server_argument(parser, "ask")
     host_argument(parser)
     json_argument(parser)
 
@@ -22,10 +24,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Prints them."""
     with connect(args, world) as client:
-        running = client.ps()
+        running, silent = client.running_on(args.server) if args.server else (client.ps(), ())
+    for one in silent:
+        world.err.write(complaint(f"the server '{one.server}': {one.failure}"))
     if args.json:
         write_json(running, world.out)
-        return 0
+        return int(bool(silent))
     now = world.now()
     rows = [
         (
@@ -38,5 +42,9 @@ def run(args: argparse.Namespace, world: World) -> int:
         )
         for row in running
     ]
-    write_table(HEADER, rows, world.out)
-    return 0
+    if any(row.server for row in running):
+        with_servers = [(*cells, row.server) for cells, row in zip(rows, running, strict=True)]
+        write_table((*HEADER, "SERVER"), with_servers, world.out)
+    else:
+        write_table(HEADER, rows, world.out)
+    return int(bool(silent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.progress import follow
 from localmodels.cli.world import World
 
@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="name, such as qwen3:0.6b, hf.co/OWNER/REPO:QUANT or HOST/NAMESPACE/NAME:TAG"
     )
     parser.add_argument("--insecure", action="store_true", help="allow plain HTTP to this registry")
+    server_argument(parser, "fetch it")
     host_argument(parser)
     json_argument(parser)
 
@@ -23,4 +24,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Fetches it, showing how far it is; what came stays when it is broken off, and the next pull goes on with it."""
     with connect(args, world) as client:
-        return follow(client.pull(args.model, insecure=args.insecure), args, world)
+        return follow(client.pull(args.model, insecure=args.insecure, server=args.server), args, world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.progress import follow
 from localmodels.cli.world import World
 
@@ -16,6 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="name with its registry or namespace, such as HOST/NAMESPACE/NAME:TAG"
     )
     parser.add_argument("--insecure", action="store_true", help="allow plain HTTP to this registry")
+    server_argument(parser, "send the one")
     host_argument(parser)
     json_argument(parser)
 
@@ -23,4 +24,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Sends it, showing how far it is; blobs that the registry has are not sent again."""
     with connect(args, world) as client:
-        return follow(client.push(args.model, insecure=args.insecure), args, world)
+        return follow(client.push(args.model, insecure=args.insecure, server=args.server), args, world)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
+from localmodels.cli.outcomes import tell
 from localmodels.cli.tables import write_json
 from localmodels.cli.words import complaint
 from localmodels.cli.world import World
@@ -18,6 +19,7 @@ UNFINISHED = "; what an unfinished pull has brought is removed by `localmodels s
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it understands."""
     parser.add_argument("models", metavar="MODEL", nargs="+", help="names, as `localmodels list` prints them")
+    server_argument(parser, "delete them")
     host_argument(parser)
     json_argument(parser)
 
@@ -28,12 +30,14 @@ def run(args: argparse.Namespace, world: World) -> int:
     with connect(args, world) as client:
         for model in args.models:
             try:
-                client.delete(model)
+                outcomes = client.delete(model, server=args.server)
             except LocalModelsError as error:
                 failed = True
                 world.err.write(complaint(f"{error}{UNFINISHED}" if isinstance(error, ModelNotFound) else error))
                 continue
-            if args.json:
+            if outcomes:
+                tell(outcomes, f"deleted '{model}'", {"model": model}, args, world)
+            elif args.json:
                 write_json({"model": model, "status": "deleted"}, world.out)
             else:
                 world.err.write(f"deleted '{model}'\n")

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from localmodels.cli import words
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
 from localmodels.core.catalog import Description
@@ -28,6 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         if part != "info":
             only.add_argument(f"--{part}", dest="part", action="store_const", const=part, help=f"only its {part}")
     parser.set_defaults(part="info")
+    server_argument(parser, "look at the one")
     host_argument(parser)
     json_argument(parser)
 
@@ -35,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Prints it."""
     with connect(args, world) as client:
-        shown = client.show(args.model)
+        shown = client.show(args.model, server=args.server)
     if args.json:
         write_json(as_json(shown) if args.part == "info" else {args.part: PARTS[args.part](shown)}, world.out)
     else:

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterable, Mapping
 
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
+from localmodels.cli.outcomes import tell
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
 from localmodels.client._sync_calls import Calls
@@ -16,6 +17,7 @@ from localmodels.core.errors import Forbidden
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it understands."""
     parser.add_argument("model", metavar="MODEL", help="name, as `localmodels ps` prints it")
+    server_argument(parser, "unload it")
     host_argument(parser)
     json_argument(parser)
 
@@ -23,6 +25,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Unloads it; one that is not loaded is no failure, one that does not exist is."""
     with connect(args, world) as client:
+        if args.server:
+            outcomes = client.unload(args.model, server=args.server)
+            tell(outcomes, f"unloaded '{args.model}'", {"model": args.model}, args, world)
+            return 0
         before = in_memory(client)
         client.unload(args.model)
         idle = before is not None and not meant(args.model, before) and in_memory(client) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from localmodels.core.catalog import Running
+from localmodels.core.library import Progress
 
 _SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
 _SPANS = (
@@ -64,6 +65,12 @@ def span(seconds: float) -> str:
             count = int(seconds // unit)
             return f"{count} {word}" if count == 1 else f"{count} {word}s"
     return "less than a second"
+
+
+def step(row: Progress) -> str:
+    """What a step is, with the server that does it where several do, and why that does no more."""
+    told = f"{row.status}: {row.failure}" if row.failure else row.status
+    return f"{row.server}: {told}" if row.server else told
 
 
 def processor(row: Running) -> str:

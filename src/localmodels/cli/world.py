@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from getpass import getpass
+from time import sleep
 from typing import TYPE_CHECKING, TextIO, cast
 
 from msgspec import Struct
@@ -40,6 +41,7 @@ class World(Struct, frozen=True, kw_only=True):
         read_line: shows a prompt and gives a line; raises ``EOFError`` at the end, as ``input`` does.
         read_secret: the same, and what is typed is not shown.
         carry: carries requests to a URL, with these headers and this timeout; None is the network.
+        wait: waits for so many seconds.
         start: starts a server whose log goes to this file, and returns once it answers; None is a real one.
     """
 
@@ -51,6 +53,7 @@ class World(Struct, frozen=True, kw_only=True):
     read_line: Callable[[str], str] = input
     read_secret: Callable[[str], str] = getpass
     carry: Callable[[str, Mapping[str, str], float | None], Carrier] | None = None
+    wait: Callable[[float], None] = sleep
     start: Callable[[Path], Started] | None = None
 
 

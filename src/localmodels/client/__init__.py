@@ -36,16 +36,21 @@ if TYPE_CHECKING:
         Message,
     )
     from localmodels.core.deploys import Deployment
-    from localmodels.core.library import CreateRequest, Progress
+    from localmodels.core.fleet import ModelChange, ServerChange
+    from localmodels.core.library import CreateRequest, Outcome, Progress
     from localmodels.core.rerank import RerankRequest
+    from localmodels.core.roster import Availability, Freed, Unloaded
     from localmodels.core.tasks import Task
     from localmodels.dialects.management import ShownKey
+    from localmodels.dialects.routing import ShownRoute
+    from localmodels.dialects.servers import ShownDiscovery, ShownModel, ShownServer
 
 __all__ = [
     "Allowance",
     "Answer",
     "Artifact",
     "AsyncClient",
+    "Availability",
     "ChatRequest",
     "Chunk",
     "Client",
@@ -54,14 +59,23 @@ __all__ = [
     "Done",
     "EmbedRequest",
     "Event",
+    "Freed",
     "GenerateRequest",
     "Health",
     "Lora",
     "Message",
+    "ModelChange",
+    "Outcome",
     "Progress",
     "RerankRequest",
+    "ServerChange",
+    "ShownDiscovery",
     "ShownKey",
+    "ShownModel",
+    "ShownRoute",
+    "ShownServer",
     "Task",
+    "Unloaded",
     "Use",
     "Wish",
     "assistant",
@@ -76,11 +90,15 @@ _HOMES = {
     **dict.fromkeys(("assistant", "system", "user"), "localmodels.client.messages"),
     "ShownKey": "localmodels.dialects.management",
     **dict.fromkeys(("Allowance", "Use", "Wish"), "localmodels.core.access"),
-    **dict.fromkeys(("CreateRequest", "Progress"), "localmodels.core.library"),
+    **dict.fromkeys(("CreateRequest", "Outcome", "Progress"), "localmodels.core.library"),
     "RerankRequest": "localmodels.core.rerank",
     "Artifact": "localmodels.core.artifacts",
     "Deployment": "localmodels.core.deploys",
     "Task": "localmodels.core.tasks",
+    **dict.fromkeys(("ModelChange", "ServerChange"), "localmodels.core.fleet"),
+    **dict.fromkeys(("Availability", "Freed", "Unloaded"), "localmodels.core.roster"),
+    **dict.fromkeys(("ShownDiscovery", "ShownModel", "ShownServer"), "localmodels.dialects.servers"),
+    "ShownRoute": "localmodels.dialects.routing",
 }
 
 

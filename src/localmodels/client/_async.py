@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 import httpx2
 
 from localmodels.client import failures, site
+from localmodels.client._async_fleet_calls import AsyncFleetCalls
 from localmodels.client._async_task_calls import AsyncTaskCalls
 
 
-class AsyncClient(AsyncTaskCalls):
+class AsyncClient(AsyncTaskCalls, AsyncFleetCalls):
     """Speaks with one LocalModels server, or with an Ollama.
 
     Args:

@@ -8,7 +8,7 @@ Ollama's dialect, through the same codec with which the server reads. How bytes 
 from __future__ import annotations
 
 from asyncio import to_thread
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ from localmodels.core.library import (
     CopyRequest,
     CreateRequest,
     DeleteRequest,
+    Outcome,
     Progress,
     PullRequest,
     PushRequest,
@@ -36,10 +37,17 @@ from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.core.secrets import Secret
 from localmodels.dialects import listing, management, rerank
 from localmodels.dialects.management import ShownKey
-from localmodels.dialects.ollama import Ollama, library
+from localmodels.dialects.ollama import Ollama, library, unloading
 from localmodels.dialects.protocol import EventReader
 
 DIALECT = Ollama()
+GOOD = frozenset({200, 201})  # the second is of what was made
+Servers = str | Sequence[str]
+
+
+def named(server: Servers) -> tuple[str, ...]:
+    """The servers, one by one."""
+    return (server,) if server and isinstance(server, str) else tuple(server)
 
 
 class AsyncReply(Protocol):
@@ -95,6 +103,9 @@ class AsyncCalls:
 
     Every method raises errors of ``localmodels.core.errors``: what the server said, ``Unreachable`` when it cannot be
     reached, ``BackendTimeout`` when it is silent for too long, ``StreamCut`` when an answer ends before its end.
+
+    Where a method takes ``server``, that is the id or name of one of the server's servers, several of them, or ``*``
+    for every one. Steps and outcomes then say whose they are, and what has failed anywhere is raised at the end.
     """
 
     def __init__(self, carrier: AsyncCarrier) -> None:
@@ -133,32 +144,42 @@ class AsyncCalls:
         """Loads a model and returns when it is ready; ``keep_alive`` is seconds, negative for ever."""
         await self.generate(GenerateRequest(model, keep_alive=keep_alive))
 
-    async def unload(self, model: str) -> None:
+    async def unload(self, model: str, *, server: Servers = ()) -> tuple[Outcome, ...]:
         """Takes a model out of memory once its answers are done; one that is not loaded is left as it is."""
-        await self.generate(GenerateRequest(model, keep_alive=0.0))
+        if not server:
+            await self.generate(GenerateRequest(model, keep_alive=0.0))
+            return ()
+        return unloading.read_unloaded(await self._post("/api/generate", unloading.write_unload(model, named(server))))
 
     async def list(self) -> tuple[Model, ...]:
         """The models that can be asked."""
         return listing.read_tags(await self._get("/api/tags"))
 
     async def ps(self) -> tuple[Running, ...]:
-        """The models in memory."""
+        """The models in memory; of a fleet, each with its server."""
         return listing.read_ps(await self._get("/api/ps"))
 
-    async def show(self, model: str, *, verbose: bool = False) -> tuple[Description, str]:
-        """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
-        return listing.read_show(await self._post("/api/show", wire.encode({"model": model, "verbose": verbose})))
+    async def running_on(self, server: Servers) -> tuple[tuple[Running, ...], tuple[Outcome, ...]]:
+        """The models in the memory of these servers, which are asked now; and those that did not tell in time."""
+        bodies = [await self._get(f"/api/ps?server={quote(name, safe='')}") for name in named(server)]
+        running = tuple(row for body in bodies for row in listing.read_ps(body))
+        return running, tuple(one for body in bodies for one in listing.read_silent(body))
 
-    def pull(self, model: str, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
+    async def show(self, model: str, *, verbose: bool = False, server: Servers = ()) -> tuple[Description, str]:
+        """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
+        asked = {"model": model, "verbose": verbose} | ({"server": named(server)} if server else {})
+        return listing.read_show(await self._post("/api/show", wire.encode(asked)))
+
+    def pull(self, model: str, *, insecure: bool = False, server: Servers = ()) -> AsyncGenerator[Progress, None]:
         """Fetches a model from its registry; gives how far it is. The model is there when the last step has come.
 
         Leaving the stream stops the download, unless others wait for it too; the next one goes on where it stopped.
         """
-        return self._progress("/api/pull", library.write_pull(PullRequest(model, insecure=insecure)))
+        return self._progress("/api/pull", library.write_pull(PullRequest(model, insecure, servers=named(server))))
 
-    def push(self, model: str, *, insecure: bool = False) -> AsyncGenerator[Progress, None]:
+    def push(self, model: str, *, insecure: bool = False, server: Servers = ()) -> AsyncGenerator[Progress, None]:
         """Sends a model to its registry; gives how far it is."""
-        return self._progress("/api/push", library.write_push(PushRequest(model, insecure=insecure)))
+        return self._progress("/api/push", library.write_push(PushRequest(model, insecure, servers=named(server))))
 
     def create(self, request: CreateRequest) -> AsyncGenerator[Progress, None]:
         """Makes a model of another one or of uploaded files (:meth:`upload`); gives how far it is."""
@@ -175,27 +196,32 @@ class AsyncCalls:
             async for step in steps:
                 progress(step)
 
-    async def copy(self, source: str, destination: str) -> None:
+    async def copy(self, source: str, destination: str, *, server: Servers = ()) -> tuple[Outcome, ...]:
         """Gives a model a second name; a model that has it already loses it."""
-        await self._post("/api/copy", library.write_copy(CopyRequest(source, destination)))
+        request = CopyRequest(source, destination, named(server))
+        answer = await self._post("/api/copy", library.write_copy(request))
+        return library.read_outcomes(answer) if server else ()
 
-    async def delete(self, model: str) -> None:
+    async def delete(self, model: str, *, server: Servers = ()) -> tuple[Outcome, ...]:
         """Takes a name away, and with its last name the model."""
-        async with self._carrier.open("DELETE", "/api/delete", library.write_delete(DeleteRequest(model))) as reply:
-            await self._good(reply)
+        body = library.write_delete(DeleteRequest(model, named(server)))
+        async with self._carrier.open("DELETE", "/api/delete", body) as reply:
+            answer = await self._good(reply)
+        return library.read_outcomes(answer) if server else ()
 
-    async def upload(self, file: Path | str, progress: Watcher = unwatched) -> str:
+    async def upload(self, file: Path | str, progress: Watcher = unwatched, *, digest: str = "") -> str:
         """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`.
 
-        ``progress`` is told how far the file is read, then how far it is sent.
+        ``progress`` is told how far the file is read, then how far it is sent. Where the ``digest`` is known, the file
+        is not read for it first; the server looks at it in any case.
 
         Raises:
             OSError: the file cannot be read.
         """
         with await to_thread(blobs.Source, file) as source:
-            while await to_thread(source.learn):
+            while not digest and await to_thread(source.learn):
                 progress(source.progress("reading"))
-            digest = source.digest
+            digest = digest or source.digest
             path = f"/api/blobs/{digest}"
             async with self._carrier.open("HEAD", path, None) as reply:
                 if reply.status == 200:
@@ -277,7 +303,7 @@ class AsyncCalls:
 
     async def _stream(self, path: str, body: bytes, reader: EventReader) -> AsyncGenerator[Event, None]:
         async with self._carrier.open("POST", path, body) as reply:
-            if reply.status != 200:
+            if reply.status not in GOOD:
                 await self._good(reply)
             async for data in reply.pieces():
                 for event in reader.feed(data):
@@ -287,7 +313,7 @@ class AsyncCalls:
     async def _progress(self, path: str, body: bytes) -> AsyncGenerator[Progress, None]:
         reader = library.ProgressReader()
         async with self._carrier.open("POST", path, body) as reply:
-            if reply.status != 200:
+            if reply.status not in GOOD:
                 await self._good(reply)
             async for data in reply.pieces():
                 for step in reader.feed(data):
@@ -295,9 +321,9 @@ class AsyncCalls:
             reader.close()
 
     async def _good(self, reply: AsyncReply) -> bytes:
-        """The body of an answer with status 200; raises the error that any other one says."""
+        """The body of an answer that says yes; raises the error that any other one says."""
         body = await self._whole(reply)
-        if reply.status == 200:
+        if reply.status in GOOD:
             return body
         if 300 <= reply.status < 400:
             raise Garbled(f"{self.url} sends us elsewhere; give the address that answers itself")

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import quote
 
-from localmodels.client._async_calls import AsyncCalls, AsyncReply
+from localmodels.client._async_calls import GOOD, AsyncCalls, AsyncReply
 from localmodels.client.parcels import Parcel
 from localmodels.core.artifacts import Artifact
 from localmodels.core.deploys import Deployment, Removal
@@ -121,7 +121,7 @@ class AsyncTaskCalls(AsyncCalls):
                 yield event
 
     async def _said(self, reply: AsyncReply) -> AsyncGenerator[Event, None]:
-        if reply.status != 200:
+        if reply.status not in GOOD:
             await self._good(reply)
         lines = tasks.EventLines()
         async for data in reply.pieces():

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import httpx2
 
 from localmodels.client import failures, site
+from localmodels.client._sync_fleet_calls import FleetCalls
 from localmodels.client._sync_task_calls import TaskCalls
 
 
-class Client(TaskCalls):
+class Client(TaskCalls, FleetCalls):
     """Speaks with one LocalModels server, or with an Ollama.
 
     Args:

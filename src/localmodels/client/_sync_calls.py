@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from localmodels.core.library import (
     CopyRequest,
     CreateRequest,
     DeleteRequest,
+    Outcome,
     Progress,
     PullRequest,
     PushRequest,
@@ -31,10 +32,17 @@ from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.core.secrets import Secret
 from localmodels.dialects import listing, management, rerank
 from localmodels.dialects.management import ShownKey
-from localmodels.dialects.ollama import Ollama, library
+from localmodels.dialects.ollama import Ollama, library, unloading
 from localmodels.dialects.protocol import EventReader
 
 DIALECT = Ollama()
+GOOD = frozenset({200, 201})  # the second is of what was made
+Servers = str | Sequence[str]
+
+
+def named(server: Servers) -> tuple[str, ...]:
+    """The servers, one by one."""
+    return (server,) if server and isinstance(server, str) else tuple(server)
 
 
 class Reply(Protocol):
@@ -90,6 +98,9 @@ class Calls:
 
     Every method raises errors of ``localmodels.core.errors``: what the server said, ``Unreachable`` when it cannot be
     reached, ``BackendTimeout`` when it is silent for too long, ``StreamCut`` when an answer ends before its end.
+
+    Where a method takes ``server``, that is the id or name of one of the server's servers, several of them, or ``*``
+    for every one. Steps and outcomes then say whose they are, and what has failed anywhere is raised at the end.
     """
 
     def __init__(self, carrier: Carrier) -> None:
@@ -128,32 +139,42 @@ class Calls:
         """Loads a model and returns when it is ready; ``keep_alive`` is seconds, negative for ever."""
         self.generate(GenerateRequest(model, keep_alive=keep_alive))
 
-    def unload(self, model: str) -> None:
+    def unload(self, model: str, *, server: Servers = ()) -> tuple[Outcome, ...]:
         """Takes a model out of memory once its answers are done; one that is not loaded is left as it is."""
-        self.generate(GenerateRequest(model, keep_alive=0.0))
+        if not server:
+            self.generate(GenerateRequest(model, keep_alive=0.0))
+            return ()
+        return unloading.read_unloaded(self._post("/api/generate", unloading.write_unload(model, named(server))))
 
     def list(self) -> tuple[Model, ...]:
         """The models that can be asked."""
         return listing.read_tags(self._get("/api/tags"))
 
     def ps(self) -> tuple[Running, ...]:
-        """The models in memory."""
+        """The models in memory; of a fleet, each with its server."""
         return listing.read_ps(self._get("/api/ps"))
 
-    def show(self, model: str, *, verbose: bool = False) -> tuple[Description, str]:
-        """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
-        return listing.read_show(self._post("/api/show", wire.encode({"model": model, "verbose": verbose})))
+    def running_on(self, server: Servers) -> tuple[tuple[Running, ...], tuple[Outcome, ...]]:
+        """The models in the memory of these servers, which are asked now; and those that did not tell in time."""
+        bodies = [self._get(f"/api/ps?server={quote(name, safe='')}") for name in named(server)]
+        running = tuple(row for body in bodies for row in listing.read_ps(body))
+        return running, tuple(one for body in bodies for one in listing.read_silent(body))
 
-    def pull(self, model: str, *, insecure: bool = False) -> Generator[Progress, None, None]:
+    def show(self, model: str, *, verbose: bool = False, server: Servers = ()) -> tuple[Description, str]:
+        """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
+        asked = {"model": model, "verbose": verbose} | ({"server": named(server)} if server else {})
+        return listing.read_show(self._post("/api/show", wire.encode(asked)))
+
+    def pull(self, model: str, *, insecure: bool = False, server: Servers = ()) -> Generator[Progress, None, None]:
         """Fetches a model from its registry; gives how far it is. The model is there when the last step has come.
 
         Leaving the stream stops the download, unless others wait for it too; the next one goes on where it stopped.
         """
-        return self._progress("/api/pull", library.write_pull(PullRequest(model, insecure=insecure)))
+        return self._progress("/api/pull", library.write_pull(PullRequest(model, insecure, servers=named(server))))
 
-    def push(self, model: str, *, insecure: bool = False) -> Generator[Progress, None, None]:
+    def push(self, model: str, *, insecure: bool = False, server: Servers = ()) -> Generator[Progress, None, None]:
         """Sends a model to its registry; gives how far it is."""
-        return self._progress("/api/push", library.write_push(PushRequest(model, insecure=insecure)))
+        return self._progress("/api/push", library.write_push(PushRequest(model, insecure, servers=named(server))))
 
     def create(self, request: CreateRequest) -> Generator[Progress, None, None]:
         """Makes a model of another one or of uploaded files (:meth:`upload`); gives how far it is."""
@@ -170,27 +191,32 @@ class Calls:
             for step in steps:
                 progress(step)
 
-    def copy(self, source: str, destination: str) -> None:
+    def copy(self, source: str, destination: str, *, server: Servers = ()) -> tuple[Outcome, ...]:
         """Gives a model a second name; a model that has it already loses it."""
-        self._post("/api/copy", library.write_copy(CopyRequest(source, destination)))
+        request = CopyRequest(source, destination, named(server))
+        answer = self._post("/api/copy", library.write_copy(request))
+        return library.read_outcomes(answer) if server else ()
 
-    def delete(self, model: str) -> None:
+    def delete(self, model: str, *, server: Servers = ()) -> tuple[Outcome, ...]:
         """Takes a name away, and with its last name the model."""
-        with self._carrier.open("DELETE", "/api/delete", library.write_delete(DeleteRequest(model))) as reply:
-            self._good(reply)
+        body = library.write_delete(DeleteRequest(model, named(server)))
+        with self._carrier.open("DELETE", "/api/delete", body) as reply:
+            answer = self._good(reply)
+        return library.read_outcomes(answer) if server else ()
 
-    def upload(self, file: Path | str, progress: Watcher = unwatched) -> str:
+    def upload(self, file: Path | str, progress: Watcher = unwatched, *, digest: str = "") -> str:
         """Brings a file into the server's store, unless it is there already; its digest, for :meth:`create`.
 
-        ``progress`` is told how far the file is read, then how far it is sent.
+        ``progress`` is told how far the file is read, then how far it is sent. Where the ``digest`` is known, the file
+        is not read for it first; the server looks at it in any case.
 
         Raises:
             OSError: the file cannot be read.
         """
         with blobs.Source(file) as source:
-            while source.learn():
+            while not digest and source.learn():
                 progress(source.progress("reading"))
-            digest = source.digest
+            digest = digest or source.digest
             path = f"/api/blobs/{digest}"
             with self._carrier.open("HEAD", path, None) as reply:
                 if reply.status == 200:
@@ -272,7 +298,7 @@ class Calls:
 
     def _stream(self, path: str, body: bytes, reader: EventReader) -> Generator[Event, None, None]:
         with self._carrier.open("POST", path, body) as reply:
-            if reply.status != 200:
+            if reply.status not in GOOD:
                 self._good(reply)
             for data in reply.pieces():
                 for event in reader.feed(data):
@@ -282,7 +308,7 @@ class Calls:
     def _progress(self, path: str, body: bytes) -> Generator[Progress, None, None]:
         reader = library.ProgressReader()
         with self._carrier.open("POST", path, body) as reply:
-            if reply.status != 200:
+            if reply.status not in GOOD:
                 self._good(reply)
             for data in reply.pieces():
                 for step in reader.feed(data):
@@ -290,9 +316,9 @@ class Calls:
             reader.close()
 
     def _good(self, reply: Reply) -> bytes:
-        """The body of an answer with status 200; raises the error that any other one says."""
+        """The body of an answer that says yes; raises the error that any other one says."""
         body = self._whole(reply)
-        if reply.status == 200:
+        if reply.status in GOOD:
             return body
         if 300 <= reply.status < 400:
             raise Garbled(f"{self.url} sends us elsewhere; give the address that answers itself")

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
-from localmodels.client._sync_calls import Calls, Reply
+from localmodels.client._sync_calls import GOOD, Calls, Reply
 from localmodels.client.parcels import Parcel
 from localmodels.core.artifacts import Artifact
 from localmodels.core.deploys import Deployment, Removal
@@ -117,7 +117,7 @@ class TaskCalls(Calls):
                 yield event
 
     def _said(self, reply: Reply) -> Generator[Event, None, None]:
-        if reply.status != 200:
+        if reply.status not in GOOD:
             self._good(reply)
         lines = tasks.EventLines()
         for data in reply.pieces():

@@ -8,6 +8,7 @@ of a path (threats V-01 and V-02).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -122,6 +123,9 @@ class Model(Struct, frozen=True):
         digest: SHA-256 of its manifest (of its file, where there is no manifest), 64 hexadecimal digits.
         modified_at: RFC 3339 with offset.
         server: the other server that has it; empty for this one.
+        servers: of a fleet, the names of those that have a model of this name; empty where there is no fleet.
+        digests: what the name stands for on each of them that tells it, by their names; empty unless they differ.
+        gateways: through which it is had, the nearest first (``core.via``).
     """
 
     name: str
@@ -133,6 +137,9 @@ class Model(Struct, frozen=True):
     context_length: int = 0
     embedding_length: int = 0
     server: str = ""
+    servers: tuple[str, ...] = ()
+    digests: Mapping[str, str] = {}
+    gateways: tuple[str, ...] = ()
 
 
 class TensorInfo(Struct, frozen=True):
@@ -174,6 +181,7 @@ class Running(Struct, frozen=True):
         expires_at: RFC 3339; when it is unloaded if nobody asks.
         context_length: tokens of one request.
         parallel: requests answered at once; ``busy`` of them now.
+        server: of a fleet, who has it in memory; empty where there is no fleet.
     """
 
     model: Model
@@ -186,3 +194,4 @@ class Running(Struct, frozen=True):
     parallel: int = 1
     busy: int = 0
     queued: int = 0
+    server: str = ""

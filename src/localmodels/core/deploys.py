@@ -7,6 +7,7 @@ from msgspec import Struct
 from localmodels.core.library import CreateRequest
 
 UPLOADED = "uploaded"
+ON = "on:"
 
 
 def uploaded_as(artifact: str) -> str:
@@ -16,12 +17,22 @@ def uploaded_as(artifact: str) -> str:
 
 def is_uploaded(reached: str) -> bool:
     """Has a task that reached this made its artifact?"""
-    return reached.partition(":")[0] == UPLOADED
+    return reached.partition(" ")[0].partition(":")[0] == UPLOADED
 
 
 def made_by(reached: str) -> str:
     """Id of the artifact that a task has made by then; empty if it has made none, or did not know its id."""
-    return reached.partition(":")[2] if is_uploaded(reached) else ""
+    return reached.partition(" ")[0].partition(":")[2] if is_uploaded(reached) else ""
+
+
+def put_on(reached: str, server: str) -> str:
+    """What a task has reached when the model is on this server as well; its name holds no space (``prefix_of``)."""
+    return f"{reached} {ON}{server}".lstrip()
+
+
+def servers_of(reached: str) -> frozenset[str]:
+    """The servers on which a task that reached this has put its model."""
+    return frozenset(word.removeprefix(ON) for word in reached.split(" ") if word.startswith(ON))
 
 
 class Upload(Struct, frozen=True):
@@ -39,7 +50,8 @@ class Deployment(Struct, frozen=True):
 
     Attributes:
         create: the model; ``create.artifact`` says of what.
-        server: name of the server on which it is made; empty for this one.
+        server: id or name of the server on which it is made, several with commas between, ``*`` for every one; empty
+            for this one.
         upload: what becomes the artifact first; None where it is there already.
     """
 

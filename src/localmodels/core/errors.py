@@ -33,8 +33,10 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
     ├── Unavailable                 503  not now; ``retry_after`` says when to come back
     │   ├── OutOfMemory                  the model does not fit beside what is busy
     │   ├── DiskFull            507      the store has no room for it
+    │   ├── DatabaseUnavailable          the database that gateways share cannot be asked; answers go on without it
     │   ├── QueueFull
-    │   └── ShuttingDown
+    │   ├── ShuttingDown
+    │   └── LoopDetected        508  the request has been here before; another way may lead on
     ├── EngineError                 500  our own engine is at fault
     │   ├── ModelDamaged                 a model file that cannot be read or loaded; names the file
     │   ├── StoreFailed                  the disk under the store refuses (read-only, broken, not ours)
@@ -306,6 +308,12 @@ class DiskFull(Unavailable):
     code = "disk_full"
 
 
+class DatabaseUnavailable(Unavailable):
+    """The database that gateways share does not answer; what needs it can be asked again when it does."""
+
+    code = "database_unavailable"
+
+
 class QueueFull(Unavailable):
     """More requests wait than the queue holds."""
 
@@ -316,6 +324,13 @@ class ShuttingDown(Unavailable):
     """The server is on its way out."""
 
     code = "shutting_down"
+
+
+class LoopDetected(Unavailable):
+    """Gateways lead to each other in a circle: the request was here before, or has passed too many of them."""
+
+    status = 508
+    code = "loop_detected"
 
 
 class EngineError(LocalModelsError):

@@ -61,17 +61,22 @@ class Line(Generic[T]):
         """All who wait, in order of arrival; a copy."""
         return [place.item for place in self._places.values()]
 
-    def join(self, key: str, item: T, caller: str = "", weight: int = 1) -> None:
-        """Queues up behind the caller's other requests.
+    def join(self, key: str, item: T, caller: str = "", weight: int = 1, *, first: bool = False) -> None:
+        """Queues up behind the caller's other requests, or before them.
 
         Args:
             key: the id.
             item: what is found again under it.
             caller: whose it is.
             weight: his share beside others', at least 1; the latest word counts for all his requests.
+            first: before his others; other callers lose nothing by it.
         """
         account = self._account(caller, weight)
-        self._places[key] = account.waiting[key] = Place(item, caller, self._event())
+        place = self._places[key] = Place(item, caller, self._event())
+        if first:
+            account.waiting = {key: place, **account.waiting}
+        else:
+            account.waiting[key] = place
 
     def leave(self, key: str) -> T:
         """Takes one out of the line, whatever for. Who leaves without being served has lost nothing.

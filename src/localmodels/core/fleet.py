@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import UNSET, Struct, UnsetType
 
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import AnyKind, Reach
 
-LOCAL = "local"
+LOCAL: Final = "local"
 """Kind and name of the row of this process's own engine."""
 
 
@@ -129,11 +129,21 @@ class ModelChange(Struct, frozen=True, kw_only=True):
 
 
 class Loads(Struct, frozen=True):
-    """What one gateway has under way: requests by id of their server, as of ``at`` (nanoseconds since 1970, UTC)."""
+    """What one gateway has under way, as of ``at`` (nanoseconds since 1970, UTC).
+
+    Attributes:
+        in_flight: requests by id of their server.
+        waiting: those that wait for a place there, likewise.
+    """
 
     gateway: str
     at: int
     in_flight: Mapping[str, int]
+    waiting: Mapping[str, int] = {}
+
+    def wanted(self, server_id: str) -> int:
+        """Places that it could use at a server now."""
+        return max(0, self.in_flight.get(server_id, 0)) + max(0, self.waiting.get(server_id, 0))
 
 
 class FleetStore(Protocol):
@@ -201,11 +211,15 @@ class Replicas(Protocol):
     """The other gateways that share these tables. One that is alone has none, and is the one that reconciles."""
 
     def changes(self) -> AsyncIterator[None]:
-        """One item whenever somebody, perhaps this one, has changed the fleet; several changes may be one."""
+        """One item whenever somebody, perhaps this one, has changed the fleet; several changes may be one.
+
+        The first comes at once, since there may have been changes before anybody listened; and there may be one
+        without a change, where one may have been missed.
+        """
         ...
 
     def reconciling(self) -> AbstractAsyncContextManager[bool]:
-        """Is it this gateway's turn to write down what was found? At most one has it at a time."""
+        """Is it this gateway's turn to write down what was found? At most one has it at a time, until it leaves."""
         ...
 
     async def publish(self, loads: Loads) -> None:
@@ -213,5 +227,5 @@ class Replicas(Protocol):
         ...
 
     async def loads(self, since: int) -> Collection[Loads]:
-        """What the others have said since that moment."""
+        """What the others have said since that moment; ``at`` is when they did, by this gateway's own clock."""
         ...

@@ -26,6 +26,9 @@ def unknown_parameter(name: str) -> str:
 SUCCESS = "success"
 """The status that ends a stream of progress: all that was asked is done and durable."""
 
+EVERY = "*"
+"""In place of names of servers: every one that may be asked."""
+
 
 class Progress(Struct, frozen=True):
     """One step of a long operation.
@@ -35,12 +38,41 @@ class Progress(Struct, frozen=True):
             ``verifying sha256 digest``, ``writing manifest``, ``success``.
         digest: of the blob that the step is about, ``sha256:…``; empty if it is about none.
         total: bytes of what the status names; ``completed`` of them are done. 0 when nothing is counted.
+        server: whose step it is, where several servers do the same; ``success`` then says that this one is done.
+        failure: why this server does no more, for people; the status is then ``error``. The others go on.
     """
 
     status: str
     digest: str = ""
     total: int = 0
     completed: int = 0
+    server: str = ""
+    failure: str = ""
+
+
+FAILED = "error"
+"""The status of a server that does no more."""
+
+ABSENT = "not found"
+"""The status of a server that has no model of the name, and so has nothing to do."""
+
+
+SKIPPED = "skipped"
+"""The status of a server that cannot be asked for this, where every server was meant that can."""
+
+
+class Outcome(Struct, frozen=True, omit_defaults=True):
+    """What became of an operation on one of several servers.
+
+    Attributes:
+        server: its name.
+        status: ``success``, ``error``, ``not found`` where there was nothing to do, or ``skipped``.
+        failure: why it failed, or was not asked, for people.
+    """
+
+    server: str
+    status: str
+    failure: str = ""
 
 
 Watcher = Callable[[Progress], object]
@@ -56,34 +88,40 @@ class PullRequest(Struct, frozen=True):
 
     ``operator``: is it the owner of this machine who asks? Who is not may name no host of the local network. No
     bytes say so: the route sets it, which knows its caller.
+
+    ``servers``: ids or names of those that shall do it, or :data:`EVERY`; empty for this machine.
     """
 
     model: str
     insecure: bool = False
     stream: bool = True
     operator: bool = False
+    servers: tuple[str, ...] = ()
 
 
 class PushRequest(Struct, frozen=True):
-    """Send a model to its registry; ``insecure`` and ``operator`` as in :class:`PullRequest`."""
+    """Send a model to its registry; ``insecure``, ``operator`` and ``servers`` as in :class:`PullRequest`."""
 
     model: str
     insecure: bool = False
     stream: bool = True
     operator: bool = False
+    servers: tuple[str, ...] = ()
 
 
 class CopyRequest(Struct, frozen=True):
-    """Give a model a second name."""
+    """Give a model a second name; ``servers`` as in :class:`PullRequest`."""
 
     source: str
     destination: str
+    servers: tuple[str, ...] = ()
 
 
 class DeleteRequest(Struct, frozen=True):
-    """Take a name away, and with the last name the model."""
+    """Take a name away, and with the last name the model; ``servers`` as in :class:`PullRequest`."""
 
     model: str
+    servers: tuple[str, ...] = ()
 
 
 class CreateRequest(Struct, frozen=True):
@@ -104,6 +142,7 @@ class CreateRequest(Struct, frozen=True):
         renderer, parser: Ollama's names for code that lays out prompts and reads answers; empty leaves what the base
             has. Like ``requires``, the least version of Ollama that the model needs, kept for Ollama, not heeded here.
         modelfile: the recipe as text (seed 004), for what the fields above leave open.
+        servers: as in :class:`PullRequest`; files that are here are brought to them first.
     """
 
     model: str
@@ -123,3 +162,4 @@ class CreateRequest(Struct, frozen=True):
     stream: bool = True
     artifact: str = ""
     artifact_id: str = ""
+    servers: tuple[str, ...] = ()

@@ -21,8 +21,8 @@ from localmodels.core.secrets import Secret
 ServerKind = Literal["openai", "ollama", "llamacpp", "anthropic"]
 # Also this process's own engine, where it stands in a row with others.
 AnyKind = ServerKind | Literal["local"]
-# How near the addresses are that the connections to a server may go to: those of this machine, also those of the local
-# network, only what everybody can reach. ``any`` is for servers that stand in the owner's file.
+# How near a server was when it was registered, and no connection to it leads nearer (``core.destinations``): on this
+# machine, on the local network, where everybody can reach it. ``any`` is for servers that stand in the owner's file.
 Reach = Literal["any", "loopback", "private", "public"]
 
 # Our own engine's name wherever a server is named.
@@ -36,8 +36,12 @@ _BEHIND: Mapping[str, str] = {"openai": "/v1", "ollama": "/api", "llamacpp": "/v
 # What can be the name of a model anywhere.
 MODEL_NAME = re.compile(r"[\x21-\x7e]{1,300}")
 
+# Of a server that is registered through the API: a name for people, of which :func:`prefix_of` makes one for models.
+SERVER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,62}[A-Za-z0-9])?")
+KEY = re.compile(r"[\x21-\x7e]{1,4096}")
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_KEY = re.compile(r"[\x21-\x7e]{1,4096}")
+_NOT_IN_A_PREFIX = re.compile(r"[^a-z0-9_-]+")
 _HOST = r"(?:[a-z0-9_][a-z0-9_.\-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 _URL = re.compile(rf"https?://{_HOST}(?:/[a-z0-9._~%\-]+)*/?", re.IGNORECASE)
 
@@ -90,6 +94,19 @@ class ServerSpec(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.name}={self.url} ({self.kind})"
+
+
+def prefix_of(name: str) -> str:
+    """What stands before the names of a server's models: ``Ollama Server 1`` offers ``ollama-server-1/qwen3``.
+
+    The names of servers of the file, and whatever is a prefix already, stay as they are.
+    """
+    return _NOT_IN_A_PREFIX.sub("-", name.lower())
+
+
+def bare_url(url: str, kind: AnyKind) -> str:
+    """The address without what people copy behind it, since we put that there ourselves."""
+    return url.rstrip("/").removesuffix(_BEHIND.get(kind, ""))
 
 
 class Table(Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +175,7 @@ def _read(said: Table, around: Around) -> ServerSpec:
         raise InvalidValue(f"models must be names without spaces, and {wrong[0][:_SHOWN]!r} is none")
     return ServerSpec(
         name=said.name,
-        url=said.url.rstrip("/").removesuffix(_BEHIND[said.kind]),
+        url=bare_url(said.url, said.kind),  # type: ignore[arg-type]  # looked at above
         kind=said.kind,  # type: ignore[arg-type]  # looked at above
         key=_key(said, around),
         key_file=around.path(said.key_file),
@@ -184,7 +201,7 @@ def _key(said: Table, around: Around) -> Secret:
         return Secret("")
     if not text:
         raise InvalidValue(f"{where} is empty or not there")
-    if not _KEY.fullmatch(text):
+    if not KEY.fullmatch(text):
         raise InvalidValue(f"{where} is no key: it holds spaces, or more than one line")
     return Secret(text)
 

@@ -123,6 +123,15 @@ class TaskStore(Protocol):
     async def unfinished(self) -> tuple[Task, ...]:
         """All that have not ended, the oldest first."""
 
+    async def keeper(self, id: str) -> str:  # noqa: A002
+        """Id of the gateway whose task this is, if that is another one than who asks; empty otherwise.
+
+        What tasks leave for each other lies in the home of the gateway that began them.
+        """
+
+    async def silent(self) -> Mapping[str, tuple[Task, ...]]:
+        """Tasks that have not ended, by their gateways: other ones, of which nothing has been heard for a minute."""
+
     async def remove(self, id: str) -> bool:  # noqa: A002
         """Forgets a task and its events; was it there?"""
 

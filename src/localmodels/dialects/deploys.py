@@ -35,14 +35,15 @@ class Create(Struct, omit_defaults=True):
         model_name_on_ollama: name that the model gets.
         base: for an adapter, the model of the library or the artifact that it is for.
         quantize: type that the weights get, in llama.cpp's words.
-        server: name of the server on which it is made; empty for this one.
+        server: id or name of the server on which it is made, several with commas between or as a list, ``*`` for every
+            one; empty for this one.
     """
 
     model: str = ""
     model_name_on_ollama: str = ""
     base: str | None = None
     quantize: str | None = None
-    server: str | None = None
+    server: str | list[str] | None = None
     template: str | None = None
     system: str | None = None
     parameters: dict[str, Any] | None = None
@@ -168,7 +169,7 @@ def _deployment(sent: Create, artifact: str) -> Deployment:
         system=sent.system,
         parameters=read_parameters(sent.parameters or {}, "parameters."),
     )
-    return Deployment(create, sent.server or "")
+    return Deployment(create, sent.server if isinstance(sent.server, str) else ",".join(sent.server or ()))
 
 
 def _sent(wanted: Deployment, artifact: str) -> Create:

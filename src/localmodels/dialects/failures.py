@@ -25,6 +25,7 @@ from localmodels.core.errors import (
     InvalidRequest,
     InvalidValue,
     LocalModelsError,
+    LoopDetected,
     MethodNotAllowed,
     Misdirected,
     ModelNotFound,
@@ -59,6 +60,7 @@ _STATUS: Mapping[int, type[LocalModelsError]] = {
     501: Unsupported,
     503: Unavailable,
     504: BackendTimeout,
+    508: LoopDetected,
     529: Unavailable,
 }
 # What OpenAI, llama.cpp, vLLM and Anthropic call kinds of errors, as the status that goes with each.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from localmodels.core.catalog import Details, Model
@@ -73,6 +73,9 @@ class ListedModel(Struct, frozen=True):
     size: int = 0
     digest: str = ""
     details: Details = Details()
+    servers: tuple[str, ...] | UnsetType = UNSET
+    digests: dict[str, str] | UnsetType = UNSET
+    conflict: bool | UnsetType = UNSET
 
 
 class Listed(Struct, frozen=True):
@@ -233,13 +236,20 @@ def write_models(models: Iterable[Model]) -> bytes:
                     model.name,
                     model.modified_at,
                     model.size,
-                    f"sha256-{model.digest}" if model.digest else "",
+                    _file_name(model.digest),
                     model.details,
+                    model.servers or UNSET,
+                    {server: _file_name(digest) for server, digest in model.digests.items()} or UNSET,
+                    bool(model.digests) or UNSET,
                 )
                 for model in models
             )
         )
     )
+
+
+def _file_name(digest: str) -> str:
+    return f"sha256-{digest}" if digest else ""
 
 
 def read_models(body: bytes) -> tuple[str, ...]:

@@ -5,14 +5,15 @@ Both roles, like every codec: what ``write_*`` writes, ``read_*`` reads back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from localmodels.core.catalog import Description, Details, Model, Running, TensorInfo
 from localmodels.core.errors import Garbled
+from localmodels.core.library import Outcome
 from localmodels.core.options import Options
 
 T = TypeVar("T")
@@ -20,6 +21,12 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class _Tag(Struct, frozen=True):
+    """A row.
+
+    Three fields are said of a fleet alone: who has it, and what it is on each where that differs; ``gateways`` is told
+    to gateways alone, and says through which it is had, the one that tells it as the first.
+    """
+
     name: str
     model: str = ""
     modified_at: str = ""
@@ -29,6 +36,10 @@ class _Tag(Struct, frozen=True):
     capabilities: tuple[str, ...] = ()
     context_length: int = 0
     embedding_length: int = 0
+    servers: tuple[str, ...] | UnsetType = UNSET
+    digests: dict[str, str] | UnsetType = UNSET
+    conflict: bool | UnsetType = UNSET
+    gateways: tuple[str, ...] | UnsetType = UNSET
 
 
 class Tags(Struct, frozen=True):
@@ -45,7 +56,7 @@ class _Process(Struct, frozen=True):
     size: int = 0
     digest: str = ""
     details: Details = Details()
-    expires_at: str = ""
+    expires_at: str | UnsetType = UNSET  # no text, where it is not known: clients read it as a moment
     size_vram: int = 0
     context_length: int = 0
     status: str = "running"
@@ -53,19 +64,23 @@ class _Process(Struct, frozen=True):
     parallel: int = 1
     busy: int = 0
     queued: int = 0
+    server: str | UnsetType = UNSET
+    gateways: tuple[str, ...] | UnsetType = UNSET
 
 
 class _Short(Struct, frozen=True):
     name: str
     status: str
     pid: int
+    server: str | UnsetType = UNSET
 
 
 class Processes(Struct, frozen=True):
-    """``GET /api/ps``: in Ollama's words, and in those of seed 004."""
+    """``GET /api/ps``: in Ollama's words, and in those of seed 004; then those servers that did not tell in time."""
 
     models: tuple[_Process, ...] = ()
     running: tuple[_Short, ...] = ()
+    failures: tuple[Outcome, ...] | UnsetType = UNSET
 
 
 class _Message(Struct, frozen=True):
@@ -112,6 +127,10 @@ class OpenAIModel(Struct, frozen=True):
     owned_by: str = "library"
     context_length: int = 0
     capabilities: tuple[str, ...] = ()
+    servers: tuple[str, ...] | UnsetType = UNSET
+    digests: dict[str, str] | UnsetType = UNSET
+    conflict: bool | UnsetType = UNSET
+    gateways: tuple[str, ...] | UnsetType = UNSET
 
 
 class OpenAIModels(Struct, frozen=True):
@@ -131,29 +150,36 @@ def read_tags(body: bytes) -> tuple[Model, ...]:
     return tuple(_model(tag) for tag in _decode(body, Tags).models)
 
 
-def write_ps(running: Iterable[Running]) -> bytes:
+def write_ps(running: Iterable[Running], failures: Sequence[Outcome] = ()) -> bytes:
     """``/api/ps``."""
     rows = tuple(_process(row) for row in running)
-    return _ENCODER.encode(Processes(rows, tuple(_Short(row.name, row.status, row.pid) for row in rows)))
+    short = tuple(_Short(row.name, row.status, row.pid, row.server) for row in rows)
+    return _ENCODER.encode(Processes(rows, short, tuple(failures) or UNSET))
 
 
 def read_ps(body: bytes) -> tuple[Running, ...]:
     """The models of a ``ps`` answer."""
     return tuple(
         Running(
-            model=Model(row.name, row.size, row.digest, "", row.details),
+            model=Model(row.name, row.size, row.digest, "", row.details, gateways=row.gateways or ()),
             status="loading" if row.status == "loading" else "stopping" if row.status == "stopping" else "running",
             pid=row.pid,
             size=row.size,
             size_vram=row.size_vram,
-            expires_at=row.expires_at,
+            expires_at=row.expires_at or "",
             context_length=row.context_length,
             parallel=row.parallel,
             busy=row.busy,
             queued=row.queued,
+            server=row.server or "",
         )
         for row in _decode(body, Processes).models
     )
+
+
+def read_silent(body: bytes) -> tuple[Outcome, ...]:
+    """Those servers that did not tell in time, of a ``ps`` answer."""
+    return _decode(body, Processes).failures or ()
 
 
 def write_show(description: Description) -> bytes:
@@ -250,6 +276,10 @@ def _openai(model: Model, created: Mapping[str, int]) -> OpenAIModel:
         owned_by=model.server or "library",
         context_length=model.context_length,
         capabilities=model.capabilities,
+        servers=model.servers or UNSET,
+        digests=dict(model.digests) or UNSET,
+        conflict=bool(model.digests) or UNSET,
+        gateways=model.gateways or UNSET,
     )
 
 
@@ -264,6 +294,10 @@ def _tag(model: Model) -> _Tag:
         capabilities=model.capabilities,
         context_length=model.context_length,
         embedding_length=model.embedding_length,
+        servers=model.servers or UNSET,
+        digests=dict(model.digests) or UNSET,
+        conflict=bool(model.digests) or UNSET,
+        gateways=model.gateways or UNSET,
     )
 
 
@@ -277,6 +311,9 @@ def _model(tag: _Tag) -> Model:
         capabilities=tuple(word for word in tag.capabilities if word in _CAPABILITIES),  # type: ignore[misc]
         context_length=tag.context_length,
         embedding_length=tag.embedding_length,
+        servers=tag.servers or (),
+        digests=tag.digests or {},
+        gateways=tag.gateways or (),
     )
 
 
@@ -287,7 +324,7 @@ def _process(row: Running) -> _Process:
         size=row.size,
         digest=row.model.digest,
         details=row.model.details,
-        expires_at=row.expires_at,
+        expires_at=row.expires_at or UNSET,
         size_vram=row.size_vram,
         context_length=row.context_length,
         status=row.status,
@@ -295,11 +332,13 @@ def _process(row: Running) -> _Process:
         parallel=row.parallel,
         busy=row.busy,
         queued=row.queued,
+        server=row.server or UNSET,
+        gateways=row.model.gateways or UNSET,
     )
 
 
 def _decode(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Garbled(f"the server's list is not what it should be: {error}") from error

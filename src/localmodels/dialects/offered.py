@@ -1,18 +1,21 @@
 """What other servers tell of their models, as ours: lists and descriptions.
 
 The one rule: whatever a server tells, its models are named ``SERVER/MODEL`` and have a digest and a moment, since
-clients of Ollama cut the first short and compare the second.
+clients of Ollama cut the first short and compare the second. What it tells of itself as a whole, under its own names,
+is in :mod:`.told`.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from localmodels.core import via
 from localmodels.core.catalog import Description, Model
 from localmodels.core.errors import Garbled
 from localmodels.dialects import listing
@@ -25,6 +28,7 @@ class _Entry(Struct):
     id: str
     created: int | None = None
     created_at: str | None = None
+    gateways: Any = ()
 
 
 class _Entries(Struct):
@@ -33,6 +37,12 @@ class _Entries(Struct):
 
 class _Show(Struct):
     model: str
+
+
+class _Unload(Struct):
+    model: str
+    keep_alive: int = 0
+    stream: bool = False
 
 
 _ENTRIES = msgspec.json.Decoder(_Entries)
@@ -54,7 +64,10 @@ def read_entries(server: str, body: bytes) -> tuple[Model, ...]:
         entries = _ENTRIES.decode(body).data or ()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Garbled(f"the server's list is not OpenAI's: {error}") from error
-    return tuple(named(server, one.id, _moment(one.created_at or "", one.created)) for one in entries)
+    return tuple(
+        replace(named(server, one.id, _moment(one.created_at or "", one.created)), gateways=via.names(one.gateways))
+        for one in entries
+    )
 
 
 def read_tags(server: str, body: bytes) -> tuple[Model, ...]:
@@ -72,6 +85,11 @@ def read_tags(server: str, body: bytes) -> tuple[Model, ...]:
 def write_show(model: str) -> bytes:
     """The question of ``/api/show``, Ollama's."""
     return _ENCODER.encode(_Show(model))
+
+
+def write_unload(model: str) -> bytes:
+    """A request to ``/api/generate``, Ollama's, that asks for nothing but that the model leaves memory."""
+    return _ENCODER.encode(_Unload(model))
 
 
 def read_shown(server: str, model: str, body: bytes) -> Description:

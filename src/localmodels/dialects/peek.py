@@ -66,6 +66,14 @@ class Peek(Struct, frozen=True):
             fields["stream_options"] = msgspec.Raw(_ENCODER.encode(counting))
         return _ENCODER.encode(fields)
 
+    def word(self, name: str) -> str:
+        """A field that is a text; empty where it is none."""
+        try:
+            text = msgspec.json.decode(self.fields.get(name, msgspec.Raw(b"null")))
+        except msgspec.DecodeError:
+            return ""
+        return text if isinstance(text, str) else ""
+
     @property
     def most_tokens(self) -> int | None:
         """Most tokens of all its answers; None where it sets no limit."""

@@ -17,12 +17,13 @@ from localmodels.dialects.peek import Way
 from localmodels.dialects.plain import Plain
 from localmodels.dialects.protocol import ChatDialect, Dialect, Spoken
 from localmodels.dialects.responses import Responses
+from localmodels.dialects.servers import FleetDialect
 from localmodels.dialects.tasks import TaskDialect
 
 GATEWAY = Gateway()
 PLAIN = Plain()
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in (Ollama(), OpenAI())}
 CHATS: Mapping[str, ChatDialect] = {**DIALECTS, "responses": Responses(), "anthropic": Anthropic()}
-_OWN: tuple[Spoken, ...] = (GATEWAY, Management(), TaskDialect(), PLAIN)
+_OWN: tuple[Spoken, ...] = (GATEWAY, Management(), TaskDialect(), FleetDialect(), PLAIN)
 SPOKEN: Mapping[str, Spoken] = {**CHATS, **{dialect.name: dialect for dialect in _OWN}}
 WAYS: Mapping[str, Way] = {name: dialect.way for name, dialect in CHATS.items() if dialect.way}

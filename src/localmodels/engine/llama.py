@@ -14,7 +14,7 @@ from math import hypot
 from msgspec.structs import replace
 
 from localmodels.backends.protocol import Health
-from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, is_early
+from localmodels.core.chat import ChatRequest, Done, Embeddings, EmbedRequest, Event, GenerateRequest, is_early
 from localmodels.core.errors import BackendError, ContextLengthExceeded, InvalidValue, StreamCut, Unreachable
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects.llamacpp import MEDIA_MARKER
@@ -75,10 +75,12 @@ class LlamaBackend:
         http = self._runner.http
         write = partial(write, progress=early or len(prompt) > LONG_PROMPT)
 
+        ahead: list[Done] = []  # how reading the prompt alone ended, where it was read first
+
         async def prefill(slot: int) -> None:
             async with aclosing(http.stream(path, write(id_slot=slot, n_predict=0), reader())) as stream:
-                async for _ in stream:
-                    pass
+                async for events in stream:
+                    ahead.extend(event for event in events if isinstance(event, Done))
 
         async with (
             self._explained(),
@@ -87,7 +89,7 @@ class LlamaBackend:
         ):
             async for events in stream:
                 seat.computed = seat.computed or not all(map(is_early, events))
-                yield events
+                yield [with_reading(event, ahead[-1]) for event in events] if ahead else events
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Turns texts into vectors; a text that is too long is cut where the request allows it."""
@@ -206,3 +208,15 @@ def unit(vector: tuple[float, ...]) -> tuple[float, ...]:
     """The vector of the same direction and length 1; the zero vector stays as it is."""
     length = hypot(*vector)
     return tuple(number / length for number in vector) if length else vector
+
+
+def with_reading(event: Event, ahead: Done) -> Event:
+    """An event of an answer whose prompt was read before in a request of its own, as if it had been one request.
+
+    What was computed a moment ago for this very request was in no cache when it came.
+    """
+    cached = ahead.usage.cached_tokens
+    if isinstance(event, Done):
+        timings = replace(event.timings, prompt_eval=event.timings.prompt_eval + ahead.timings.prompt_eval)
+        return replace(event, usage=replace(event.usage, cached_tokens=cached), timings=timings)
+    return event if event.prompt is None else replace(event, prompt=replace(event.prompt, cached_tokens=cached))

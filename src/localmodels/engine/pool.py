@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -53,6 +53,9 @@ from localmodels.engine.scheduler import (
 
 log = logging.getLogger(__name__)
 
+# Events by which what is in memory becomes another; with the decisions to start and to stop a runner, they are all.
+_TURNS = (RunnerReady, RunnerFailed, RunnerExited)
+
 
 class Build(Struct, frozen=True):
     """How every runner is built.
@@ -87,6 +90,10 @@ class Files(Protocol):
         ...
 
 
+def _unnoticed() -> None:
+    """Nobody wants to know."""
+
+
 class Uncared:
     """Files that are somebody else's care."""
 
@@ -105,6 +112,10 @@ class Pool:
         housing: where runners live.
         build: how they are built.
         files: cares for what they are loaded from.
+
+    Attributes:
+        changed: is called whenever a model begins to come into memory, is there, begins to leave, or is gone; must
+            neither wait nor raise.
     """
 
     def __init__(self, scheduler: Scheduler, housing: Housing, build: Build, files: Files | None = None) -> None:
@@ -112,6 +123,7 @@ class Pool:
         self._housing = housing
         self._build = build
         self._files = files or Uncared()
+        self.changed: Callable[[], object] = _unnoticed
         self._numbers = count(1)
         self._asked: dict[str, tuple[Load, asyncio.Future[LiveRunner]]] = {}
         self._runners: dict[str, LiveRunner] = {}
@@ -205,9 +217,12 @@ class Pool:
     def _tell(self, event: Event, now: float | None = None) -> None:
         """The heart: one event in, all its decisions done, the alarm set for the next."""
         now = monotonic() if now is None else now
-        for decision in self._scheduler.handle(event, now):
+        decisions = self._scheduler.handle(event, now)
+        for decision in decisions:
             self._do(decision)
         self._set_alarm(now)
+        if isinstance(event, _TURNS) or any(isinstance(decision, (Start, Stop)) for decision in decisions):
+            self.changed()
 
     def _do(self, decision: Decision) -> None:
         match decision:

@@ -35,7 +35,7 @@ from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, Uns
 from localmodels.core.options import NO_OPTIONS, Options
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.flows import customs, lone
-from localmodels.flows.adapters import with_adapters
+from localmodels.flows.adapters import Asked, with_adapters
 from localmodels.flows.estimates import answer_tokens, prompt_tokens
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
 from localmodels.flows.shapes import kept
@@ -102,8 +102,8 @@ class Found(Protocol):
         ...
 
     @property
-    def adapters(self) -> tuple[str, ...]:
-        """Names of its LoRA adapters, by their places."""
+    def adapters(self) -> tuple[str, ...] | None:
+        """Names of its LoRA adapters, by their places; None where only whoever answers knows them."""
         ...
 
     def ready(self, request: Request, visit: Visit) -> AbstractAsyncContextManager[Answerer]:
@@ -169,8 +169,7 @@ class Answers:
         self._budget.reserve(visit, prompt_tokens(request), answer_tokens(request))
         one_call, turned_back = lone.one_call(request), customs.turned_back(request)
         request = customs.as_functions(request)
-        request = with_adapters(with_defaults(request, model), model.name, model.adapters)
-        request = within_abilities(request, model, visit)
+        request = within_abilities(adapted(with_defaults(request, model), model), model, visit)
         async with model.ready(request, visit) as backend:
             visit.admitted = loaded = monotonic_ns()
             answer = fitting(backend, request, visit)
@@ -188,15 +187,13 @@ class Answers:
             yield [await self._move(model, request, visit, started)]
             return
         self._budget.reserve(visit, prompt_tokens(request), answer_tokens(request))
-        request = with_adapters(request, model.name, model.adapters)
-        raw = request.raw or bool(request.suffix) or not isinstance(request.prompt, str)
+        request = adapted(request, model)
+        raw = is_raw(request)
         conversation = with_defaults(as_conversation(request), model)
-        if not raw:
+        if raw:
+            check_raw(request, model)
+        else:
             conversation = within_abilities(conversation, model, visit)
-        elif "completion" not in model.capabilities:
-            raise Unsupported(f"{model.name} does not write text", param="model")
-        elif request.images and "vision" not in model.capabilities:
-            raise Unsupported(f"{model.name} does not support images", param="images")
         async with model.ready(request, visit) as backend:
             visit.admitted = loaded = monotonic_ns()
             if raw:
@@ -217,8 +214,7 @@ class Answers:
         """Turns texts into vectors. Raises as :meth:`chat` does."""
         started = monotonic_ns()
         model = await self._found(request.model, visit)
-        if not {"completion", "embedding"}.intersection(model.capabilities):
-            raise Unsupported(f"{model.name} does not make embeddings", param="model")
+        check_vectors(model)
         self._budget.reserve(visit, prompt_tokens(request), 0)
         async with model.ready(request, visit) as backend:
             visit.admitted = loaded = monotonic_ns()
@@ -290,6 +286,38 @@ def with_defaults(request: ChatRequest, model: Found) -> ChatRequest:
     return replace(request, messages=messages, options=request.options.over(defaults.options))
 
 
+def adapted(request: Asked, model: Found) -> Asked:
+    """The request with a scale for each of the model's adapters. Raises as :func:`~.adapters.with_adapters`."""
+    return request if model.adapters is None else with_adapters(request, model.name, model.adapters)
+
+
+def is_raw(request: GenerateRequest) -> bool:
+    """Does the text go to the model as it is, under no template?"""
+    return request.raw or bool(request.suffix) or not isinstance(request.prompt, str)
+
+
+def check_raw(request: GenerateRequest, model: Found) -> None:
+    """Looks whether a model goes on with a text as it is.
+
+    Raises:
+        Unsupported: it does not.
+    """
+    if "completion" not in model.capabilities:
+        raise Unsupported(f"{model.name} does not write text", param="model")
+    if request.images and "vision" not in model.capabilities:
+        raise Unsupported(f"{model.name} does not support images", param="images")
+
+
+def check_vectors(model: Found) -> None:
+    """Looks whether a model turns texts into vectors.
+
+    Raises:
+        Unsupported: it does not.
+    """
+    if not {"completion", "embedding"}.intersection(model.capabilities):
+        raise Unsupported(f"{model.name} does not make embeddings", param="model")
+
+
 def within_abilities(request: ChatRequest, model: Found, visit: Visit) -> ChatRequest:
     """The request without what was only a wish; what the model cannot do otherwise is refused by name.
 
@@ -309,7 +337,8 @@ def within_abilities(request: ChatRequest, model: Found, visit: Visit) -> ChatRe
         raise Unsupported(f"{model.name} does not support chat", param="model")
     if request.think and "thinking" not in model.capabilities:
         if request.think_wish:
-            visit.ignored += ("think",)
+            if "think" not in visit.ignored:
+                visit.ignored += ("think",)
             return replace(request, think=None)
         raise Unsupported(f"{model.name} does not support thinking", param="think")
     return request

@@ -8,8 +8,9 @@ seed's own steps have the seed's ratios, and those between them lie between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -19,9 +20,11 @@ from msgspec.structs import replace
 from localmodels.artifacts.chat_template import read_chat_template
 from localmodels.artifacts.quantize import read_file_type
 from localmodels.core.catalog import ModelName
-from localmodels.core.deploys import Deployment, Removal, Upload, is_uploaded, made_by
+from localmodels.core.deploys import Deployment, Removal, Upload, is_uploaded, made_by, put_on, servers_of
 from localmodels.core.library import SUCCESS, Progress
+from localmodels.core.servers import ServerSpec, prefix_of
 from localmodels.core.tasks import Step, TaskKind
+from localmodels.flows.placing import Placing
 
 Steps = AsyncGenerator[Step, None]
 
@@ -121,13 +124,13 @@ class Deploys:
     Args:
         takes: artifacts.
         makes: models.
-        server: looks whether models can be made on the server of this name, and raises if not.
+        servers: the servers that a deployment names; raises where models cannot be made on one.
     """
 
-    def __init__(self, takes: Takes, makes: Makes, server: Callable[[str], object]) -> None:
+    def __init__(self, takes: Takes, makes: Makes, servers: Callable[[str], Sequence[ServerSpec]]) -> None:
         self._takes = takes
         self._makes = makes
-        self._server = server
+        self._servers = servers
 
     def check(self, wanted: Deployment) -> None:
         """Looks whether it can be made so, as far as that can be told without the artifact; takes a while.
@@ -143,7 +146,7 @@ class Deploys:
         if create.template:
             read_chat_template(create.template)
         if wanted.server:
-            self._server(wanted.server)
+            self._servers(wanted.server)
 
     @property
     def works(self) -> Mapping[TaskKind, Callable[[Ticket], Steps]]:
@@ -164,7 +167,7 @@ class Deploys:
     async def create(self, ticket: Ticket) -> Steps:
         """Makes a model of an artifact."""
         wanted = msgspec.json.decode(ticket.request, type=Deployment)
-        async with aclosing(self._created(wanted, CREATE)) as steps:
+        async with aclosing(self._created(wanted, CREATE, ticket.reached)) as steps:
             async for step in steps:
                 yield step
 
@@ -182,7 +185,7 @@ class Deploys:
                     yield Step(action, step.ratio * UPLOAD_SHARE, step.details, step.whole)
         # Somebody else may upload under the same name meanwhile: this model is made of what was uploaded for it.
         wanted = replace(wanted, create=replace(wanted.create, artifact_id=made_by(reached)))
-        async with aclosing(self._created(wanted, DEPLOY)) as steps:
+        async with aclosing(self._created(wanted, DEPLOY, reached)) as steps:
             async for step in steps:
                 yield step
 
@@ -205,31 +208,49 @@ class Deploys:
                 await self._takes.discard(ticket.origin)
             raise
 
-    async def _created(self, wanted: Deployment, story: Story) -> Steps:
+    async def _created(self, wanted: Deployment, story: Story, reached: str) -> Steps:
+        """Makes the model, on those of its servers that do not have it of an earlier attempt."""
         details = details_of(wanted)
-        course = Course(story, details)
+        course, placing = Course(story, details), Placing(partial(Course, later(story), details), details)
         templated = begun = False
-        async with aclosing(self._makes(wanted)) as progress:
+        async with aclosing(self._makes(self._rest(wanted, reached))) as progress:
             async for one in progress:
                 if not begun:  # what forbids it has been said by now
                     begun = True
                     yield Step(story.begun, story.begun_at, details)
-                if one.status == SUCCESS:
+                if one.status == SUCCESS and not one.server:
                     break
-                step = course.told(one)
+                step = placing.told(one) if one.server else course.told(one)
                 if step.action == TEMPLATE:
                     templated = True
                 elif step.ratio > story.template_at and not templated:
                     templated = True
                     yield Step(TEMPLATE, story.template_at, details)
+                if one.server and one.status == SUCCESS:
+                    reached = put_on(reached, prefix_of(one.server))
+                    step = replace(step, whole=reached)
                 yield step
         named = details | {"model_name_on_ollama": wanted.create.model}
         yield Step(CREATED_MODEL, 1.0, named, CREATED)
+
+    def _rest(self, wanted: Deployment, reached: str) -> Deployment:
+        """What is left to be done; once it is on every server that was named, the first gets it again."""
+        done = servers_of(reached)
+        if not done:
+            return wanted
+        specs = self._servers(wanted.server)
+        left = [spec.name for spec in specs if prefix_of(spec.name) not in done]
+        return replace(wanted, server=",".join(left or [specs[0].name]))
 
 
 def details_of(wanted: Deployment) -> dict[str, Any]:
     """What every step of a creation is about."""
     return {"model": wanted.create.artifact} | ({"server": wanted.server} if wanted.server else {})
+
+
+def later(story: Story) -> Story:
+    """The same, of a model whose template is made."""
+    return replace(story, begun_at=story.template_at)
 
 
 class Course:

@@ -1,7 +1,8 @@
-"""A model that was made here, brought to another server: an Ollama, or a LocalModels, of the configuration.
+"""A model that was made here, brought to other servers: Ollama, or LocalModels.
 
 The rule: over there too the name is given last. The model is made under a name of its own, must answer, and is then
-given the name by a copy; what fails leaves what had the name serving, and nothing of ours behind.
+given the name by a copy; what fails leaves what had the name serving, and nothing of ours behind. Several servers get
+it side by side, each by itself.
 """
 
 from __future__ import annotations
@@ -10,49 +11,49 @@ import asyncio
 import importlib
 import logging
 import os
-import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
 from localmodels.core.errors import (
     BackendError,
-    BackendTimeout,
-    InvalidRequest,
     LocalModelsError,
     ModelNotFound,
     NotFound,
     Unsupported,
 )
-from localmodels.core.library import SUCCESS, CreateRequest, Progress, Watcher
+from localmodels.core.fleet import LOCAL
+from localmodels.core.library import EVERY, FAILED, SUCCESS, CreateRequest, Outcome, Progress
 from localmodels.core.options import Options
 from localmodels.core.rerank import RerankRequest
 from localmodels.core.servers import ServerSpec
 from localmodels.engine.loadable import Purpose
+from localmodels.flows.abreast import Abreast
+from localmodels.flows.afar import Connect, heard, patient, sent, told_of
 from localmodels.flows.local import purpose_of
-from localmodels.flows.remotes import translated
+from localmodels.flows.several import MANAGED, PartlyDone, meant, unmanaged
 from localmodels.flows.texts import parameters_of
 from localmodels.flows.threads import heard_out
 from localmodels.flows.trial import DOCUMENTS, GREETING, QUESTION, TOKENS
-from localmodels.flows.watched import INTERVAL, Done
+from localmodels.flows.watched import Done
 from localmodels.store.entries import Entry
+from localmodels.store.layout import digest_of
 
 if TYPE_CHECKING:
     from localmodels.client import AsyncClient
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Steps = AsyncGenerator[Progress, None]
-Connect = Callable[[ServerSpec], "AsyncClient"]
+Give = Callable[[], Steps]
 
-KIND = "ollama"
+WAITING = "waiting"
 PARTING = 10.0  # seconds that a server has to forget a trial: whoever cancels, or ends the server, waits for it
 
 
@@ -76,72 +77,94 @@ class Elsewhere:
         self._connect = connect or client_of
         self._parting = parting
 
-    def named(self, name: str) -> ServerSpec:
-        """The server that a request names.
+    def named(self, name: str) -> tuple[ServerSpec, ...]:
+        """The servers that a request names: one, several with commas between, or ``*``.
 
         Raises:
             InvalidRequest: there is none of this name.
             Unsupported: models cannot be made there.
         """
-        servers = self._servers()
-        spec = servers.get(name)
-        if spec is None:
-            there = ", ".join(sorted(servers)) or "none"
-            raise InvalidRequest(f"there is no server '{name[:60]}'; there are: {there}", param="server")
-        if spec.kind != KIND:
-            what = f"the server '{name}' is of the kind {spec.kind}; models can be made on servers of the kind {KIND}"
-            raise Unsupported(what, param="server")
-        return spec
+        names = tuple(one.strip() for one in name.split(","))
+        specs = meant(names, tuple(self._servers().values()))
+        for spec in specs:
+            if (why := unmanaged(spec)) and EVERY not in names:
+                raise Unsupported(why, param="server")
+        return tuple(spec for spec in specs if spec.kind in MANAGED)
 
-    async def put(self, name: str, entry: Entry) -> Steps:
+    async def put(self, name: str, entry: Entry, give: Give | None = None) -> Steps:
         """Makes this model there, under its name.
 
         Args:
-            name: of the server.
+            name: of the server; or of several, whose steps then say whose they are.
             entry: the model; somebody else protects its files.
+            give: gives it its name here, where this machine is one of several.
 
-        The server may be silent for as long as its settings allow, and then it is given up.
+        A server may be silent for as long as its settings allow, and then it is given up.
 
         Raises:
             BackendTimeout: it was silent for longer.
+            PartlyDone: not all of several have it.
             LocalModelsError: it is not there now; says why.
         """
-        spec = self.named(name)
+        specs = self.named(name)
+        if len(specs) == 1 and specs[0].kind != LOCAL:
+            putting = self._put(specs[0], entry)
+        else:
+            putting = self._spread(specs, entry, give)
+        async with aclosing(putting) as steps:
+            async for step in steps:
+                yield step
+
+    async def _spread(self, specs: Sequence[ServerSpec], entry: Entry, give: Give | None) -> Steps:
+        """The same on several; each one's last step is ``success``, or says why it failed."""
+        works: dict[str, Give] = {spec.name: partial(self._put, spec, entry) for spec in specs if spec.kind != LOCAL}
+        works |= {spec.name: give for spec in specs if spec.kind == LOCAL and give is not None}
+        for spec in specs:
+            yield Progress(WAITING, server=spec.name)
+        outcomes: dict[str, Outcome] = {}
+        async with aclosing(Abreast(works).told()) as news:
+            async for server, said in news:
+                if isinstance(said, Progress):
+                    yield structs.replace(said, server=server)
+                    continue
+                outcomes[server] = Outcome(server, FAILED, said.message) if said else Outcome(server, SUCCESS)
+                yield Progress(outcomes[server].status, server=server, failure=outcomes[server].failure)
+        if any(one.status == FAILED for one in outcomes.values()):
+            raise PartlyDone(tuple(outcomes.values()))
+
+    async def _put(self, spec: ServerSpec, entry: Entry) -> Steps:
         client = await asyncio.to_thread(self._connect, spec)
         given = False
         try:
-            async with client, aclosing(_put(client, entry, spec, self._parting)) as steps:
-                async for step in steps:
-                    yield step
-                given = True
+            with told_of(spec, str(entry.name)):
+                async with client, aclosing(_put(client, entry, spec, self._parting)) as steps:
+                    async for step in steps:
+                        yield step
+                    given = True
         except asyncio.CancelledError:
             if not given:  # else it is too late
                 raise
-        except LocalModelsError as error:
-            told = translated(error, spec, str(entry.name))
-            where = f"the server '{spec.name}'"
-            raise told if where in told.message else told.reworded(f"{where}: {told.message}", told.param) from error
 
 
 async def _put(client: AsyncClient, entry: Entry, spec: ServerSpec, parting: float) -> Steps:
-    trial = replace(entry.name, tag=f"trial-{os.urandom(8).hex()}")
+    trial = structs.replace(entry.name, tag=f"trial-{os.urandom(8).hex()}")
     status = f"pushing model to {spec.name}"
-    first, idle = partial(_heard, "answered nothing", spec.first_byte), partial(_heard, "was silent", spec.idle)
+    first = partial(heard, "answered nothing", spec.first_byte)
     digests: dict[str, str] = {}
     for path in (*entry.parts, *((entry.projector_path,) if entry.projector_path else ()), *entry.adapter_paths):
-        async with aclosing(_told(lambda show, path=path: client.upload(path, show), idle)) as uploading:  # type: ignore[misc]
+        known = digest_of(Path(path).name)  # a blob of the store is called by its digest
+        async with aclosing(sent(client, Path(path), spec, str(known or ""))) as uploading:
             async for step in uploading:
                 if isinstance(step, Done):
                     digests[path] = step.value
                 else:
                     yield Progress(status, step.digest, step.total, step.completed)
     try:
-        async with aclosing(client.create(request_of(entry, str(trial), digests))) as steps:
-            made = await first(anext(steps, None))
-            while made is not None:
+        making = client.create(request_of(entry, str(trial), digests))
+        async with aclosing(patient(making, spec)) as steps:
+            async for made in steps:
                 if made.status != SUCCESS:
                     yield Progress(f"{status}: {made.status}", made.digest, made.total, made.completed)
-                made = await idle(anext(steps, None))
         yield Progress("verifying model")
         if not await first(_tried(client, str(trial), entry)):
             yield Progress(f"the server {spec.name} does not rank texts by itself: the model was not put to the trial")
@@ -150,19 +173,6 @@ async def _put(client: AsyncClient, entry: Entry, spec: ServerSpec, parting: flo
         await heard_out(asyncio.ensure_future(first(client.copy(str(trial), str(entry.name)))))
     finally:
         await heard_out(asyncio.ensure_future(_forgotten(client, str(trial), spec.name, parting)))
-
-
-async def _heard(what: str, most: float, answer: Awaitable[T]) -> T:
-    """The answer, if it comes within so many seconds.
-
-    Raises:
-        BackendTimeout: it does not; says what the server did.
-    """
-    try:
-        async with asyncio.timeout(most):
-            return await answer
-    except TimeoutError as error:
-        raise BackendTimeout(f"the server {what} for {most:g} s") from error
 
 
 async def _tried(client: AsyncClient, name: str, entry: Entry) -> bool:
@@ -242,43 +252,8 @@ def request_of(entry: Entry, name: str, digests: Mapping[str, str]) -> CreateReq
     )
 
 
-async def _told(
-    work: Callable[[Watcher], Awaitable[T]], heard: Callable[[Awaitable[bool]], Awaitable[bool]]
-) -> AsyncGenerator[Progress | Done[T], None]:
-    """What the work tells, the latest now and then; at the end what it gives. Leaving ends it.
-
-    Args:
-        work: tells.
-        heard: waits for news, but not for ever.
-    """
-    news = asyncio.Event()
-    last: list[Progress] = []
-
-    def show(step: Progress) -> None:
-        last[:] = [step]
-        news.set()
-
-    task = asyncio.ensure_future(work(show))
-    task.add_done_callback(lambda _: news.set())
-    try:
-        while not task.done():
-            await heard(news.wait())
-            news.clear()
-            if last:
-                yield last.pop()
-            await asyncio.wait([task], timeout=INTERVAL)
-        yield Done(task.result())
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
 def client_of(spec: ServerSpec) -> AsyncClient:
     """Our own client, with this server's key and for it alone. Loaded here: most servers never need it."""
     client: type[AsyncClient] = importlib.import_module("localmodels.client").AsyncClient
-    transport = None
-    if spec.ca_file is not None:
-        trusted = ssl.create_default_context()
-        trusted.load_verify_locations(Path(spec.ca_file))
-        transport = importlib.import_module("httpx2").AsyncHTTPTransport(verify=trusted)
+    transport = importlib.import_module("localmodels.flows.pinned").transport_to(spec)
     return client(spec.url, api_key=spec.key.reveal(), transport=transport, environ={})

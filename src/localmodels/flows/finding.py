@@ -1,40 +1,39 @@
-"""From a name to whoever answers: a model of another server, or one of this machine.
+"""From a name to whoever answers: a model of other servers, or one of this machine.
 
-The order: the name of a server before a slash, a bare name that a server's table lists, the library, and last the kind
-of a server before a slash, as other gateways' clients write it. The first two are looks into a dict, so that a request
-for another server never waits for a disk. It is also the catalog of both.
+The order: the name of a server before a slash; a bare name that tables of the owner's file list; a bare name that a
+host of the fleet has, this machine among them; the library; ``auto``; and last the kind of a server before a slash, as
+other gateways' clients write it. All but the library are looks into dicts, so that a request for another server never
+waits for a disk. It is also the catalog of all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from localmodels.backends.protocol import Health
-from localmodels.core.catalog import Capability, Description, Model, Running
-from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
-from localmodels.core.errors import MOST_NAME, Conflict, InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
-from localmodels.core.rerank import Ranking, RerankRequest
-from localmodels.dialects.offered import named
-from localmodels.dialects.peek import Way
-from localmodels.dialects.protocol import Call
-from localmodels.dialects.table import WAYS
-from localmodels.flows.chat import Answerer, Defaults, Finder, Found, Request, Stream
+from localmodels.core import via
+from localmodels.core.access import Caller
+from localmodels.core.catalog import Description, Model, Running
+from localmodels.core.errors import MOST_NAME, Conflict, ModelNotFound
+from localmodels.core.fleet import LOCAL
+from localmodels.fleet.automatic import is_automatic
+from localmodels.fleet.hosts import same_name
+from localmodels.fleet.routing import Explanation
+from localmodels.fleet.turns import named
+from localmodels.flows.chat import Finder, Found
+from localmodels.flows.merged import from_here, holders, merged, running
+from localmodels.flows.missing import Missing, Pulls
+from localmodels.flows.remote import RemoteTarget
 from localmodels.flows.remotes import Remotes, Server
-from localmodels.flows.visit import Visit
+from localmodels.flows.routed import RoutedTarget
+from localmodels.flows.routes import Meant, Routes
 
-# What a model of another server can do is for that server to say.
-EVERYTHING = ("completion", "tools", "thinking", "vision", "embedding", "insert", "rerank")
-# What nearly all of them can, for clients that ask before they try.
-USUAL: tuple[Capability, ...] = ("completion", "tools")
-# How servers say that a model does not think: Ollama `"m" does not support thinking`, OpenAI by the parameter's name.
-_THOUGHTS = re.compile(r"think|reasoning", re.IGNORECASE)
+
+async def _as_known() -> None:
+    """Nobody is asked."""
 
 
 class Here(Finder, Protocol):
@@ -45,168 +44,6 @@ class Here(Finder, Protocol):
     def running(self) -> tuple[Running, ...]: ...
 
 
-class RelayTo(Struct, frozen=True):
-    """Where a request can go as it is.
-
-    Attributes:
-        server: who answers.
-        model: its name there.
-        way: of the dialect that both speak.
-    """
-
-    server: Server
-    model: str
-    way: Way
-
-
-class RemoteTarget:
-    """A model of another server, as the flows see it."""
-
-    defaults = Defaults()
-    capabilities: tuple[str, ...] = EVERYTHING
-    adapters: tuple[str, ...] = ()
-
-    def __init__(self, server: Server, model: str) -> None:
-        self._server = server
-        self._model = model
-
-    @property
-    def name(self) -> str:
-        """The name under which it is listed."""
-        return f"{self._server.name}/{self._model}"
-
-    @property
-    def listed(self) -> bool:
-        """Has its server listed it, or answered by it?"""
-        return self._server.knows(self._model)
-
-    @asynccontextmanager
-    async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
-        """A place at its server for one request."""
-        visit.server = self._server.name
-        async with self._server.place(visit, self._model):
-            yield Renamed(self._server, self._model, visit)
-
-    def relay(self, dialect: str, call: Call) -> RelayTo | None:
-        """Where a request in this dialect can go as it is; None where it has to be translated."""
-        passes = self._server.far.passes(dialect, call)
-        return RelayTo(self._server, self._model, WAYS[dialect]) if passes else None
-
-    async def describe(self) -> Description:
-        """What its server tells of it.
-
-        Raises:
-            ModelNotFound: the server has told its models, and this is none of them.
-            BackendError: it cannot be asked.
-        """
-        server, model = self._server, self._model
-        try:
-            if shown := await server.far.describe(model):
-                return shown
-        except LocalModelsError as error:
-            raise server.said(error, model) from None
-        known = {one.name: one for one in await server.listed.models()}
-        if server.listed.known and self.name not in known:
-            raise ModelNotFound(self.name)
-        return Description(replace(known.get(self.name) or named(server.name, model), capabilities=USUAL))
-
-    async def unload(self) -> None:
-        """Not ours to unload."""
-        why = f"{self.name} is on the server '{self._server.name}', which decides when it unloads; manage it there"
-        raise Unsupported(why, param="keep_alive")
-
-
-class Renamed:
-    """A server asked for one of its models, by the name that it knows.
-
-    Args:
-        server: whom to ask.
-        model: the name.
-        visit: is told which wish of the request was not heeded, and whether the server knows the name.
-    """
-
-    def __init__(self, server: Server, model: str, visit: Visit) -> None:
-        self._server = server
-        self._backend = server.far.backend
-        self._model = model
-        self._visit = visit
-
-    async def chat(self, request: ChatRequest) -> Stream:
-        """Goes on with a conversation.
-
-        What a model can do is known to its server alone. So where thinking is only a wish, and the server says that it
-        cannot be had, the same is asked once more without it.
-        """
-        request = replace(request, model=self._model)
-        begun = False
-        try:
-            async with aclosing(self._backend.chat(request)) as stream:
-                async for events in stream:
-                    begun = begun or self._answered()
-                    yield events
-            return
-        except InvalidRequest as error:
-            if begun or not (request.think and request.think_wish and _THOUGHTS.search(error.message)):
-                raise
-        self._visit.ignored += ("think",)
-        async with aclosing(self._backend.chat(replace(request, think=None, think_budget=None))) as stream:
-            async for events in stream:
-                self._answered()
-                yield events
-
-    async def generate(self, request: GenerateRequest) -> Stream:
-        """Goes on with a text."""
-        async with aclosing(self._backend.generate(replace(request, model=self._model))) as stream:
-            async for events in stream:
-                self._answered()
-                yield events
-
-    async def embed(self, request: EmbedRequest) -> Embeddings:
-        """Turns texts into vectors."""
-        embeddings = await self._backend.embed(replace(request, model=self._model))
-        self._answered()
-        return embeddings
-
-    async def rank(self, request: RerankRequest) -> Ranking:
-        """Puts texts in order, where the server does."""
-        ranking = await self._backend.rank(replace(request, model=self._model))
-        self._answered()
-        return ranking
-
-    async def count(self, request: ChatRequest) -> int:
-        """Tokens of the prompt that this conversation makes, where the server counts."""
-        return await self._backend.count(replace(request, model=self._model))
-
-    async def render(self, request: ChatRequest) -> str:
-        """The prompt that this conversation makes, where the server tells."""
-        return await self._backend.render(replace(request, model=self._model))
-
-    async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
-        """Token ids of a text, where the server tells."""
-        return await self._backend.tokenize(text, special=special)
-
-    async def detokenize(self, tokens: tuple[int, ...]) -> str:
-        """The text of token ids, where the server tells."""
-        return await self._backend.detokenize(tokens)
-
-    def _answered(self) -> bool:
-        """The server knows the model."""
-        if not self._visit.listed:
-            self._visit.listed = self._server.confirm(self._model)
-        return True
-
-    async def models(self) -> tuple[str, ...]:
-        """The one."""
-        return (self._model,)
-
-    async def health(self) -> Health:
-        """The server's."""
-        return await self._backend.health()
-
-    async def close(self) -> None:
-        """The connections are the server's."""
-
-
 class Finders:
     """Finds models by name, and lists them.
 
@@ -215,13 +52,27 @@ class Finders:
         remotes: the other servers.
         default: the model that answers where none is named.
         aliases: other names for models.
+        routes: decide where a request goes that may go to several hosts.
+        pulls: fetch models that nobody has; None leaves them missing.
+        fresh: has our own engine tell what it has, where nothing else asks it.
     """
 
     def __init__(
-        self, here: Here, remotes: Remotes, *, default: str = "", aliases: Mapping[str, str] | None = None
+        self,
+        here: Here,
+        remotes: Remotes,
+        *,
+        default: str = "",
+        aliases: Mapping[str, str] | None = None,
+        routes: Routes | None = None,
+        pulls: Pulls | None = None,
+        fresh: Callable[[], Awaitable[object]] = _as_known,
     ) -> None:
         self._here = here
         self._remotes = remotes
+        self._routes = routes or Routes(remotes)
+        self.pulls = pulls
+        self._fresh = fresh
         self.adopt(default=default, aliases=aliases or {})
 
     def adopt(self, *, default: str, aliases: Mapping[str, str]) -> None:
@@ -234,11 +85,19 @@ class Finders:
         """Is there any other server?"""
         return bool(self._remotes.servers())
 
-    def quick(self, name: str) -> RemoteTarget | None:
-        """The model of another server that this name means; looks nowhere but into dicts."""
-        asked = name or self._default
-        found = self._remotes.find(self._aliases.get(asked, asked))
-        return RemoteTarget(*found) if found else None
+    def quick(self, name: str) -> RemoteTarget | RoutedTarget | None:
+        """The model that this name means, where other servers have it; looks nowhere but into dicts."""
+        asked = self._asked(name)
+        if found := self._remotes.find(asked):
+            return RemoteTarget(*found)
+        meant = self._routes.meant(asked)
+        if meant is None:
+            return None
+        host, *others = meant.hosts
+        server = self._remotes.at(host)
+        if not others and server is not None and not host.spec.registered:
+            return RemoteTarget(server, asked)
+        return RoutedTarget(self._routes, meant, self._here)
 
     def require_here(self, name: str) -> None:
         """Looks whether a model may be of this machine, which is asked when it was not found here.
@@ -246,9 +105,13 @@ class Finders:
         Raises:
             Conflict: it is on another server, and not ours to change.
         """
-        if found := self._remotes.find(name):
-            server = found[0].name
-            raise Conflict(f"{name[:MOST_NAME]} is on the server '{server}'; manage it there", param="model")
+        target = self.quick(name)
+        if isinstance(target, RemoteTarget):
+            why = f"{name[:MOST_NAME]} is on the server '{target.server.name}'; manage it there"
+            raise Conflict(why, param="model")
+        if target is not None and all(host.spec.kind != LOCAL for host in target.meant.hosts):
+            why = f"{name[:MOST_NAME]} is on {named(target.meant.hosts)}; say with `server` where"
+            raise Conflict(why, param="model")
 
     async def find(self, name: str) -> Found:
         """The model that this name stands for.
@@ -259,27 +122,109 @@ class Finders:
         if target := self.quick(name):
             return target
         try:
-            return await self._here.find(name)
+            return await self._of_this_machine(name)
         except ModelNotFound:
-            if found := self._remotes.of_kind(name):
-                return RemoteTarget(*found)
+            if last := await self._last(name):
+                return last
             raise
 
     async def models(self) -> tuple[Model, ...]:
-        """All models: those of this machine, newest first, then those of each server."""
-        servers = self._remotes.servers()
-        if not servers:
-            return await self._here.models()
+        """All models: those of this machine and of registered servers, then those of each server of the file."""
+        passed = via.way()
+        servers = [server for server in self._remotes.servers() if not server.spec.registered]
         here, *lists = await asyncio.gather(self._here.models(), *(server.listed.models() for server in servers))
-        return (*here, *(model for models in lists for model in models))
+        every = (
+            *merged(here, self._remotes.fleet.hosts(), passed),
+            *(model for server, models in zip(servers, lists, strict=True) for model in _led(server, models, passed)),
+        )
+        return tuple(replace(model, gateways=from_here(model.gateways, passed)) for model in every)
 
     async def describe(self, name: str, *, verbose: bool) -> Description:
         """All that is known about one."""
         target = self.quick(name)
-        if target is None:
+        if isinstance(target, RemoteTarget):
+            return await target.describe()
+        try:
             return await self._here.describe(name, verbose=verbose)
-        return await target.describe()
+        except ModelNotFound:
+            if target is None or (known := self._elsewhere(target)) is None:
+                raise
+        told = await known.describe()
+        return replace(told, model=replace(told.model, name=target.name))
+
+    async def explained(self, name: str, capability: str, session: str, caller: Caller) -> Explanation:
+        """Where a request for this model would go now, and why; no other server is asked.
+
+        Raises:
+            ModelNotFound: no host has told of it.
+        """
+        await self._fresh()
+        return self._routes.explained(self._asked(name), capability, session, caller)
 
     def running(self) -> tuple[Running, ...]:
-        """Models in the memory of this machine."""
-        return self._here.running()
+        """Models in memory, of this machine and of registered servers."""
+        passed = via.way()
+        every = running(self._here.running(), self._remotes.fleet.hosts(), passed)
+        return tuple(
+            replace(one, model=replace(one.model, gateways=from_here(one.model.gateways, passed))) for one in every
+        )
+
+    def _elsewhere(self, target: RoutedTarget) -> RemoteTarget | None:
+        """The copy of another server by which a model is described best."""
+        of_registered = holders(target.meant.model, target.meant.hosts)
+        copies = of_registered or [(host, host.holds(target.meant.model)) for host in target.meant.hosts]
+        for host, holding in copies:
+            server = self._remotes.at(host)
+            if server is not None and holding is not None:
+                return RemoteTarget(server, holding.model)
+        return None
+
+    def _asked(self, name: str) -> str:
+        asked = name or self._default
+        return self._aliases.get(asked, asked)
+
+    async def _of_this_machine(self, name: str) -> Found:
+        """The model of the library.
+
+        Raises:
+            ModelNotFound: there is none of this name, or this machine shall answer nothing.
+            ModelDamaged: it cannot be read.
+        """
+        own = self._remotes.fleet.named(LOCAL)
+        if own is None:
+            return await self._here.find(name)
+        if not own.spec.is_active:
+            raise ModelNotFound(name)
+        try:
+            return await self._here.find(name)
+        except ModelNotFound:
+            prefix, _, model = name.partition("/")
+            meant = Meant(name, same_name(model), (own,))
+            if prefix.lower() != LOCAL:
+                raise
+            await self._fresh()
+            if own.holds(meant.model) is None:
+                raise
+            return RoutedTarget(self._routes, meant, self._here)
+
+    async def _last(self, name: str) -> Found | None:
+        """What a name means that nobody has: the choice is ours, or a kind of server; or a model is to be fetched."""
+        asked = self._asked(name)
+        if is_automatic(asked):
+            await self._fresh()
+        if meant := self._routes.automatic(asked):
+            return RoutedTarget(self._routes, meant, self._here)
+        if found := self._remotes.of_kind(name):
+            return RemoteTarget(*found)
+        if self.pulls is not None and asked:
+            return Missing(asked, self.pulls, self.quick)
+        return None
+
+
+def _led(server: Server, models: Sequence[Model], passed: tuple[str, ...]) -> Iterator[Model]:
+    """Those of a server's list that whoever asks can have through us."""
+    itself = (server.host.gateway,) if server.host.gateway else ()
+    for model in models:
+        gateways = model.gateways or itself
+        if via.leads(gateways, passed):
+            yield replace(model, gateways=gateways)

@@ -12,7 +12,10 @@ from msgspec import Struct
 from localmodels.core.catalog import Model
 from localmodels.engine.hardware import Hardware
 from localmodels.engine.pool import Pool
+from localmodels.flows import gaps
+from localmodels.flows.figures import readings
 from localmodels.flows.local import loadable
+from localmodels.flows.reading import Reading
 from localmodels.flows.remotes import Remotes, Server
 from localmodels.store.entries import Entry, to_model
 from localmodels.store.library import Library, Survey
@@ -41,21 +44,7 @@ _RUNNERS = "Runners of a model, by the state they are in."
 _PLACES = "Requests that a model can answer at once."
 _BUSY = "Requests that a model answers."
 _TAKEN = "Memory that a model takes."
-_UP = "Did another server answer when it was asked last?"
-
-
-class Reading(Struct, frozen=True):
-    """One figure of how things stand, for the metrics.
-
-    Attributes:
-        doc: what it says, in one sentence; the same for all of one name.
-        labels: names and texts, the same names in the same order for all of one name.
-    """
-
-    name: str
-    doc: str
-    value: float
-    labels: tuple[tuple[str, str], ...] = ()
+_UP = "Does another server answer?"
 
 
 class Inspector:
@@ -76,16 +65,20 @@ class Inspector:
         survey, default, name = await asyncio.to_thread(self._look)
         notes = [f"model '{damaged.name}' cannot be used: {damaged.why}" for damaged in survey.damaged]
         failure = self._pool.last_failure(loadable(default).key("generate")) if default else ""
-        elsewhere = default is None and self._remotes.find(name) is not None
+        elsewhere = default is None and self._remotes.has(name)
         if not default and not elsewhere:
             notes.append(f"the default model '{name}' is not here" if name else "there is no model")
         if failure:
             notes.append(f"the default model did not load: {failure}")
+        fleet = self._remotes.fleet
+        notes += gaps.notes(fleet)
         draining = self._pool.snapshot().draining
         if draining:
             notes.append("the server is shutting down")
         return Condition(
-            status=verdict(draining=draining, usable=bool(survey.entries) or elsewhere, notes=notes),
+            status=verdict(
+                draining=draining, usable=bool(survey.entries) or elsewhere or gaps.offers(fleet), notes=notes
+            ),
             model_ready=(default is not None or elsewhere) and not failure and not draining,
             default_model=to_model(default).name if default else name,
             models=tuple(map(to_model, survey.entries)),
@@ -111,7 +104,8 @@ class Inspector:
             sums["localmodels_places_busy", _BUSY, one] += runner.busy
             sums["localmodels_model_memory_bytes", _TAKEN, one] += runner.memory
         up = (Reading("localmodels_server_up", _UP, one.answers, (("server", one.name),)) for one in self._servers())
-        return [*read, *up] + [Reading(name, doc, value, labels) for (name, doc, labels), value in sums.items()]
+        fleet = readings(self._remotes.fleet, self._remotes.traffic.tally)
+        return [*read, *up, *fleet] + [Reading(name, doc, value, labels) for (name, doc, labels), value in sums.items()]
 
     def _servers(self) -> tuple[Server, ...]:
         return self._remotes.servers()
@@ -131,7 +125,10 @@ class Inspector:
                 {"id": runner.id, "model": runner.name, "pid": runner.pid, "context": runner.config.context}
                 for runner in self._pool.runners()
             ],
-            "servers": [server.state() for server in self._servers()],
+            "servers": [
+                {**server.state(), "missing": gaps.missing(self._remotes.fleet, server.host)}
+                for server in self._servers()
+            ],
         }
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import structs
@@ -68,8 +70,8 @@ class Trial(Protocol):
         ...
 
 
-Put = Callable[[Entry], Steps]
-"""Brings a model somewhere else; tells how far it is."""
+Put = Callable[[Entry, Callable[[], Steps]], Steps]
+"""Brings a model somewhere else; tells how far it is. What it is given beside gives the model its name here as well."""
 
 
 class Keeper:
@@ -105,7 +107,7 @@ class Keeper:
         Args:
             request: names them.
             trial: the model is put to it before it gets its name; if it fails, what had the name keeps it.
-            put: brings it to where it shall be instead; here it gets no name then, and nothing of it stays.
+            put: brings it to where it shall be instead; unless it gives it its name here too, nothing of it stays.
 
         Once it has its name it is too late to be cancelled: what is left is said and done.
 
@@ -127,10 +129,8 @@ class Keeper:
         made: list[Weights] = []
         manifest = b""
         given = False
-        # Elsewhere it takes no name from us.
-        named: AbstractAsyncContextManager[None] = naming(self._store, name) if put is None else nullcontext()
         try:
-            async with self._origins.named(request) as origin, named:
+            async with self._origins.named(request) as origin, naming(self._store, name):
                 base = origin.entry
                 texts_of(request, base)  # what it refuses is refused before anything is made
                 async with leased(self._store, f"create {name}") as lease:
@@ -150,10 +150,8 @@ class Keeper:
                                 yield said
                             else:
                                 manifest = said
-                    giving = (
-                        self._given(lease, name, manifest, trial) if put is None else self._put(name, manifest, put)
-                    )
-                    async with aclosing(giving):
+                    give = partial(self._given, lease, name, manifest, trial)
+                    async with aclosing(self._put(name, manifest, put, give) if put else give()) as giving:
                         async for step in giving:
                             yield step
                         given = True
@@ -187,14 +185,15 @@ class Keeper:
 
     async def _given(self, lease: Lease, name: ModelName, manifest: bytes, trial: Trial | None) -> Steps:
         """Gives the model its name, once it has stood its trial."""
+        await in_thread(self._library.require_seen, name)
         if trial is not None:
             yield Progress("verifying model")
             await trial(await in_thread(self._home.unpublished, name, manifest))
         yield Progress("writing manifest")
         await finished(self._store.publish, lease, name, manifest)
 
-    async def _put(self, name: ModelName, manifest: bytes, put: Put) -> Steps:
-        async with aclosing(put(await in_thread(self._home.unpublished, name, manifest))) as steps:
+    async def _put(self, name: ModelName, manifest: bytes, put: Put, give: Callable[[], Steps]) -> Steps:
+        async with aclosing(put(await in_thread(self._home.unpublished, name, manifest), give)) as steps:
             async for step in steps:
                 yield step
 
@@ -248,6 +247,13 @@ class Keeper:
         if entry is not None:
             await self._unloads.unload(entry)
         await in_thread(self._store.collect, released=released)
+
+    @asynccontextmanager
+    async def lent(self, digests: Sequence[Digest]) -> AsyncIterator[Mapping[Digest, Path]]:
+        """Those of these blobs that are here and whole, as files; no collection takes them meanwhile."""
+        async with leased(self._store, "lend blobs") as lease:
+            await in_thread(lease.protect, *digests)
+            yield {one: self._store.layout.blob(one) for one in digests if await in_thread(self._store.whole, one)}
 
     async def blob_size(self, digest: Digest) -> int:
         """Bytes of a blob that is here, and whole.

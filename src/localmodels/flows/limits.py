@@ -125,6 +125,8 @@ class Limiter:
             RateLimited: there are not as many in this minute. What is more than a whole minute's waits for a full one.
             QuotaExceeded: what others of this key's requests set aside leaves none.
         """
+        if visit.tried:  # as many were set aside when it was sent to those
+            return
         visit.asked = prompt
         account = self._account(visit.caller)
         if account is None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
+from localmodels.core import via
 from localmodels.core.catalog import Model
 from localmodels.core.errors import LocalModelsError
 from localmodels.core.servers import MODEL_NAME, ServerSpec
@@ -74,6 +75,7 @@ class Listed:
             self._asking.cancel()
 
     async def _ask(self) -> None:
+        via.on_own()  # whoever was the first to want it, it is for all
         try:
             self._models = await self._told()
             self._names = frozenset(model.name for model in self._models)

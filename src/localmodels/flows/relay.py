@@ -11,15 +11,19 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from time import monotonic_ns
 
-from localmodels.backends.http import Outlet
+from localmodels.backends.http import Http, Outlet
 from localmodels.core.access import check_model
+from localmodels.core.errors import LocalModelsError
 from localmodels.dialects.judges import Judge
 from localmodels.dialects.passage import Passage
 from localmodels.dialects.peek import Peek
 from localmodels.dialects.protocol import Call
 from localmodels.flows.chat import Boundless, Budget
+from localmodels.flows.errand import Errand, Hop
 from localmodels.flows.estimates import BYTES_A_TOKEN, TOKENS_A_PICTURE, USUAL_ANSWER
-from localmodels.flows.finding import Finders, RelayTo
+from localmodels.flows.finding import Finders
+from localmodels.flows.remote import RelayTo
+from localmodels.flows.routed import RoutedTarget
 from localmodels.flows.visit import Visit
 
 # Bytes; a text of this size without a blank is a picture.
@@ -70,10 +74,31 @@ class Relays:
         """Is there any other server?"""
         return self._finders.remote
 
-    def find(self, model: str, dialect: str, call: Call) -> RelayTo | None:
-        """Where a request in this dialect can go as it is; None where it goes the usual way. Looks only into dicts."""
+    def find(self, model: str, dialect: str, call: Call) -> RelayTo | RoutedTarget | None:
+        """Where a request in this dialect can go as it is; None where it goes the usual way. Looks only into dicts.
+
+        Where several hosts could answer, :meth:`aimed` says which, by the request.
+        """
         target = self._finders.quick(model)
+        if isinstance(target, RoutedTarget):
+            return target if target.passes(dialect, call) else None
         return target.relay(dialect, call) if target else None
+
+    def aimed(
+        self, target: RelayTo | RoutedTarget, dialect: str, call: Call, asked: Peek, visit: Visit
+    ) -> RelayTo | None:
+        """Where this request can go as it is; None where the best of its hosts does not speak the dialect.
+
+        Raises:
+            Forbidden: the caller's key is for other models.
+            Unavailable: none of the hosts answers.
+        """
+        if isinstance(target, RelayTo):
+            return target
+        visit.model = target.name
+        check_model(visit.caller, target.name)
+        visit.session = visit.session or asked.word("prompt_cache_key")
+        return target.aimed(dialect, call, asked.fields, visit)
 
     async def open(
         self, to: RelayTo, path: str, asked: Peek, visit: Visit, outlet: Outlet | None = None
@@ -92,41 +117,55 @@ class Relays:
             RateLimited: his tokens are used up.
             LocalModelsError: what went wrong; once a piece has come, in the middle of the answer.
         """
-        server = to.server
-        visit.model, visit.server = f"{server.name}/{to.model}", server.name
-        visit.listed = server.knows(to.model)
+        visit.model, visit.listed, visit.server = to.name, to.listed, to.hops[0].host.spec.name
         check_model(visit.caller, visit.model)
-        body = asked.addressed(to.model)
+        body = asked.addressed(to.hops[0].model)
         if visit.operation:
             answer = 0 if visit.operation == "embeddings" else asked.most_tokens or USUAL_ANSWER
             self._budget.reserve(visit, asked_tokens(body), answer)
-        async with server.place(visit, to.model):
+        async with Errand(to.hops, visit, to.hops[0].reached.traffic, to.answers, to.spare, beyond=to.beyond) as errand:
             visit.admitted = monotonic_ns()
-            if not asked.stream:
-                whole = await _whole(to, path, body, visit)
-                visit.listed = visit.listed or server.confirm(to.model)
-                yield whole
-                return
-            passage = Passage(to.way, hide_usage=not asked.counted)
-            noted = Noted(outlet, visit) if outlet is not None else None
-            try:
-                async with aclosing(server.far.http.relay(path, body, passage, noted)) as stream:
-                    async for frames in stream:
-                        visit.piece(monotonic_ns())
-                        visit.listed = visit.listed or server.confirm(to.model)
-                        yield frames
-            finally:
-                visit.pieces = passage.messages
-                _note(visit, passage.judge)
+            while True:
+                hop = errand.hop
+                if hop is not to.hops[0]:
+                    body = asked.addressed(hop.model)
+                said, note = _answer(to, hop, path, body, asked, visit, outlet)
+                try:
+                    async with aclosing(said) as pieces:
+                        async for piece in pieces:
+                            visit.piece(monotonic_ns())
+                            errand.answered()
+                            visit.listed = visit.listed or hop.reached.confirm(hop.model)
+                            yield piece
+                    return
+                except LocalModelsError as error:
+                    await errand.after(error)
+                finally:
+                    note()
 
 
-async def _whole(to: RelayTo, path: str, body: bytes, visit: Visit) -> bytes:
-    answer = await to.server.far.http.post(path, body)
-    judge = to.way.judge()
+def _answer(
+    to: RelayTo, hop: Hop, path: str, body: bytes, asked: Peek, visit: Visit, outlet: Outlet | None
+) -> tuple[AsyncGenerator[bytes, None], Callable[[], None]]:
+    """What one host says, and what notes in the visit how much that was."""
+    http = hop.reached.far.http
+    if not asked.stream:
+        judge = to.way.judge()
+        return _whole(http, path, body, judge), lambda: _note(visit, judge)
+    passage = Passage(to.way, hide_usage=not asked.counted)
+    noted = Noted(outlet, visit) if outlet is not None else None
+
+    def note() -> None:
+        visit.pieces = passage.messages
+        _note(visit, passage.judge)
+
+    return http.relay(path, body, passage, noted), note
+
+
+async def _whole(http: Http, path: str, body: bytes, judge: Judge) -> AsyncGenerator[bytes, None]:
+    answer = await http.post(path, body)
     judge.see_whole(answer)
-    visit.piece(monotonic_ns())
-    _note(visit, judge)
-    return answer
+    yield answer
 
 
 def _note(visit: Visit, judge: Judge) -> None:

@@ -1,16 +1,15 @@
-"""The other servers of a configuration: how each is reached, what it offers, and what became of it.
+"""The other servers: how each is reached, what it offers, and what became of it.
 
-One owner: :class:`Remotes` holds the servers by name, and changes them when the configuration does. A server that
-leaves goes on until its last answer has ended. The one rule: no error of a server reaches a caller as it came. Its key
-is nobody's business, a refusal of our key is our failure, and every message says which server it was.
+One owner: :class:`Remotes` holds the connections by name, and changes them when somebody changes the servers. A server
+that leaves goes on until its last answer has ended. The one rule: no error of a server reaches a caller as it came. Its
+key is nobody's business, a refusal of our key is our failure, and every message says which server it was.
 """
 
 from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -18,64 +17,54 @@ from typing import Any
 from localmodels.backends.carriers import carrier_to
 from localmodels.backends.far import Far
 from localmodels.backends.http import Carrier
-from localmodels.backends.places import Places
 from localmodels.core.errors import (
     BackendError,
-    Conflict,
-    ExpectationFailed,
     Forbidden,
-    HeadTooLarge,
     LocalModelsError,
-    MethodNotAllowed,
-    Misdirected,
     ModelNotFound,
     QuotaExceeded,
     RateLimited,
-    RequestTimeout,
-    TargetTooLong,
     Unauthenticated,
-    UnsupportedMedia,
-    VersionNotSupported,
 )
 from localmodels.core.servers import MODEL_NAME, ServerSpec
+from localmodels.fleet.fleet import Fleet
+from localmodels.fleet.hosts import Host, same_name
+from localmodels.fleet.places import Places
+from localmodels.flows.failover import OURS
 from localmodels.flows.listed import Listed
-from localmodels.flows.visit import Visit
+from localmodels.flows.standing import INACTIVE
+from localmodels.flows.traffic import Traffic
 
 log = logging.getLogger(__name__)
 
 Connect = Callable[[ServerSpec], Carrier]
 
-# What says something about our request to the server and not about the caller's to us.
-_OURS = (
-    Conflict,
-    ExpectationFailed,
-    HeadTooLarge,
-    MethodNotAllowed,
-    Misdirected,
-    RequestTimeout,
-    TargetTooLong,
-    UnsupportedMedia,
-    VersionNotSupported,
-)
 # Names that a server may have answered by without listing them; some answer by any, which strangers could make up.
 MOST_CONFIRMED = 256
 
 
+# What of a server its connections are made of; whatever else is changed, they stay.
+_CONNECTION = ("name", "url", "kind", "key", "key_file", "first_byte", "idle", "ca_file", "reach")
+
+
 class Server:
-    """One other server.
+    """One other server, and the connections to it.
 
     Args:
-        spec: as its owner describes it.
+        host: as the fleet sees it.
         carrier: the way to it.
-        patience: seconds that a request may wait for one of its places.
-        max_wait: the longest wait for one that is promised.
+        traffic: what all requests on their way share.
+
+    Attributes:
+        failure: why the last question failed; empty where it did not.
     """
 
-    def __init__(self, spec: ServerSpec, carrier: Carrier, *, patience: float, max_wait: float = inf) -> None:
-        self.spec = spec
-        self.far = Far(spec, carrier)
-        self.listed = Listed(spec, self.far.models, self._heard)
-        self.places = Places(spec.name, spec.max_concurrent, spec.max_queue, patience=patience, max_wait=max_wait)
+    def __init__(self, host: Host, carrier: Carrier, traffic: Traffic) -> None:
+        self.host = host
+        self.spec = host.spec
+        self.traffic = traffic
+        self.far = Far(self.spec, carrier)
+        self.listed = Listed(self.spec, self.far.models, self._heard)
         self.failure = ""
         self._confirmed: set[str] = set()
         self._users = 0
@@ -86,24 +75,23 @@ class Server:
         """Stands before the names of its models."""
         return self.spec.name
 
-    @asynccontextmanager
-    async def place(self, visit: Visit, model: str) -> AsyncIterator[None]:
-        """A place for one request; errors that come out of it are ours to hand on.
+    def adopt(self, host: Host) -> None:
+        """Goes by what its owner says of it now."""
+        if host.spec.models != self.spec.models:
+            self.listed.close()
+            self.listed = Listed(host.spec, self.far.models, self._heard)
+        self.host, self.spec = host, host.spec
 
-        Raises:
-            QueueFull: there is none.
-        """
+    def enter(self) -> None:
+        """A request is about to be sent; its connections stay open until it calls :meth:`leave`."""
         self._users += 1
-        try:
-            async with self.places.take(visit.caller.id, visit.caller.weight):
-                yield
+
+    def leave(self, error: BaseException | None) -> bool:
+        """That request has ended, or failed with this; is it time to close?"""
+        if error is None:
             self.failure = ""
-        except LocalModelsError as error:
-            raise self.said(error, model) from None
-        finally:
-            self._users -= 1
-            if self._retired and not self._users:
-                await self.far.close()
+        self._users -= 1
+        return self._retired and not self._users
 
     def knows(self, model: str) -> bool:
         """Is this a model of this server, as far as it has told? Nobody is asked."""
@@ -142,19 +130,21 @@ class Server:
 
     @property
     def answers(self) -> bool:
-        """Did it, when it was asked last? Who has not been asked yet is thought well of."""
-        return not self.failure
+        """Does it, as far as is known? Who has not been asked yet is thought well of."""
+        return not self.failure if self.host.state == "unknown" else self.host.state != "down"
 
     def state(self) -> dict[str, Any]:
         """How it is, for people."""
+        failure = self.failure or self.host.failure
         return {
             "name": self.name,
             "kind": self.spec.kind,
             "url": self.spec.url,
             "status": "up" if self.answers else "down",
-            "busy": self.places.busy,
-            "waiting": self.places.waiting,
-            **({"failure": self.failure} if self.failure else {}),
+            "state": self.host.state if self.spec.is_active else INACTIVE,
+            "busy": self.host.in_flight,
+            "waiting": self.host.waiting,
+            **({"failure": failure} if failure else {}),
         }
 
 
@@ -163,62 +153,96 @@ class Remotes:
 
     Args:
         connect: the way to a server.
-        patience: seconds that a request may wait for one of its places.
+        fleet: knows how they are.
+        patience: seconds that a request may wait for a place.
         max_wait: the longest such wait that is promised: who would wait longer is refused at once.
+
+    Attributes:
+        fleet: see above.
+        traffic: what all requests on their way share.
+        registered: is any server registered, so that bare names are looked for on all hosts?
     """
 
-    def __init__(self, connect: Connect | None = None, *, patience: float = 600.0, max_wait: float = inf) -> None:
+    def __init__(
+        self,
+        connect: Connect | None = None,
+        fleet: Fleet | None = None,
+        *,
+        patience: float = 600.0,
+        max_wait: float = inf,
+    ) -> None:
         self._connect = connect or carrier_to
-        self._patience = patience
-        self._max_wait = max_wait
+        self.fleet = fleet or Fleet()
+        self.traffic = Traffic(self.fleet, Places(patience=patience, max_wait=max_wait))
+        self.registered = False
         self._servers: Mapping[str, Server] = {}
-        self._bare: Mapping[str, Server] = {}
 
     async def adopt(
         self, specs: Iterable[ServerSpec], *, patience: float | None = None, max_wait: float | None = None
     ) -> None:
-        """These servers from now on. Who stays as he was keeps his connections; who goes finishes what he has.
+        """These servers from now on, our own engine among them where it is one of many.
+
+        Who stays where he was keeps his connections; who goes finishes what he has.
 
         Args:
             specs: all of them.
             patience: as at the beginning; None leaves it as it is.
             max_wait: likewise.
         """
-        self._patience = self._patience if patience is None else patience
-        self._max_wait = self._max_wait if max_wait is None else max_wait
+        places = self.traffic.places
+        places.patience = places.patience if patience is None else patience
+        places.max_wait = places.max_wait if max_wait is None else max_wait
+        self.fleet.adopt(specs)
+        self.registered = any(host.spec.registered and host.spec.kind != "local" for host in self.fleet.hosts())
         before = self._servers
-        servers = {}
-        for spec in specs:
-            known = before.get(spec.name)
-            servers[spec.name] = known if known and known.spec == spec else self._opened(spec)
-        for server in servers.values():
-            server.places.patience = self._patience
-            server.places.max_wait = self._max_wait
-        self._servers = servers
-        self._bare = {model: server for server in servers.values() for model in server.spec.models}
+        self._servers = {
+            host.spec.name: self._kept(before.get(host.spec.name), host)
+            for host in self.fleet.hosts()
+            if host.spec.kind != "local"
+        }
         for server in before.values():
-            if servers.get(server.name) is not server:
+            if self._servers.get(server.name) is not server:
                 await server.retire()
 
-    def _opened(self, spec: ServerSpec) -> Server:
+    def _kept(self, known: Server | None, host: Host) -> Server:
+        """The connections to a host: those that are there, where they lead where they shall."""
+        if known is not None and all(getattr(known.spec, field) == getattr(host.spec, field) for field in _CONNECTION):
+            known.adopt(host)
+            return known
+        spec = host.spec
         if spec.key_file is not None and seen_by_others(spec.key_file):
             log.warning("the key of the server '%s' can be read by others: chmod 600 %s", spec.name, spec.key_file)
-        return Server(spec, self._connect(spec), patience=self._patience, max_wait=self._max_wait)
+        return Server(host, self._connect(spec), self.traffic)
 
     def servers(self) -> tuple[Server, ...]:
         """All, in the order of the configuration."""
         return tuple(self._servers.values())
 
-    def find(self, name: str) -> tuple[Server, str] | None:
-        """The server that this name means, and the model's name there.
+    def at(self, host: Host) -> Server | None:
+        """The connections to a host; None where it has left, or is this process itself."""
+        server = self._servers.get(host.spec.name)
+        return server if server is not None and server.host is host else None
 
-        ``SERVER/MODEL``, or the bare name of a model that a server's table lists.
-        """
-        if server := self._bare.get(name):
-            return server, name
+    def find(self, name: str) -> tuple[Server, str] | None:
+        """The server that stands before a name, ``SERVER/MODEL``, and the model's name there."""
         prefix, slash, model = name.partition("/")
         server = self._servers.get(prefix.lower()) if slash else None
-        return (server, model) if server is not None and model and offers(server.spec, model) else None
+        if server is None or not model or not offers(server.spec, model) or self._is_off(server.host, model):
+            return None
+        return server, model
+
+    def _is_off(self, host: Host, model: str) -> bool:
+        """Has its owner switched this model off? Then the host has told of it, and does not hold it."""
+        name = same_name(model)
+        if host.sight is None or host.holds(name) is not None:
+            return False
+        told = self.fleet.told(host)
+        return told is not None and any(same_name(one.name) == name for one in told.models)
+
+    def has(self, name: str) -> bool:
+        """Does a model of another server have this name, as far as is known? Nobody is asked."""
+        holders = self.fleet.holders(same_name(name))
+        return self.find(name) is not None or any(host.spec.is_active and self.at(host) for host in holders)
 
     def of_kind(self, name: str) -> tuple[Server, str] | None:
         """The only server of this kind, for ``KIND/MODEL`` as other gateways' clients write it."""
@@ -242,6 +266,8 @@ def seen_by_others(file: Path) -> bool:
 
 def offers(spec: ServerSpec, model: str) -> bool:
     """May this model be asked for there?"""
+    if not spec.is_active:
+        return False
     return model in spec.models if spec.models else MODEL_NAME.fullmatch(model) is not None
 
 
@@ -254,7 +280,7 @@ def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalMo
     message = _without_key(error.message, spec)
     if message.startswith("the server ") and f"'{spec.name}'" not in message:
         message = f"the server '{spec.name}'{message.removeprefix('the server')}"
-    if isinstance(error, _OURS):
+    if isinstance(error, OURS):
         return BackendError(message)
     if isinstance(error, QuotaExceeded):  # ours there, not the caller's here
         return RateLimited(message, retry_after=error.retry_after)

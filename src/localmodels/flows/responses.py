@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from localmodels.core.access import Caller
 from localmodels.core.chat import ChatRequest, Chunk, Done, Event
 from localmodels.core.errors import (
+    Conflict,
     InvalidRequest,
     LocalModelsError,
     NotFound,
@@ -187,6 +188,7 @@ class ResponseFlow:
         Raises:
             NotFound: as :meth:`get`.
             InvalidRequest: it is not a background response.
+            Conflict: another gateway answers it.
         """
         if job := self._job(id, caller):
             await job.stop()
@@ -194,6 +196,7 @@ class ResponseFlow:
         stored = await self._stored(id, caller)
         if not kept.is_background(stored.body):
             raise InvalidRequest("only a response that was created with background can be cancelled", param="id")
+        _require_ended(stored)
         return stored.body
 
     async def delete(self, id: str, caller: Caller) -> None:  # noqa: A002
@@ -201,10 +204,13 @@ class ResponseFlow:
 
         Raises:
             NotFound: as :meth:`get`.
+            Conflict: another gateway answers it, and would keep what was taken away here.
         """
         if job := self._job(id, caller):
             await job.stop()
             self._forget(id)
+        elif self._store is not None and (stored := await self._store.get(id, caller.id)):
+            _require_ended(stored)
         if self._store is None or not await self._store.delete(id, caller.id):
             raise _unknown(id)
 
@@ -396,6 +402,12 @@ class ResponseFlow:
 
 def _history(chain: Sequence[StoredResponse]) -> list[dict[str, Any]]:
     return [item for one in chain for item in kept.history(one.input, one.body)]
+
+
+def _require_ended(stored: StoredResponse) -> None:
+    """Of what goes on nothing is here that could end it."""
+    if stored.status in UNFINISHED:
+        raise Conflict(f"response '{stored.id}' is {stored.status} at another gateway, or was left by one: ask there")
 
 
 def _cut() -> NoReturn:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from localmodels.core.errors import Conflict, LocalModelsError, NotFound, QueueFull, ShuttingDown, Unsupported
 from localmodels.core.tasks import ENDED, HISTORY, Event, Task, TaskKind, TaskState, TaskStore
 from localmodels.dialects.tasks import failure_details
-from localmodels.flows.inspection import Reading
+from localmodels.flows.reading import Reading
 from localmodels.flows.running import ENDINGS, STOPPED, Pause, Run, Work
 from localmodels.flows.telling import LEAP
 
@@ -36,6 +36,8 @@ TURN = 60.0
 MOST_UNWRITTEN = 100
 # Nanoseconds for which a failed task can be repeated without another upload: a week, as a large file costs disk.
 KEPT_FAILED = 7 * 24 * 3600 * 10**9
+# Seconds between two looks at a task that another gateway does.
+FAR_PACE = 0.5
 REPEATABLE: frozenset[TaskState] = frozenset({"failed", "cancelled", "interrupted"})
 _RUNNING = "Tasks that run or wait, by their kind."
 
@@ -149,14 +151,15 @@ class Tasks:
 
         Raises:
             NotFound: there is no such task, or it is not this owner's.
-            Conflict: it has not ended, has succeeded, or has been repeated already; or what it left is being cleared
-                away.
+            Conflict: it has not ended, has succeeded, or has been repeated already; what it left is being cleared away,
+                or lies with another gateway.
             Unsupported: nobody knows how.
             ShuttingDown, QueueFull: as :meth:`require_place`.
         """
         task = await self.get(id, owner)
         if task.state not in REPEATABLE:
             raise Conflict(f"task '{id}' is {task.state}; only one that failed or was broken off can be repeated")
+        await self._require_ours(id, "repeat")
         newest = (*await self._store.line(task.origin), task)[0]
         running = next((run.task for run in self._runs.values() if run.task.origin == task.origin), newest)
         if (later := max(newest, running, key=lambda one: one.created_at)).id != id:
@@ -214,7 +217,14 @@ class Tasks:
                 async for event in events:
                     yield event
             return
-        await self.get(id, owner)
+        task = await self.get(id, owner)
+        goes_on = task.state not in ENDED and bool(await self._store.keeper(id))
+        while goes_on:  # elsewhere: what is told there is here as soon as it is written
+            for event in await self._store.events(id, after):
+                after = event.number
+                yield event
+            await self._pause(FAR_PACE)
+            goes_on = (await self.get(id, owner)).state not in ENDED
         for event in await self._store.events(id, after):
             yield event
 
@@ -225,6 +235,7 @@ class Tasks:
 
         Raises:
             NotFound: as :meth:`get`.
+            Conflict: it goes on at another gateway; says which.
         """
         task = await self.get(id, owner)
         if run := self._runs.get(id):
@@ -234,6 +245,8 @@ class Tasks:
                 if run.task.state == "cancelled" and not self._goes_on(task.origin, without=id):
                     await self._discard(task.origin)
             return run.task
+        if task.state not in ENDED:
+            await self._require_ours(id, "cancel")
         return task
 
     async def remove(self, id: str, owner: str | None = None) -> Task:  # noqa: A002
@@ -258,7 +271,7 @@ class Tasks:
         try:
             left = [task for task in await self._store.unfinished() if task.created_at < self._since]
             for task in left:
-                await self._interrupt(task)
+                await self.left(task)
         except LocalModelsError as error:
             log.warning("the tasks cannot be looked through: %s", error)
             return 0
@@ -306,6 +319,13 @@ class Tasks:
                 yield Reading(
                     "localmodels_tasks_unfinished", _RUNNING, counts[kind, state], (("kind", kind), ("state", state))
                 )
+
+    async def _require_ours(self, id: str, what: str) -> None:  # noqa: A002
+        if keeper := await self._store.keeper(id):
+            raise Conflict(
+                f"task '{id}' is another gateway's, with all that belongs to it: {what} it there"
+                f" (the gateway whose home has {keeper} in gateway.id)"
+            )
 
     def _work(self, kind: TaskKind) -> Work:
         if work := self._works.get(kind):
@@ -380,8 +400,12 @@ class Tasks:
             if run.written or place < len(unwritten) - MOST_UNWRITTEN:
                 self._runs.pop(run.task.id, None)
 
-    async def _interrupt(self, task: Task) -> None:
-        """Ends a task whose server has ended; its watchers may have seen ticks that nobody kept."""
+    async def left(self, task: Task) -> None:
+        """Ends a task whose server has ended; its watchers may have seen ticks that nobody kept.
+
+        Raises:
+            LocalModelsError: it cannot be written.
+        """
         events = await self._store.events(task.id)
         number = events[-1].number + LEAP if events else 0
         failure = STOPPED["interrupted"]

@@ -39,6 +39,11 @@ class Visit:
         reason: why the answer ended; empty when it did not.
         error: what went wrong.
         trace: the ``traceparent`` that came with it, of the trace that it is a part of; empty without.
+        session: what ties the requests of one conversation together, in the caller's words; empty without.
+        tried: ids of the hosts that have failed it, before it had to be translated to be asked elsewhere.
+        repeated: may one of them have begun to answer it?
+        once: is the request to be given to no second host when a first may have begun to answer it?
+        route: why this server answers, for people; empty where there was nothing to choose.
     """
 
     __slots__ = (
@@ -54,13 +59,18 @@ class Visit:
         "last",
         "listed",
         "model",
+        "once",
         "operation",
         "pieces",
         "reason",
+        "repeated",
         "reserved",
+        "route",
         "server",
+        "session",
         "started",
         "trace",
+        "tried",
         "truncated_messages",
         "usage",
     )
@@ -87,6 +97,11 @@ class Visit:
         self.reason = ""
         self.error: LocalModelsError | None = None
         self.trace = ""
+        self.tried: frozenset[str] = frozenset()
+        self.repeated = False
+        self.session = ""
+        self.once = False
+        self.route = ""
 
     def piece(self, now: int) -> None:
         """A piece of the answer came."""

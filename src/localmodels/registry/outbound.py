@@ -31,6 +31,7 @@ from msgspec import Struct, structs
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from localmodels.core.destinations import address_refusal, literal, name_refusal
 from localmodels.core.errors import (
     BackendError,
     BackendTimeout,
@@ -42,7 +43,6 @@ from localmodels.core.errors import (
 )
 from localmodels.core.secrets import Secret
 from localmodels.registry.addresses import Origin, parse_url
-from localmodels.registry.destinations import address_refusal, literal, name_refusal
 
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 Body = Callable[[], AsyncIterator[bytes]]
@@ -283,7 +283,8 @@ _FAILURES: Mapping[type[Exception], Callable[[str, Exception], LocalModelsError]
     aiohttp.ServerTimeoutError: lambda host, _: BackendTimeout(f"{host} did not answer in time"),
     TimeoutError: lambda host, _: BackendTimeout(f"{host} did not answer in time"),
     aiohttp.ServerDisconnectedError: lambda host, _: Unreachable(f"{host} closed the connection without an answer"),
-    # These two do not pass, so they are of the class that is not tried again.
+    # These three do not pass, so they are of the class that is not tried again.
+    aiohttp.InvalidURL: lambda host, _: BackendError(f"{host} is not the name of a host"),
     aiohttp.ClientConnectorCertificateError: lambda host, _: BackendError(
         f"{host} has no certificate that we believe; name its authority with --ca-file"
     ),

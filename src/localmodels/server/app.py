@@ -16,6 +16,7 @@ from typing import Protocol
 from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
+from localmodels.core import via
 from localmodels.core.access import Caller
 from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowed, NotFound, Unauthenticated, unforeseen
 from localmodels.dialects.anthropic import VERSION_HEADER
@@ -23,6 +24,7 @@ from localmodels.dialects.protocol import ErrorWriter
 from localmodels.dialects.table import CHATS, PLAIN, SPOKEN
 from localmodels.flows.visit import Visit
 from localmodels.server.gate import Gate
+from localmodels.server.own_headers import ASKED, ROUTE, SERVER, heed
 from localmodels.server.permissions import PERMISSIONS, Grants
 from localmodels.server.routes import Directory, Row
 from localmodels.server.wire import (
@@ -40,6 +42,7 @@ from localmodels.server.wire import (
 log = logging.getLogger(__name__)
 
 INTERNAL = unforeseen()
+VIA = via.HEADER.lower().encode()
 UNAUTHENTICATED = "this server asks for a key: send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`"
 
 # By the beginnings of their paths, the longest first.
@@ -104,6 +107,7 @@ class Application:
         access: who asks, and how much he may.
         watchers: are shown every request that ended.
         permissions: what each row asks of its caller.
+        gateway: what this server calls itself on the way of requests (``core.via``).
     """
 
     def __init__(
@@ -113,11 +117,13 @@ class Application:
         access: Access,
         watchers: Iterable[Watcher] = (),
         permissions: Grants = PERMISSIONS,
+        gateway: str = "",
     ) -> None:
         self._gate = gate
         self._directory = Directory(rows, permissions)
         self._access = access
         self._watchers = tuple(watchers)
+        self._gateway = gateway or via.new_gateway()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -172,10 +178,13 @@ class Application:
             raise error if caller.scopes else Unauthenticated(UNAUTHENTICATED) from error
         row = begun.row = match.row
         visit.dialect, visit.operation = row.dialect, row.operation
+        if row.operation:
+            heed(scope, visit)
         if not caller.may(match.grant):
             if not caller.scopes:
                 raise Unauthenticated(UNAUTHENTICATED)
             raise Forbidden(f"this key may not do this: it needs the scope '{match.grant}'")
+        via.arrive(", ".join(headers(scope, VIA)), self._gateway, looks=scope["method"] == "GET")
         begun.told = self._access.told
         self._access.admit(visit)
         await row.answers(scope, receive, begun)
@@ -189,7 +198,15 @@ class Application:
 
 
 # What pages send: these, and what OpenAI's and Anthropic's clients add, of which there is more with each version.
-_SENT = ("authorization", "content-type", "x-api-key", "x-request-id", "anthropic-version", "anthropic-beta")
+_SENT = (
+    "authorization",
+    "content-type",
+    "x-api-key",
+    "x-request-id",
+    "anthropic-version",
+    "anthropic-beta",
+    *(name.decode() for name in ASKED),
+)
 _SENT_TOO = re.compile(r"(?:anthropic|openai|x-stainless)-[a-z-]{1,64}")
 MOST_SENT = 64
 # What pages may read of an answer's head beside what browsers show anyway.
@@ -264,4 +281,6 @@ class _Begun:
         if self.told is not None:
             yield from self.told(visit)
         if visit.model:
-            yield b"x-localmodels-server", visit.server.encode("ascii", "replace")
+            yield SERVER, visit.server.encode("ascii", "replace")
+            if visit.route:
+                yield ROUTE, visit.route.encode("ascii", "replace")

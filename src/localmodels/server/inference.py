@@ -24,6 +24,7 @@ from localmodels.core.chat import Answer, ChatRequest, Event, GenerateRequest, f
 from localmodels.core.errors import BackendTimeout
 from localmodels.dialects.protocol import ChatDialect, EventWriter, Stamp
 from localmodels.flows.visit import Visit
+from localmodels.server.own_headers import IGNORED_OPTIONS, IGNORED_TOOLS, TRUNCATED
 from localmodels.server.pings import Pulse
 from localmodels.server.streaming import Form, respond_stream
 from localmodels.server.wire import (
@@ -160,11 +161,11 @@ def told(request: ChatRequest | GenerateRequest, visit: Visit) -> Headers:
     """What the head of an answer tells beyond the dialect."""
     headers = []
     if visit.truncated_messages:
-        headers.append((b"x-localmodels-truncated", str(visit.truncated_messages).encode()))
+        headers.append((TRUNCATED, str(visit.truncated_messages).encode()))
     if names := (*request.options.ignored, *visit.ignored):
-        headers.append((b"x-localmodels-ignored-options", sayable(", ".join(names))))
+        headers.append((IGNORED_OPTIONS, sayable(", ".join(names))))
     if isinstance(request, ChatRequest) and request.ignored_tools:
-        headers.append((b"x-localmodels-ignored-tools", sayable(", ".join(request.ignored_tools))))
+        headers.append((IGNORED_TOOLS, sayable(", ".join(request.ignored_tools))))
     return headers
 
 

@@ -24,8 +24,9 @@ from localmodels.flows.rounds import Rounds
 from localmodels.server.identify import Doorkeeper
 from localmodels.server.management import Management
 from localmodels.state import starting
+from localmodels.state.choosing import NOWHERE
 from localmodels.state.files import StateError
-from localmodels.state.state import State
+from localmodels.state.kept import Kept
 
 FIRST = Wish("admin", frozenset({"admin"}))
 
@@ -41,7 +42,7 @@ class Keyed(Struct, frozen=True):
     management: Management
 
 
-def keyed(config: Config, state: State) -> Keyed:
+def keyed(config: Config, state: Kept) -> Keyed:
     """The parts, over a state; they know no key before :func:`followed`."""
     ring = Keyring()
     keys, ledger = Issuer(state.keys, ring), Ledger(state.usage, ring)
@@ -59,29 +60,29 @@ async def followed(parts: Keyed) -> AsyncIterator[None]:
         yield
 
 
-def has_keys(home: Path) -> bool:
+def has_keys(home: Path, database: Secret = NOWHERE) -> bool:
     """Is there a key that opens anything?
 
     Raises:
         ConfigError: nobody can tell.
     """
     try:
-        return any(key.alive(time_ns()) for key in starting.known_keys(home))
+        return any(key.alive(time_ns()) for key in starting.known_keys(home, database))
     except StateError as error:
-        raise ConfigError(f"home: {error}") from error
+        raise ConfigError(f"{'database_url' if database else 'home'}: {error}") from error
 
 
-def first_key(home: Path, ring: Keyring) -> Secret | None:
-    """The text of a home's first key, which opens everything from now on; None where one was made before.
+def first_key(home: Path, ring: Keyring, database: Secret = NOWHERE) -> Secret | None:
+    """The text of the first key of a home or database, which opens everything; None where one was made before.
 
     Raises:
         ConfigError: it cannot be kept.
     """
     key, text = make_key(FIRST, time_ns())
     try:
-        known = starting.first_key(home, key)
+        known = starting.first_key(home, key, database)
     except StateError as error:
-        raise ConfigError(f"home: {error}") from error
+        raise ConfigError(f"{'database_url' if database else 'home'}: {error}") from error
     if known is None:
         return None
     ring.take(*known)

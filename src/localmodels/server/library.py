@@ -1,9 +1,13 @@
-"""The routes that change the library: long operations as streams of progress, short ones in one piece, and uploads."""
+"""The routes that change the library: long operations as streams of progress, short ones in one piece, and uploads.
+
+A request that names servers is done there, on each by itself, and each is told of by its name. What is not streamed has
+the status 502 unless all did it: that is the one by which Ollama's clients know that something behind us failed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
@@ -13,12 +17,20 @@ from starlette.types import Receive, Scope, Send
 from localmodels.core.access import EVERY_MODEL, Caller, check_model
 from localmodels.core.catalog import Digest, ModelName
 from localmodels.core.errors import Forbidden, InvalidRequest, InvalidValue, LocalModelsError, ModelNotFound
-from localmodels.core.library import CreateRequest, Progress, PullRequest, PushRequest
+from localmodels.core.library import (
+    CopyRequest,
+    CreateRequest,
+    DeleteRequest,
+    Outcome,
+    Progress,
+    PullRequest,
+    PushRequest,
+)
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
-from localmodels.flows.keeper import Keeper
+from localmodels.flows.several import PartlyDone
 from localmodels.server.edge.seam import edge_of
-from localmodels.server.inference import decoded
+from localmodels.server.inference import Reply, decoded
 from localmodels.server.streaming import Form, respond_stream
 from localmodels.server.wire import (
     MOST_BLOCKED,
@@ -31,7 +43,7 @@ from localmodels.server.wire import (
     visit_of,
 )
 
-DONE = b'{"status":"success"}'
+SMALL = 2**20  # bytes of a body that holds names
 
 Asked = TypeVar("Asked", PullRequest, PushRequest, CreateRequest)
 Transferred = TypeVar("Transferred", PullRequest, PushRequest)
@@ -96,12 +108,15 @@ class ProgressRoute(Generic[Asked]):
         await attended(scope, receive, self._answer(scope, request, send))
 
     async def _answer(self, scope: Scope, request: Asked, send: Send) -> None:
-        async with aclosing(self._operation.flow(request)) as steps:
+        async with partly_told(scope, send, on=not request.stream), aclosing(self._operation.flow(request)) as steps:
             first = await anext(steps)
             if not request.stream:
-                async for _ in steps:
-                    pass
-                await respond(send, 200, DONE)
+                rows = {first.server: first} if first.server else {}
+                async for step in steps:
+                    if step.server:
+                        rows[step.server] = step
+                outcomes = [Outcome(row.server, row.status, row.failure) for row in rows.values()]
+                await respond(send, 200, library.write_outcomes(outcomes))
                 return
             form = Form(self._dialect.stream_type, library.write_progress, self._failure)
             await respond_stream(scope, send, first, steps, form, most_blocked=self._most_blocked)
@@ -110,40 +125,75 @@ class ProgressRoute(Generic[Asked]):
         return self._dialect.write_error(error) + b"\n"
 
 
+@asynccontextmanager
+async def partly_told(scope: Scope, send: Send, *, on: bool = True) -> AsyncIterator[None]:
+    """An answer that has not begun says what became of each server, where not all did what was asked."""
+    try:
+        yield
+    except PartlyDone as error:
+        if not on:
+            raise
+        visit_of(scope).error = error
+        await respond(send, error.status, library.write_outcomes(error.outcomes, error.message))
+
+
+class ChangeRoute:
+    """An ASGI endpoint that does something short, perhaps on several servers."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        body = await read_body(receive, SMALL)
+        await attended(scope, receive, self._answer(scope, body, send))
+
+    async def _answer(self, scope: Scope, body: bytes, send: Send) -> None:
+        async with partly_told(scope, send):
+            await respond(send, 200, await self._reply(scope, body))
+
+
+class Shorts(Protocol):
+    """Does what is short, wherever a request says."""
+
+    async def copy(self, request: CopyRequest, /) -> Sequence[Outcome]: ...
+
+    async def delete(self, request: DeleteRequest, /) -> Sequence[Outcome]: ...
+
+
 class Changes:
-    """The short operations, on models of this machine: one of another server is said to be there.
+    """The short operations. Where no server is named they are this machine's: a model of another is said to be there.
 
     Args:
-        keeper: does them.
+        does: them.
         require_here: looks at a name that was not found here; raises where it is known.
     """
 
-    def __init__(self, keeper: Keeper, require_here: Callable[[str], None]) -> None:
-        self._keeper = keeper
+    def __init__(self, does: Shorts, require_here: Callable[[str], None]) -> None:
+        self._does = does
         self._require_here = require_here
 
     async def copy(self, scope: Scope, body: bytes) -> bytes:
         """``/api/copy``."""
         request = await decoded(library.read_copy, body)
         check_models(visit_of(scope).caller, request.source, request.destination)
-        with self._sought(request.source):
-            await self._keeper.copy(request)
-        return DONE
+        with self._sought("" if request.servers else request.source):
+            return library.write_outcomes(await self._does.copy(request))
 
     async def delete(self, scope: Scope, body: bytes) -> bytes:
         """``/api/delete``."""
         request = await decoded(library.read_delete, body)
         check_models(visit_of(scope).caller, request.model)
-        with self._sought(request.model):
-            await self._keeper.delete(request)
-        return DONE
+        with self._sought("" if request.servers else request.model):
+            return library.write_outcomes(await self._does.delete(request))
 
     @contextmanager
     def _sought(self, name: str) -> Iterator[None]:
         try:
             yield
         except (ModelNotFound, InvalidValue):  # elsewhere, names may have more parts than ours
-            self._require_here(name)
+            if name:
+                self._require_here(name)
             raise
 
 

@@ -10,7 +10,7 @@ import logging
 import socket
 from collections.abc import Iterable
 
-from localmodels.core.address import Address
+from localmodels.core.address import OLLAMA_PORT, Address
 
 BACKLOG = 2048
 # What the kernel keeps of an answer that its client does not take (it doubles the figure). Left to itself it keeps up
@@ -61,6 +61,12 @@ def _listen(address: Address) -> socket.socket:
         raise
     listener.setblocking(False)  # noqa: FBT003
     return listener
+
+
+def taken(addresses: Iterable[Address], sockets: Iterable[socket.socket]) -> list[Address]:
+    """Those of the addresses at which Ollama's clients look for Ollama, and that somebody else has."""
+    ours = {listener.getsockname()[:2] for listener in sockets}
+    return [one for one in addresses if one.port == OLLAMA_PORT and (one.host, one.port) not in ours]
 
 
 def urls(sockets: Iterable[socket.socket]) -> list[str]:

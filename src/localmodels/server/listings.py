@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 from time import time_ns
@@ -15,11 +16,14 @@ from starlette.types import Scope
 from localmodels.core.access import check_model
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import InvalidRequest
+from localmodels.core.library import Outcome
 from localmodels.dialects import gateway, listing, ollama, strict_json
 from localmodels.dialects.anthropic import models as anthropic
+from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect, Stamp
 from localmodels.flows.chat import Answers
 from localmodels.server.inference import Reply, decoded
+from localmodels.server.library import check_models
 from localmodels.server.wire import query_of, visit_of
 
 
@@ -43,23 +47,59 @@ class Catalog(Protocol):
         ...
 
 
+class Elsewhere(Protocol):
+    """What servers know that are named one by one."""
+
+    async def running(self, servers: Sequence[str]) -> tuple[tuple[Running, ...], tuple[Outcome, ...]]:
+        """What is in their memory, and who of them does not tell."""
+        ...
+
+    async def describe(self, name: str, servers: Sequence[str], *, verbose: bool) -> Description:
+        """All about a model, as the first of them has it.
+
+        Raises:
+            ModelNotFound: none has it.
+        """
+        ...
+
+
 class AskedShow(Struct, frozen=True):
-    """``model`` and ``name`` mean the same (contract: model management)."""
+    """``model`` and ``name`` mean the same (contract: model management); ``server`` is ours."""
 
     model: str = ""
     name: str = ""
     verbose: bool = False
+    server: str | list[str] | None = None
 
 
 _SHOW = msgspec.json.Decoder(AskedShow)
 
 
-class Listings:
-    """The routes."""
+async def _as_known() -> None:
+    """Nobody is asked."""
 
-    def __init__(self, catalog: Catalog, answers: Answers) -> None:
+
+class Listings:
+    """The routes.
+
+    Args:
+        catalog: all models, and what is in memory.
+        answers: makes embeddings.
+        elsewhere: asks servers that are named; None where there are none.
+        fresh: has servers tell what is in their memory, if they have not a moment ago.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        answers: Answers,
+        elsewhere: Elsewhere | None = None,
+        fresh: Callable[[], Awaitable[object]] = _as_known,
+    ) -> None:
         self._catalog = catalog
         self._answers = answers
+        self._elsewhere = elsewhere
+        self._fresh = fresh
 
     async def tags(self, scope: Scope, body: bytes) -> bytes:
         """``/api/tags``."""
@@ -73,17 +113,27 @@ class Listings:
                 model=query.get("model", ""),
                 name=query.get("name", ""),
                 verbose=query.get("verbose") in {"1", "true"},
+                server=query.get("server"),
             )
         else:
             asked = await decoded(partial(strict_json.read, decoder=_SHOW), body)
         if not (asked.model or asked.name):
             raise InvalidRequest("model is required", param="model")
-        return listing.write_show(await self._described(scope, asked.model or asked.name, verbose=asked.verbose))
+        servers = library.read_servers(asked.server)
+        name = asked.model or asked.name
+        return listing.write_show(await self._described(scope, name, verbose=asked.verbose, servers=servers))
 
     async def ps(self, scope: Scope, body: bytes) -> bytes:
-        """``/api/ps``."""
+        """``/api/ps``; with ``?server=`` asked there now."""
+        servers = library.read_servers(query_of(scope).get("server"))
+        failures: Sequence[Outcome] = ()
+        if servers:
+            running, failures = await self._asked(servers).running(servers)
+        else:
+            await self._fresh()
+            running = self._catalog.running()
         may = visit_of(scope).caller.may_ask
-        return listing.write_ps(tuple(one for one in self._catalog.running() if may(one.model.name)))
+        return listing.write_ps(tuple(one for one in running if may(one.model.name)), failures)
 
     async def gateway_models(self, scope: Scope, body: bytes) -> bytes:
         """``/models``."""
@@ -114,16 +164,31 @@ class Listings:
         may = visit_of(scope).caller.may_ask
         return tuple(model for model in await self._catalog.models() if may(model.name))
 
-    async def _described(self, scope: Scope, name: str, *, verbose: bool = False) -> Description:
+    async def _described(
+        self, scope: Scope, name: str, *, verbose: bool = False, servers: Sequence[str] = ()
+    ) -> Description:
         """All about one that this caller may ask.
 
         Raises:
             ModelNotFound: there is none of this name.
             Forbidden: his key is for other models.
         """
+        if servers:
+            check_models(visit_of(scope).caller, name)
+            return await self._asked(servers).describe(name, servers, verbose=verbose)
         found = await self._catalog.describe(name, verbose=verbose)
         check_model(visit_of(scope).caller, found.model.name)
         return found
+
+    def _asked(self, servers: Sequence[str]) -> Elsewhere:
+        """Whom these servers are asked through.
+
+        Raises:
+            InvalidRequest: there are no others.
+        """
+        if self._elsewhere is None:
+            raise InvalidRequest(f"there is no server '{servers[0][:60]}'", param="server")
+        return self._elsewhere
 
     def embed(self, dialect: Dialect) -> Reply:
         """``/api/embed`` or ``/v1/embeddings``."""

@@ -8,6 +8,7 @@ from math import inf
 from msgspec import Struct
 
 from localmodels.flows.chat import Answers
+from localmodels.flows.everywhere import Everywhere
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.ranking import Ranker
 from localmodels.flows.relay import Relays
@@ -17,7 +18,8 @@ from localmodels.server.deploys import Deploying
 from localmodels.server.listings import Listings
 from localmodels.server.management import Management
 from localmodels.server.metrics.scrape import Scrape
-from localmodels.server.outside import Moves
+from localmodels.server.route import Route
+from localmodels.server.servers import ServerRoutes
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
 
@@ -33,7 +35,9 @@ class Parts(Struct, frozen=True, kw_only=True):
     keeper: Keeper
     require_here: Callable[[str], None]
     deploying: Deploying
-    moves: Moves
+    everywhere: Everywhere
+    servers: ServerRoutes
+    route: Route
     relays: Relays | None = None
     responses: ResponseFlow
     management: Management

@@ -13,6 +13,22 @@ from localmodels.core.access import Grant
 
 Grants = Mapping[str, Mapping[str, Grant]]
 
+# The fleet (seed 000); each also with a slash behind it.
+_FLEET: Grants = {
+    "/api/servers": {"GET": "observe", "POST": "admin"},
+    "/api/servers/{server_id}": {"GET": "observe", "PUT": "admin", "DELETE": "admin"},
+    "/api/servers/{server_id}/discover": {"POST": "admin"},
+    "/api/servers/{server_id}/models": {"GET": "observe"},
+    "/api/models/servers": {"GET": "observe"},
+    "/api/models/server/models": {"GET": "observe"},
+    "/api/models/{model_id}": {"GET": "observe", "PUT": "admin"},
+    "/api/models/{model_id}/check-availability": {"POST": "observe"},
+    "/api/models/{model_id}/unload": {"POST": "manage"},
+    "/api/models/{model_id}/unload-from-gpu": {"POST": "manage"},
+    "/api/route": {"GET": "observe"},
+}
+FLEET: Grants = {path + slash: grants for path, grants in _FLEET.items() for slash in ("", "/")}
+
 # By path, then by method. Ollama's routes under `/ollama` ask for what they ask for without it.
 PERMISSIONS: Grants = {
     "/": {"GET": "open", "HEAD": "open"},
@@ -65,6 +81,7 @@ PERMISSIONS: Grants = {
     "/api/tasks/{uuid}/events": {"GET": "manage"},
     "/api/tasks/{uuid}/retry": {"POST": "manage"},
     "/api/usage": {"GET": "known"},  # one's own; that of others for those who may observe
+    **FLEET,
     "/tokenize": {"POST": "infer"},
     "/detokenize": {"POST": "infer"},
 }

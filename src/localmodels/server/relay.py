@@ -1,7 +1,8 @@
 """The routes of a dialect that another server may speak as well: its requests go there as they are, or the usual way.
 
-What decides is the model's name, by looks into dicts; the body of a request for this machine is only looked into for
-that name. The head of an answer is made here and never copied from the server's.
+What decides is the model's name, by looks into dicts; the body of a request for this machine alone is only looked into
+for that name. Where several hosts have the model, the best of them decides: one that does not speak the dialect is
+asked the usual way. The head of an answer is made here and never copied from the server's.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from contextlib import aclosing
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from localmodels.dialects.peek import Peek, Way, model_of, peek
+from localmodels.dialects.peek import Peek, model_of, peek
 from localmodels.dialects.protocol import Call, ChatDialect
-from localmodels.flows.finding import RelayTo
+from localmodels.dialects.table import WAYS
+from localmodels.flows.errand import OtherWay
 from localmodels.flows.relay import Relays
+from localmodels.flows.remote import RelayTo
 from localmodels.server.edge.seam import edge_of
 from localmodels.server.inference import decoded
 from localmodels.server.streaming import Form, respond_stream
@@ -43,6 +46,7 @@ class RelayRoute:
         self._dialect = dialect
         self._name = dialect.name
         self._call: Call = call
+        self._way = WAYS[dialect.name]
         self._path = dialect.paths[call]
         self._relays = relays
         self._usual = usual
@@ -54,16 +58,22 @@ class RelayRoute:
             await self._usual(scope, receive, send)
             return
         body = await read_body(receive)
-        to = self._relays.find(await decoded(model_of, body), self._name, self._call)
+        found = self._relays.find(await decoded(model_of, body), self._name, self._call)
+        if found is None:
+            await self._usual(scope, Again(body, receive).receive, send)
+            return
+        asked = await decoded(self._peek, body)
+        to = self._relays.aimed(found, self._name, self._call, asked, visit_of(scope))
         if to is None:
             await self._usual(scope, Again(body, receive).receive, send)
             return
-        asked = await self._peeked(body, to.way)
-        await attended(scope, receive, self._answer(scope, to, asked, send))
+        try:
+            await attended(scope, receive, self._answer(scope, to, asked, send))
+        except OtherWay:  # nothing has been sent
+            await self._usual(scope, Again(body, receive).receive, send)
 
-    async def _peeked(self, body: bytes, way: Way) -> Peek:
-        streams = self._call in {"chat", "generate"}
-        return await decoded(lambda data: peek(way, data, streams=streams), body)
+    def _peek(self, body: bytes) -> Peek:
+        return peek(self._way, body, streams=self._call in {"chat", "generate"})
 
     async def _answer(self, scope: Scope, to: RelayTo, asked: Peek, send: Send) -> None:
         edge = edge_of(scope)
@@ -71,6 +81,7 @@ class RelayRoute:
         async with aclosing(self._relays.open(to, self._path, asked, visit_of(scope), sink)) as pieces:
             first = await anext(pieces)
             if not asked.stream:
+                await anext(pieces, None)  # the end: who has answered to it did well, and has a place for the next one
                 await respond(send, 200, first)
                 return
             form = Form(to.way.content_type, bytes, lambda error: to.way.broken(self._dialect.write_error(error)))

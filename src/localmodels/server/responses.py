@@ -21,6 +21,7 @@ from localmodels.dialects.strict_json import encode
 from localmodels.flows.responses import ResponseFlow
 from localmodels.flows.visit import Visit
 from localmodels.server.inference import decoded, sayable, told
+from localmodels.server.own_headers import IGNORED_ITEMS, IGNORED_TOOLS
 from localmodels.server.streaming import Form, respond_stream
 from localmodels.server.wire import MOST_BLOCKED, Headers, attended, query_of, read_body, respond, visit_of, whole_of
 
@@ -133,8 +134,8 @@ def told_of(create: Create, visit: Visit) -> Headers:
     """What the head of an answer tells beyond the dialect."""
     headers = list(told(create.request, visit))
     for name, words in (
-        (b"x-localmodels-ignored-tools", create.ignored_tools),
-        (b"x-localmodels-ignored-items", create.ignored_items),
+        (IGNORED_TOOLS, create.ignored_tools),
+        (IGNORED_ITEMS, create.ignored_items),
     ):
         if words:
             headers.append((name, sayable(", ".join(words))[:_MOST_TOLD]))

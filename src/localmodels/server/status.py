@@ -46,11 +46,13 @@ class Status:
     Args:
         inspect: looks at the system.
         urls: the addresses that this server listens on.
+        gateway: what this server calls itself on the way of requests (``core.via``).
     """
 
-    def __init__(self, inspect: Inspect, urls: Callable[[], list[str]]) -> None:
+    def __init__(self, inspect: Inspect, urls: Callable[[], list[str]], gateway: str = "") -> None:
         self._inspect = inspect
         self._urls = urls
+        self._version = _ENCODER.encode({"version": localmodels.__version__, "gateway": gateway})
 
     def root(self) -> ASGIApp:
         """``/``: an overview for people and programs, one line for Ollama's clients."""
@@ -91,10 +93,9 @@ class Status:
 
         return answer
 
-    @staticmethod
-    async def version(scope: Scope, body: bytes) -> bytes:
-        """``/api/version``."""
-        return _ENCODER.encode({"version": localmodels.__version__})
+    async def version(self, scope: Scope, body: bytes) -> bytes:
+        """``/api/version``; other gateways know by it what would only come back to them."""
+        return self._version
 
 
 def seen_by(caller: Caller, state: Condition) -> Condition:

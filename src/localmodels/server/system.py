@@ -11,37 +11,41 @@ import gc
 import importlib
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from math import inf
 from typing import Protocol, TextIO
 
 import uvloop
 from msgspec import Struct
 
-from localmodels.config import Config, Settings, check_binds
+from localmodels.config import Config, ConfigError, Settings, check_binds
+from localmodels.core import via
+from localmodels.core.address import Address
 from localmodels.core.deploys import Deployment
 from localmodels.core.errors import LocalModelsError
 from localmodels.core.library import Progress
 from localmodels.engine.hardware import Hardware, probe
 from localmodels.engine.pool import Pool
+from localmodels.flows.abandoned import Abandoned
 from localmodels.flows.access import Keyring
 from localmodels.flows.chat import Answers
 from localmodels.flows.deploys import Deploys
 from localmodels.flows.elsewhere import Elsewhere
+from localmodels.flows.everywhere import Everywhere
 from localmodels.flows.finding import Finders
 from localmodels.flows.inspection import Inspector
 from localmodels.flows.keeper import Keeper
 from localmodels.flows.local import Local
+from localmodels.flows.missing import Pulls
 from localmodels.flows.ranking import Ranker
 from localmodels.flows.relay import Relays
-from localmodels.flows.remotes import Remotes
 from localmodels.flows.responses import ResponseFlow
 from localmodels.flows.tasks import Tasks
 from localmodels.flows.trial import Trials
 from localmodels.flows.uploads import Uploads
+from localmodels.server import fleeted as fleets
 from localmodels.server import listeners
 from localmodels.server.access_log import AccessLog
 from localmodels.server.app import Application, Outcome, Watcher
@@ -49,6 +53,7 @@ from localmodels.server.arenas import given_back, keep_few
 from localmodels.server.around import check_outside, make_home
 from localmodels.server.deploys import Deploying
 from localmodels.server.edge.bounds import Bounds
+from localmodels.server.fleeted import Fleeted, fleeted
 from localmodels.server.gate import Gate
 from localmodels.server.greeting import greet
 from localmodels.server.housed import Housed, housed
@@ -61,10 +66,14 @@ from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.outside import Outside, outward
 from localmodels.server.parts import Parts
 from localmodels.server.reload import Adopt, Reload
+from localmodels.server.route import Route
 from localmodels.server.rows import table
+from localmodels.server.servers import ServerRoutes
 from localmodels.server.status import Status
 from localmodels.server.tokens import Tokens
-from localmodels.state.state import State
+from localmodels.state.choosing import state_in
+from localmodels.state.files import StateError, gateway_of
+from localmodels.state.kept import Kept
 from localmodels.store.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
@@ -95,7 +104,7 @@ class ClosingWatcher(Protocol):
 class System(Struct, frozen=True):
     """A system that answers; ``adopt`` hands the settings that can change to those who go by them.
 
-    ``ring`` holds the keys that it knows, ``tasks`` are those of the server.
+    ``ring`` holds the keys that it knows, ``tasks`` are those of the server, ``pulls`` fetch what nobody has.
     """
 
     application: Application
@@ -105,6 +114,7 @@ class System(Struct, frozen=True):
     meter: Meter
     ring: Keyring
     tasks: Tasks
+    pulls: Pulls
 
     def drain(self) -> None:
         """Begins nothing more. Answers may come to their end; tasks do not, or their watchers would wait for hours.
@@ -112,6 +122,7 @@ class System(Struct, frozen=True):
         Tasks come first: one whose model is on trial is interrupted then, and not refused by the pool.
         """
         self.tasks.interrupt()
+        self.pulls.interrupt()
         self.pool.drain()
 
 
@@ -119,14 +130,16 @@ class Made(Struct, frozen=True, kw_only=True):
     """Everything that a configuration makes, before any of it is opened."""
 
     here: Housed
-    remotes: Remotes
+    fleet: Fleeted
     finders: Finders
     answers: Answers
-    state: State
+    state: Kept
     access: Keyed
     outside: Outside
     responses: ResponseFlow
     keeper: Keeper
+    everywhere: Everywhere
+    pulls: Pulls
     uploads: Uploads
     deploys: Deploys
     tasks: Tasks
@@ -137,7 +150,10 @@ class Made(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def build(
-    config: Config, urls: Callable[[], list[str]], hardware: Hardware | None = None
+    config: Config,
+    urls: Callable[[], list[str]],
+    hardware: Hardware | None = None,
+    neighbours: Sequence[Address] = (),
 ) -> AsyncIterator[System]:
     """The system that a configuration describes; it is taken down on leaving.
 
@@ -145,36 +161,73 @@ async def build(
         config: checked.
         urls: the addresses it listens on.
         hardware: what it may use; None looks at the machine.
+        neighbours: ports of this machine where somebody else listens, perhaps an Ollama.
+
+    Raises:
+        ConfigError: the home cannot be used.
     """
+    gateway = via.new_gateway()
+    via.begin(gateway)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "work"))
-    one = await made(config, await asyncio.to_thread(probe) if hardware is None else hardware)
-    async with opened(one, config) as watchers:
-        application = Application(table(parts_of(one, config, urls)), one.gate, one.access.doorkeeper, watchers)
-        yield System(application, one.here.pool, one.here.local, adopting(one), one.meter, one.access.ring, one.tasks)
+    one = await asyncio.to_thread(made, config, probe() if hardware is None else hardware, urls)
+    async with opened(one, config, neighbours) as watchers:
+        rows = table(parts_of(one, config, urls, gateway))
+        application = Application(rows, one.gate, one.access.doorkeeper, watchers, gateway=gateway)
+        yield System(
+            application,
+            one.here.pool,
+            one.here.local,
+            adopting(one),
+            one.meter,
+            one.access.ring,
+            one.tasks,
+            one.pulls,
+        )
 
 
-async def made(config: Config, machine: Hardware) -> Made:
-    """The parts, each handed what it needs."""
+def made(config: Config, machine: Hardware, urls: Callable[[], list[str]]) -> Made:
+    """The parts, each handed what it needs.
+
+    Raises:
+        ConfigError: the home or the database cannot be used.
+    """
+    make_home(config)
     here = housed(config, machine)
-    remotes = Remotes(patience=config.queue_timeout, max_wait=config.max_wait or inf)
-    await remotes.adopt(config.servers)
-    finders = Finders(here.local, remotes, default=config.default_model, aliases=remote_aliases(config))
-    state = State(config.home, quota=config.response_quota)
+    try:
+        gateway = gateway_of(config.home)
+        state = state_in(config.home, config.database_url, gateway=gateway, quota=config.response_quota)
+    except StateError as error:
+        raise ConfigError(str(error)) from error
+    fleet = fleeted(config, here, state, gateway, urls)
+    finders = Finders(
+        here.local,
+        fleet.remotes,
+        default=config.default_model,
+        aliases=remote_aliases(config),
+        routes=fleet.routes,
+        fresh=fleet.fresh.own,
+    )
     access = keyed(config, state)
     answers = Answers(finders, access.limiter)
     meter = Meter()
     artifacts = ArtifactStore(config.home / ARTIFACTS, quota=config.artifact_quota)
     keeper = Keeper(here.store, here.library, here.local, artifacts=artifacts, threads=here.hardware.cpus)
     uploads = Uploads(artifacts)
-    deploys = deploying(uploads, keeper, here, remotes)
+    deploys = deploying(uploads, keeper, here, fleet)
+    outside = Outside(outward(config, here.store, here.library))
+    everywhere = fleet.everywhere(here, keeper, outside)
+    pulls = fleet.pulls(everywhere)
+    finders.pulls = pulls if config.pull_missing else None
     return Made(
         here=here,
-        remotes=remotes,
+        fleet=fleet,
+        everywhere=everywhere,
+        pulls=pulls,
         finders=finders,
         answers=answers,
         state=state,
         access=access,
-        outside=Outside(outward(config, here.store, here.library)),
+        outside=outside,
         responses=ResponseFlow(
             answers, state.responses, retention=config.response_retention, ended=access.doorkeeper.charge
         ),
@@ -188,39 +241,41 @@ async def made(config: Config, machine: Hardware) -> Made:
     )
 
 
-def deploying(uploads: Uploads, keeper: Keeper, here: Housed, remotes: Remotes) -> Deploys:
-    """Makes models of artifacts, here or on another server."""
-    elsewhere = Elsewhere(lambda: {server.name: server.spec for server in remotes.servers()})
+def deploying(uploads: Uploads, keeper: Keeper, here: Housed, fleet: Fleeted) -> Deploys:
+    """Makes models of artifacts, here or on other servers."""
+    elsewhere = Elsewhere(lambda: {spec.name: spec for spec in fleet.specs()})
     trials = Trials(here.local)
 
     def makes(wanted: Deployment) -> AsyncGenerator[Progress, None]:
         if wanted.server:
-            return keeper.create(wanted.create, put=partial(elsewhere.put, wanted.server))
+            return keeper.create(wanted.create, trials, put=partial(elsewhere.put, wanted.server))
         return keeper.create(wanted.create, trials)
 
     return Deploys(uploads, makes, elsewhere.named)
 
 
-def parts_of(one: Made, config: Config, urls: Callable[[], list[str]]) -> Parts:
+def parts_of(one: Made, config: Config, urls: Callable[[], list[str]], gateway: str) -> Parts:
     """What the rows are made of."""
     here, finders, answers = one.here, one.finders, one.answers
-    inspector = Inspector(here.library, here.pool, here.hardware, one.remotes)
+    inspector = Inspector(here.library, here.pool, here.hardware, one.fleet.remotes)
     return Parts(
         answers=answers,
         ranker=Ranker(finders, finders.models, one.access.limiter),
         responses=one.responses,
         management=one.access.management,
         tasks=one.tasks,
-        listings=Listings(finders, answers),
-        status=Status(inspector, urls),
+        listings=Listings(finders, answers, one.everywhere, one.fleet.fresh.memory),
+        status=Status(inspector, urls, gateway),
         tokens=Tokens(answers, inspector.default_name),
         keeper=one.keeper,
         require_here=finders.require_here,
         deploying=Deploying(one.uploads, one.tasks, one.deploys.check),
-        moves=one.outside,
+        everywhere=one.everywhere,
+        servers=ServerRoutes(one.fleet.servers, one.fleet.unloading),
+        route=Route(finders),
         relays=Relays(finders, one.access.limiter),
         chat_timeout=config.chat_timeout,
-        scrape=Scrape(one.meter, [inspector.readings, one.tasks.readings]),
+        scrape=Scrape(one.meter, [inspector.readings, one.tasks.readings], one.fleet.names),
     )
 
 
@@ -233,13 +288,14 @@ def adopting(one: Made) -> Adopt:
         one.gate.adopt(new.allowed_hosts, new.origins)
         one.finders.adopt(default=new.default_model, aliases=remote_aliases(new))
         one.here.adopt(new)
-        await one.remotes.adopt(new.servers, patience=new.queue_timeout, max_wait=new.max_wait or inf)
+        one.finders.pulls = one.pulls if new.pull_missing else None
+        await one.fleet.adopt(new)
 
     return adopt
 
 
 @asynccontextmanager
-async def opened(one: Made, config: Config) -> AsyncIterator[list[Watcher]]:
+async def opened(one: Made, config: Config, neighbours: Sequence[Address]) -> AsyncIterator[list[Watcher]]:
     """Opens what has to be; gives those who are shown every request that ended."""
     watchers: list[Watcher] = [one.meter, one.access_log, one.access.doorkeeper.ended]
     async with AsyncExitStack() as stack:
@@ -255,12 +311,15 @@ async def opened(one: Made, config: Config) -> AsyncIterator[list[Watcher]]:
         stack.callback(one.here.housing.close)
         stack.push_async_callback(one.here.files.close)
         stack.push_async_callback(one.here.pool.close)
-        stack.push_async_callback(one.remotes.close)
+        stack.push_async_callback(one.fleet.remotes.close)
+        await stack.enter_async_context(fleets.followed(one.fleet, neighbours))
         stack.callback(one.here.store.close)  # ends what is read, which the others wait for
         stack.push_async_callback(one.responses.close)
         stack.push_async_callback(one.uploads.close)
+        await stack.enter_async_context(Abandoned(one.state.tasks, one.state.replicas, one.tasks.left))
         stack.push_async_callback(one.tasks.close)
         await stack.enter_async_context(one.outside)
+        stack.push_async_callback(one.pulls.close)
         yield watchers
 
 
@@ -307,7 +366,7 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
     """
     settings = load()
     config = settings.config
-    check_binds(config, has_keys=has_keys(config.home))
+    check_binds(config, has_keys=has_keys(config.home, config.database_url))
     check_outside(config)
     keep_few()
     set_up_logging(config.log_level, config.log_format)
@@ -320,9 +379,10 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
         log.error("%s", error)
         return 1
     urls = listeners.urls(sockets)
+    neighbours = listeners.taken(config.listen, sockets) if config.register_ollama else []
 
     async def main() -> None:
-        async with given_back(), build(config, lambda: urls) as system:
+        async with given_back(), build(config, lambda: urls, neighbours=neighbours) as system:
             # What was made so far stays; a collection that walks through it holds streams up for tens of milliseconds.
             gc.collect()
             gc.freeze()
@@ -332,7 +392,9 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
                 system.application,
                 sockets,
                 drain=config.drain_timeout,
-                ready=lambda: greet(out, urls, as_json=as_json, admin_key=first_key(config.home, system.ring)),
+                ready=lambda: greet(
+                    out, urls, as_json=as_json, admin_key=first_key(config.home, system.ring, config.database_url)
+                ),
                 draining=system.drain,
                 reload=None if terminal else Reload(load, config, system.adopt),
                 bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),

@@ -1,12 +1,12 @@
-"""Everything that is written, by one thread: opened when it is first needed, and imported then (see ``state``)."""
+"""Everything that is written, in one transaction; imported by the first who writes (see ``state``)."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from time import time_ns
+from functools import cached_property
 
-from localmodels.state.engine import open_engine
-from localmodels.state.files import RESPONSES, STATE
+from sqlalchemy import Connection
+
+from localmodels.state.fleet import Fleet
 from localmodels.state.keys import Keys
 from localmodels.state.responses import Responses
 from localmodels.state.tasks import Tasks
@@ -14,32 +14,40 @@ from localmodels.state.usage import Usage
 
 
 class Books:
-    """Keys, usage and tasks; with :meth:`responses`, the stored responses.
+    """The tables, over a connection that has begun a transaction.
 
     Args:
-        home: directory of the files.
-        quota: bytes that all stored responses together may take.
+        connection: to the database.
+        gateway: who writes; empty for files, which have one home.
+        now: nanoseconds since 1970.
     """
 
-    def __init__(self, home: Path, quota: int = 0) -> None:
-        self._home = home
-        self._quota = quota
-        engine = open_engine(home, STATE)
-        self._engines = [engine]
-        self.keys = Keys(engine)
-        self.usage = Usage(engine)
-        self.tasks = Tasks(engine)
-        self._responses: Responses | None = None
+    def __init__(self, connection: Connection, gateway: str, now: int) -> None:
+        self._connection = connection
+        self._gateway = gateway
+        self._now = now
 
+    @cached_property
+    def keys(self) -> Keys:
+        """Who may ask."""
+        return Keys(self._connection)
+
+    @cached_property
+    def usage(self) -> Usage:
+        """What was used."""
+        return Usage(self._connection)
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Long work."""
+        return Tasks(self._connection, self._gateway)
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        """Servers and their models."""
+        return Fleet(self._connection)
+
+    @cached_property
     def responses(self) -> Responses:
-        """The stored responses; their file is made by the first who asks."""
-        if self._responses is None:
-            engine = open_engine(self._home, RESPONSES)
-            self._engines.append(engine)
-            self._responses = Responses(engine, self._quota, time_ns)
-        return self._responses
-
-    def close(self) -> None:
-        """Gives back the files."""
-        for engine in self._engines:
-            engine.dispose()
+        """Stored responses."""
+        return Responses(self._connection, self._gateway, self._now)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from time import time_ns
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
+from localmodels.state.books import Books
 from localmodels.state.files import HEADS, RESPONSES, SMALL_CACHE, STATE, StateError, begin
 
 # Seconds for another program's transaction to end: ours take milliseconds.
@@ -22,6 +25,29 @@ PATIENCE = 5
 # A key that was shown must be there after a power cut; of responses the last moments may be lost.
 _SYNCHRONOUS = {STATE: "PRAGMA synchronous = FULL", RESPONSES: "PRAGMA synchronous = NORMAL"}
 _VERSION = "SELECT version_num FROM alembic_version"
+
+
+T = TypeVar("T")
+
+
+class Engines:
+    """The files of a home, each opened, and made, by the first who writes into it; for one thread."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._engines: dict[str, Engine] = {}
+
+    def write(self, name: str, work: Callable[[Books], T]) -> T:
+        """Does something with the tables of a file, in one transaction. Raises as :func:`open_engine`."""
+        if name not in self._engines:
+            self._engines[name] = open_engine(self._home, name)
+        with self._engines[name].begin() as connection:
+            return work(Books(connection, "", time_ns()))
+
+    def close(self) -> None:
+        """Gives back the files."""
+        for engine in self._engines.values():
+            engine.dispose()
 
 
 def open_engine(home: Path, name: str) -> Engine:

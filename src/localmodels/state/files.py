@@ -12,10 +12,12 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID, uuid4
 
 STATE, RESPONSES = "state.db", "responses.db"
+GATEWAY = "gateway.id"
 # The newest version of each file; one that says another is migrated, or refused if it comes from the future.
-HEADS = {STATE: "0002", RESPONSES: "0001"}
+HEADS = {STATE: "0003", RESPONSES: "0002"}
 PRIVATE = 0o600
 # KiB of pages that a connection keeps. SQLite's own 2 MiB fill up over an hour, and look like a leak; the files are
 # small, and the system has them in memory anyhow.
@@ -33,6 +35,29 @@ _STAMPED = "INSERT INTO alembic_version (version_num) VALUES (?)"
 
 class StateError(Exception):
     """A file of the state that cannot be used; the message is for its owner."""
+
+
+def gateway_of(home: Path) -> str:
+    """The id of a home among those that share a database: a UUID, made by the first who asks, and kept.
+
+    Raises:
+        StateError: it cannot be kept, or is none.
+    """
+    path = home / GATEWAY
+    try:
+        if not path.exists():
+            new = home / f"{GATEWAY}.{os.getpid()}.new"
+            new.write_text(str(uuid4()) + "\n")
+            try:
+                path.hardlink_to(new)  # not a rename: another program may have made one in these milliseconds
+            except FileExistsError:
+                pass
+            finally:
+                new.unlink()
+            _sync(home)
+        return str(UUID(path.read_text().strip()))
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path} cannot be used: {getattr(error, 'strerror', None) or 'it holds no UUID'}") from error
 
 
 def nothing(connection: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""What a server looks at before and beside its work, by SQLite alone: keys, what they used of their quotas, and tasks.
+"""What a server looks at before and beside its work, by SQLite alone: keys, what they used, tasks, servers.
 
 A start must know the keys before it listens, and SQLAlchemy takes half a second to import; so reading is done here and
 writing there. Nothing here changes a file that exists, but for the very first key.
@@ -12,8 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 from localmodels.core.access import Key, Use
+from localmodels.core.fleet import ModelRow, ServerRow
+from localmodels.core.secrets import Secret
 from localmodels.core.tasks import Event, Task
 from localmodels.state.files import HEADS, SMALL_CACHE, STATE, StateError, begin
+from localmodels.state.fleet_rows import model_of, server_of
 from localmodels.state.rows import key_of, row_of
 from localmodels.state.task_rows import event_of, listed_task_of, task_of
 
@@ -22,6 +25,10 @@ PATIENCE = 5
 
 _VERSION = "SELECT version_num FROM alembic_version"
 _GENERATION = "SELECT value FROM meta WHERE name = 'keys_generation'"
+_FLEET_GENERATION = "SELECT value FROM meta WHERE name = 'fleet_generation'"
+_SERVERS = "SELECT * FROM server ORDER BY created_at, id"
+_SERVER_KEYS = "SELECT server_id, key FROM server_key"
+_MODELS = "SELECT * FROM server_model WHERE ? IS NULL OR server_id = ? ORDER BY model, id"
 _CHANGED = """
 INSERT INTO meta (name, value) VALUES ('keys_generation', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1
 """
@@ -130,9 +137,34 @@ class Glance:
         """All tasks that have not ended, the oldest first."""
         return tuple(map(task_of, self._open().execute(_UNFINISHED)))
 
+    def keeper(self, id: str) -> str:  # noqa: A002
+        """A home has one server."""
+        return ""
+
+    def silent(self) -> dict[str, tuple[Task, ...]]:
+        """A home has one server."""
+        return {}
+
     def events(self, id: str, after: int) -> tuple[Event, ...]:  # noqa: A002
         """A task's events after this number, in order."""
         return tuple(map(event_of, self._open().execute(_EVENTS, (id, after))))
+
+    def fleet_generation(self) -> int:
+        """Of the fleet; raised by every change."""
+        found = self._open().execute(_FLEET_GENERATION).fetchone()
+        return found[0] if found else 0
+
+    def servers(self) -> tuple[ServerRow, ...]:
+        """All, the oldest first."""
+        return tuple(map(server_of, self._open().execute(_SERVERS)))
+
+    def server_keys(self) -> dict[str, Secret]:
+        """The keys of those servers that have one."""
+        return {server: Secret(key) for server, key in self._open().execute(_SERVER_KEYS)}
+
+    def models(self, server_id: str | None) -> tuple[ModelRow, ...]:
+        """All, or those of one server, by their names."""
+        return tuple(map(model_of, self._open().execute(_MODELS, (server_id, server_id))))
 
     def version(self) -> str:
         """Of the tables in the file."""

@@ -1,24 +1,22 @@
-"""The table of keys, as it is written; it is read by :mod:`~localmodels.state.glance`."""
+"""The table of keys, as it is written; it is read by ``glance`` and ``selects``."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from localmodels.core.access import Key
 from localmodels.core.errors import Conflict
+from localmodels.state.generations import KEYS, change, turn
 from localmodels.state.rows import row_of
-from localmodels.state.tables import KEY, META
-
-GENERATION = "keys_generation"
+from localmodels.state.tables import KEY
 
 
 class Keys:
-    """Writes keys; every change raises the generation, by which other programs notice it."""
+    """Writes keys, in the transaction of a connection; every change raises their generation."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def add(self, key: Key) -> None:
         """Keeps a new key.
@@ -26,26 +24,29 @@ class Keys:
         Raises:
             Conflict: another key that is not revoked has its name.
         """
+        change(self._connection, KEYS)
         try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(KEY), row_of(key))
-                _change(connection)
+            self._connection.execute(insert(KEY), row_of(key))
         except IntegrityError:
             # Without its cause, which repeats the row.
             raise Conflict(f"there is a key '{key.name}' already; revoke it first or choose another name") from None
 
+    def begin_with(self, key: Key) -> bool:
+        """Keeps the very first key; was there none, whatever became of it?"""
+        turn(self._connection, KEYS)
+        if self._count() > 0:
+            return False
+        change(self._connection, KEYS)
+        self._connection.execute(insert(KEY), row_of(key))
+        return True
+
     def revoke(self, key_id: str, now: int) -> bool:
         """Makes a key open nothing from now on; is there such a key? One that was revoked before stays as it was."""
-        with self._engine.begin() as connection:
-            ours = KEY.c.id == key_id
-            if connection.execute(select(func.count()).select_from(KEY).where(ours)).scalar_one() == 0:
-                return False
-            found = connection.execute(update(KEY).where(ours, KEY.c.revoked_at.is_(None)).values(revoked_at=now))
-            if found.rowcount:
-                _change(connection)
-            return True
+        turn(self._connection, KEYS)
+        if self._count(KEY.c.id == key_id, KEY.c.revoked_at.is_(None)):
+            change(self._connection, KEYS)
+            self._connection.execute(update(KEY).where(KEY.c.id == key_id).values(revoked_at=now))
+        return self._count(KEY.c.id == key_id) > 0
 
-
-def _change(connection: Connection) -> None:
-    first = insert(META).values(name=GENERATION, value=1)
-    connection.execute(first.on_conflict_do_update(index_elements=["name"], set_={"value": META.c.value + 1}))
+    def _count(self, *conditions: ColumnElement[bool]) -> int:
+        return self._connection.execute(select(func.count()).select_from(KEY).where(*conditions)).scalar_one()

@@ -11,25 +11,30 @@ from typing import TypeVar
 
 from localmodels.core.access import Key
 from localmodels.core.errors import LocalModelsError
+from localmodels.core.secrets import Secret
+from localmodels.state.choosing import NOWHERE, postgres
 from localmodels.state.files import HEADS, STATE, StateError
 from localmodels.state.glance import Glance, begin_with
 
 T = TypeVar("T")
 
 
-def known_keys(home: Path) -> tuple[Key, ...]:
-    """All keys of a home; none where it has no state. A file of an earlier version is brought up to today's.
+def known_keys(home: Path, database: Secret = NOWHERE) -> tuple[Key, ...]:
+    """All keys of a home, or of a database; none where it has no state. An earlier version is brought up to today's.
 
     Raises:
-        StateError: the file cannot be used. Its keys may say who is to be kept out, so it is never passed over.
+        StateError: it cannot be used. Its keys may say who is to be kept out, so it is never passed over.
     """
+    if database:
+        keys: tuple[Key, ...] = postgres("starting").known_keys(database)
+        return keys
     if not (home / STATE).exists():
         return ()
     return told(home, lambda: _keys(home))
 
 
-def first_key(home: Path, key: Key) -> tuple[int, tuple[Key, ...]] | None:
-    """Keeps this key in a home in which none was ever made.
+def first_key(home: Path, key: Key, database: Secret = NOWHERE) -> tuple[int, tuple[Key, ...]] | None:
+    """Keeps this key in a home, or in a database, in which none was ever made.
 
     Returns:
         The generation and all keys of it; None where there was one, whatever became of it.
@@ -37,6 +42,9 @@ def first_key(home: Path, key: Key) -> tuple[int, tuple[Key, ...]] | None:
     Raises:
         StateError: it cannot be kept.
     """
+    if database:
+        known: tuple[int, tuple[Key, ...]] | None = postgres("starting").first_key(database, key)
+        return known
     return told(home, lambda: _begun(home, key))
 
 
@@ -51,7 +59,7 @@ def _keys(home: Path) -> tuple[Key, ...]:
     with closing(Glance(home)) as glance:
         if glance.version() != HEADS[STATE]:
             # By name: SQLAlchemy and alembic take a second to import, and are needed once a version.
-            importlib.import_module("localmodels.state.books").Books(home).close()
+            importlib.import_module("localmodels.state.engine").open_engine(home, STATE).dispose()
         return glance.keys()[1]
 
 

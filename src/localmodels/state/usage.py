@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec.structs import asdict
-from sqlalchemy import Engine
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection
 
 from localmodels.core.access import Use
 from localmodels.state.tables import USAGE
+from localmodels.state.writing import insert_into
 
 _PLACE = ("key_id", "model", "server", "hour")
 _COUNTS = ("requests", "failed", "prompt_tokens", "cached_tokens", "completion_tokens", "estimated")
@@ -18,16 +18,18 @@ _COUNTS = ("requests", "failed", "prompt_tokens", "cached_tokens", "completion_t
 class Usage:
     """Adds up. What comes in one call is written whole or not at all, so that nothing is counted twice."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        new = insert(USAGE)
-        self._add = new.on_conflict_do_update(
-            index_elements=list(_PLACE), set_={name: USAGE.c[name] + new.excluded[name] for name in _COUNTS}
-        )
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def add(self, uses: Sequence[Use]) -> None:
         """Adds these to what is there."""
-        rows = [{("key_id" if name == "key" else name): value for name, value in asdict(use).items()} for use in uses]
+        # In one order, since two gateways that lock the same rows in two would wait for each other.
+        rows = sorted(map(_row_of, uses), key=lambda row: [row[name] for name in _PLACE])
         if rows:
-            with self._engine.begin() as connection:
-                connection.execute(self._add, rows)
+            new = insert_into(self._connection, USAGE)
+            sums = {name: USAGE.c[name] + new.excluded[name] for name in _COUNTS}
+            self._connection.execute(new.on_conflict_do_update(index_elements=list(_PLACE), set_=sums), rows)
+
+
+def _row_of(use: Use) -> dict[str, str | int]:
+    return {("key_id" if name == "key" else name): value for name, value in asdict(use).items()}

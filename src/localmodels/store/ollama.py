@@ -11,7 +11,6 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 
 from msgspec import Struct
@@ -22,7 +21,7 @@ from localmodels.core.errors import ModelDamaged
 from localmodels.core.moment import rfc3339
 from localmodels.store import manifests
 from localmodels.store.entries import Damaged, Entry, Kind, Source, details_of, expect, names_of
-from localmodels.store.headers import Headers
+from localmodels.store.headers import Headers, Latest
 from localmodels.store.layout import Layout
 from localmodels.store.manifests import Config, Layer, Manifest
 from localmodels.store.published import require_published
@@ -43,18 +42,26 @@ class OllamaShelf:
         self._headers = headers or Headers()
         self._templates = Templates()
         # What is sound stays so; what is not is looked at anew each time.
-        self._parse = lru_cache(maxsize=REMEMBERED)(self._parsed)
-        self._assemble = lru_cache(maxsize=REMEMBERED)(self._assembled)
+        self._manifests: Latest[ModelName, Manifest] = Latest(REMEMBERED)
+        self._entries: Latest[ModelName, Entry] = Latest(REMEMBERED)
 
     @property
     def source(self) -> Source:
         return self._source
 
     def list(self) -> tuple[Entry | Damaged, ...]:
-        return tuple(self._listed(found) for found in self._layout.names())
+        names = tuple(self._layout.names())
+        there = [found for found in names if isinstance(found, ModelName)]
+        self._manifests.keep(there)
+        self._entries.keep(there)
+        return tuple(map(self._listed, names))
 
     def find(self, name: ModelName) -> Entry | None:
-        return self._entry(name) if self._layout.has(name) else None
+        if self._layout.has(name):
+            return self._entry(name)
+        self._manifests.forget(name)
+        self._entries.forget(name)
+        return None
 
     def unpublished(self, name: ModelName, data: bytes) -> Entry:
         """The model that these bytes of a manifest would be under this name, whatever has the name now.
@@ -79,8 +86,11 @@ class OllamaShelf:
     def _entry(self, name: ModelName) -> Entry:
         data, written = self._layout.read_manifest(name, manifests.MANIFEST_BYTES)
         # What is usual is remembered; a manifest that was blown up to 4 MiB is not worth the room.
-        manifest = self._parse(data) if len(data) <= REMEMBERED_BYTES else self._parsed(data)
-        return self._assemble(name, manifest, written.st_mtime_ns, self._check(manifest))
+        usual = len(data) <= REMEMBERED_BYTES
+        manifest = self._manifests.of(name, data, lambda: self._parsed(data)) if usual else self._parsed(data)
+        changed, moment = self._check(manifest), written.st_mtime_ns
+        stamp = manifest, moment, changed
+        return self._entries.of(name, stamp, lambda: self._assembled(name, manifest, moment, changed))
 
     def _parsed(self, data: bytes) -> Manifest:
         manifest = manifests.parse_manifest(data)

@@ -41,12 +41,21 @@ class Result:
 
 @dataclass
 class Shell:
-    """Runs commands."""
+    """Runs commands.
+
+    Attributes:
+        waits: how often a verb may wait; then it is interrupted.
+        waited: the seconds, each time.
+        meanwhile: what happens while it waits, one after the other.
+    """
 
     home: Path
     server: FakeServer = field(default_factory=FakeServer)
     environ: dict[str, str] = field(default_factory=dict)
     started: list[Path] = field(default_factory=list)
+    waits: int = 0
+    waited: list[float] = field(default_factory=list)
+    meanwhile: list[Callable[[], object]] = field(default_factory=list)
 
     def __call__(
         self,
@@ -68,9 +77,18 @@ class Shell:
             read_line=self._reader(script, prompts),
             read_secret=self._reader(secrets, prompts),
             carry=lambda url, headers, timeout: Httpx(url, headers, timeout, self.server.transport),
+            wait=self._wait,
             start=self._start,
         )
         return Result(main(list(words), world), out.getvalue(), err.getvalue(), prompts)
+
+    def _wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.waits -= 1
+        if self.waits <= 0:
+            raise KeyboardInterrupt
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
 
     def _start(self, log: Path) -> Started:
         self.started.append(log)

@@ -20,6 +20,12 @@ localhost:5000/me/m:v1     bbbbbbbbbbbb    1.0 GB    2 hours ago
 $(touch${IFS}owned)        cccccccccccc    1.0 GB    2 hours ago
 `touch owned`              cccccccccccc    1.0 GB    2 hours ago
 """
+SERVERS = """NAME         STATE    BUSY    MODELS    KIND      URL                       NOTE
+local        up       0/64    1         local     http://127.0.0.1:8000     this server's own engine
+gpu-1        up       1/4     2         ollama    http://10.0.0.5:11434     the default
+Big Box      up       1/4     2         ollama    http://10.0.0.6:11434
+$(touch)     up       1/4     2         ollama    http://10.0.0.7:11434
+"""
 BASH = r"""
 source "$1"
 COMP_LINE="$2" COMP_POINT=${#2}
@@ -34,7 +40,8 @@ def place(tmp_path: Path) -> Path:
     program = tmp_path / "bin" / "localmodels"
     program.parent.mkdir()
     (tmp_path / "list.txt").write_text(LIST)
-    program.write_text(f"#!/bin/sh\ncat {tmp_path}/list.txt\n")
+    (tmp_path / "servers.txt").write_text(SERVERS)
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/$1.txt\n")
     program.chmod(0o700)
     (tmp_path / "Modelfile two").touch()
     (tmp_path / "models").mkdir()
@@ -85,6 +92,13 @@ OFFERS: dict[str, set[str]] = {
     "localmodels convert mo": {"models"},
     "localmodels artifacts u": {"upload"},
     "localmodels tasks f": {"follow"},
+    "localmodels servers ch": {"check"},
+    "localmodels servers check ": {"local", "gpu-1"},
+    "localmodels servers set gpu": {"gpu-1"},
+    "localmodels servers set gpu-1 --in": {"--inactive"},
+    "localmodels pull llama3.2 --server g": {"gpu-1"},
+    "localmodels models unload lla": {"llama3.2:1b"},
+    "localmodels route lla": {"llama3.2:1b"},
 }
 
 
@@ -108,7 +122,7 @@ def test_bash_ends_words_at_colons(shell: Shell, place: Path) -> None:
 def test_fish_completes(shell: Shell, place: Path, line: str) -> None:
     file = written(shell, place, "fish")
     said = run(place, program("fish"), "--no-config", "-c", f"source {file}; complete -C '{line}'")
-    offered = {offer.partition("\t")[0].replace("\\", "") for offer in said.splitlines()}
+    offered = {offer.partition("\t")[0].replace("\\", "").rstrip("/") for offer in said.splitlines()}
     assert offered >= OFFERS[line]
     assert not any(offer.startswith("$") for offer in offered)
 

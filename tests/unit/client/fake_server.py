@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import httpx2
 import msgspec
+from tests.unit.client.fake_fleet import FakeFleet
 from tests.unit.client.fake_tasks import FakeTasks
 
 from localmodels.client._async_calls import DIALECT
@@ -25,12 +26,12 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import LocalModelsError, ModelNotFound
-from localmodels.core.library import Progress, PullRequest
+from localmodels.core.library import CopyRequest, DeleteRequest, Outcome, Progress, PullRequest
 from localmodels.core.options import Options
 from localmodels.core.rerank import Ranked, Ranking
 from localmodels.core.secrets import Secret
 from localmodels.dialects import listing, management, rerank
-from localmodels.dialects.ollama import library
+from localmodels.dialects.ollama import library, unloading
 from localmodels.dialects.protocol import EventWriter, Stamp
 
 KEY = Key("key_1", "bob", bytes(32), "lm-abcd…wxyz", created_at=10**18)
@@ -76,7 +77,7 @@ STEPS: Mapping[str, Callable[[bytes], object]] = {
     "/api/push": library.read_push,
     "/api/create": library.read_create,
 }
-CHANGES: Mapping[str, Callable[[bytes], object]] = {
+CHANGES: Mapping[str, Callable[[bytes], CopyRequest | DeleteRequest]] = {
     "/api/copy": library.read_copy,
     "/api/delete": library.read_delete,
 }
@@ -90,6 +91,7 @@ class FakeServer:
     """
 
     models: tuple[Model, ...] = (MODEL,)
+    running: tuple[Running, ...] = (RUNNING,)
     events: Iterable[Event] = EVENTS
     fails_with: LocalModelsError | None = None
     breaks_with: LocalModelsError | None = None
@@ -105,6 +107,7 @@ class FakeServer:
     known: set[str] = field(default_factory=lambda: {"m"})
     pulls: bool = False
     long: FakeTasks = field(default_factory=FakeTasks)
+    fleet: FakeFleet = field(default_factory=FakeFleet)
 
     @property
     def transport(self) -> httpx2.MockTransport:
@@ -141,11 +144,17 @@ class FakeServer:
                 if not self.long.streams(request):
                     return httpx2.Response(200, content=body)
                 return httpx2.Response(200, stream=Pieces(body[: self.cut_at], interrupted=self.interrupted))
+            if (told := self.fleet.answer(request)) is not None:
+                return httpx2.Response(told[0], content=told[1])
         except LocalModelsError as error:
             return httpx2.Response(error.status, content=DIALECT.write_error(error))
         return self._answer(request, path)
 
     def _answer(self, request: httpx2.Request, path: str) -> httpx2.Response:
+        if path == DIALECT.paths["generate"] and (unload := unloading.read_unload(request.content)):
+            self.library.append(unload)
+            done = unloading.write_unloaded(unload.model, outcomes(unload.servers), chat=False)
+            return httpx2.Response(200, content=done)
         if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
             return self._events(request.content, chat=path == DIALECT.paths["chat"])
         if path in STEPS:
@@ -155,15 +164,23 @@ class FakeServer:
                 self.known.add(wanted.model)
             return httpx2.Response(200, stream=Pieces(self._steps(), interrupted=False))
         if path in CHANGES:
-            self.library.append(CHANGES[path](request.content))
-            return httpx2.Response(200, content=b'{"status": "success"}')
+            change = CHANGES[path](request.content)
+            self.library.append(change)
+            return httpx2.Response(200, content=library.write_outcomes(outcomes(change.servers)))
         if path.startswith("/api/keys"):
             return self._key(request)
         if path.startswith("/api/blobs/"):
             return self._blob(request, path.removeprefix("/api/blobs/"))
+        if path == "/api/ps":
+            return httpx2.Response(200, content=self._ps(request.url.params.get("server")))
         if path == DIALECT.paths["models"]:
             return httpx2.Response(200, content=listing.write_tags(self.models))
         return httpx2.Response(200, content=ANSWERS[path](request.content))
+
+    def _ps(self, server: str | None) -> bytes:
+        there = tuple(row for row in self.running if server in {None, "*", row.server})
+        silent = [Outcome("dead", "error", "it does not answer")] if server in {"*", "dead"} else []
+        return listing.write_ps(there, silent)
 
     def _key(self, request: httpx2.Request) -> httpx2.Response:
         if request.method == "POST":
@@ -206,6 +223,11 @@ class FakeServer:
         return written[: self.cut_at]
 
 
+def outcomes(servers: Iterable[str]) -> tuple[Outcome, ...]:
+    """It succeeds on all of them."""
+    return tuple(Outcome(server, "success") for server in servers)
+
+
 class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body that comes in pieces of 7 bytes, and may end in Ctrl-C."""
 
@@ -243,7 +265,6 @@ def _tokenize(body: bytes) -> bytes:
 
 
 ANSWERS: Mapping[str, Callable[[bytes], bytes]] = {
-    "/api/ps": lambda body: listing.write_ps([RUNNING]),
     "/api/show": lambda body: listing.write_show(DESCRIPTION),
     "/api/version": lambda body: b'{"version": "9.9.9"}',
     "/api/embed": _embed,

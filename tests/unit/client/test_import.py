@@ -34,6 +34,20 @@ EVERYTHING = "import localmodels.client as client; [getattr(client, name) for na
             ),
         ),
         (
+            "import localmodels.cli.servers, localmodels.cli.models, localmodels.cli.route, localmodels.cli.plain",
+            (
+                *SERVER,
+                "httpx2",
+                "asyncio",
+                "subprocess",
+                "localmodels.client.parcels",
+                "localmodels.dialects.tasks",
+                "localmodels.artifacts",
+                "localmodels.fleet",
+                "localmodels.state",
+            ),
+        ),
+        (
             "import localmodels.cli.list, localmodels.cli.plain",
             (
                 *SERVER,

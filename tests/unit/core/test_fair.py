@@ -60,6 +60,12 @@ def test_who_was_served_without_waiting_has_had_his_turn() -> None:
     assert served(line) == ["b1", "a2"]
 
 
+def test_who_joins_first_goes_before_his_own_requests_alone() -> None:
+    line = line_of("a1", "a2", "b1")
+    line.join("a0", "a0", "a", first=True)
+    assert served(line) == ["b1", "a0", "a1", "a2"]
+
+
 def test_nobody_saves_up_turns_by_staying_away() -> None:
     line = line_of("a1", "b1")
     served(line)

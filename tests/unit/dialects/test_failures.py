@@ -49,6 +49,7 @@ ALL = [
     errors.OutOfMemory(19_756_849_562, 18_253_611_008, retry_after=2.0),
     errors.QueueFull("a", retry_after=1.0),
     errors.ShuttingDown("a"),
+    errors.LoopDetected("a"),
     errors.EngineError("a"),
     errors.ModelDamaged("a"),
     errors.LoadFailed("a"),

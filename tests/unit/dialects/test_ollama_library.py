@@ -15,14 +15,17 @@ from localmodels.core.library import (
     CopyRequest,
     CreateRequest,
     DeleteRequest,
+    Outcome,
     Progress,
     PullRequest,
     PushRequest,
 )
-from localmodels.dialects.ollama import library
+from localmodels.dialects.ollama import library, unloading
 
 NAMES = st.text(min_size=1, max_size=20)
 TEXTS = st.text(max_size=40)
+FILES = NAMES.filter(lambda name: not {"", ".", ".."} & {*name.split("/")})
+SERVERS = st.sampled_from([(), ("*",), ("b",), ("b", "9b0c")])
 DIGEST = "sha256:" + "a1" * 32
 
 
@@ -30,16 +33,17 @@ def create(**fields: Any) -> CreateRequest:
     return library.read_create(msgspec.json.encode({"model": "m", "from": "base", **fields}))
 
 
-@given(NAMES, st.booleans(), st.booleans())
-def test_transfers_are_read_back(model: str, insecure: bool, stream: bool) -> None:
-    pull, push = PullRequest(model, insecure, stream), PushRequest(model, insecure, stream)
+@given(NAMES, st.booleans(), st.booleans(), SERVERS)
+def test_transfers_are_read_back(model: str, insecure: bool, stream: bool, servers: tuple[str, ...]) -> None:
+    pull = PullRequest(model, insecure, stream, servers=servers)
+    push = PushRequest(model, insecure, stream, servers=servers)
     assert library.read_pull(library.write_pull(pull)) == pull
     assert library.read_push(library.write_push(push)) == push
 
 
-@given(NAMES, NAMES)
-def test_copies_and_deletions_are_read_back(source: str, destination: str) -> None:
-    copy, delete = CopyRequest(source, destination), DeleteRequest(source)
+@given(NAMES, NAMES, SERVERS)
+def test_copies_and_deletions_are_read_back(source: str, destination: str, servers: tuple[str, ...]) -> None:
+    copy, delete = CopyRequest(source, destination, servers), DeleteRequest(source, servers)
     assert library.read_copy(library.write_copy(copy)) == copy
     assert library.read_delete(library.write_delete(delete)) == delete
 
@@ -49,8 +53,8 @@ def test_copies_and_deletions_are_read_back(source: str, destination: str) -> No
         CreateRequest,
         model=NAMES,
         base=NAMES,
-        files=st.lists(st.tuples(NAMES, TEXTS), max_size=3, unique_by=lambda pair: pair[0]).map(tuple),
-        adapters=st.lists(st.tuples(NAMES, TEXTS), max_size=3, unique_by=lambda pair: pair[0]).map(tuple),
+        files=st.lists(st.tuples(FILES, TEXTS), max_size=3, unique_by=lambda pair: pair[0]).map(tuple),
+        adapters=st.lists(st.tuples(FILES, TEXTS), max_size=3, unique_by=lambda pair: pair[0]).map(tuple),
         template=st.none() | TEXTS,
         system=st.none() | TEXTS,
         parameters=st.sampled_from([(), (("temperature", 0.5), ("stop", ("a", "b"))), (("numa", True),)]),
@@ -59,6 +63,7 @@ def test_copies_and_deletions_are_read_back(source: str, destination: str) -> No
         quantize=TEXTS,
         requires=TEXTS,
         stream=st.booleans(),
+        servers=SERVERS,
     )
 )
 def test_creations_are_read_back(request: CreateRequest) -> None:
@@ -132,6 +137,8 @@ PROGRESS = st.builds(
     digest=st.sampled_from(["", DIGEST]),
     total=st.integers(0, 2**53),
     completed=st.integers(0, 2**53),
+    server=st.sampled_from(["", "b"]),
+    failure=st.sampled_from(["", "it is gone"]),
 )
 
 
@@ -169,3 +176,81 @@ def test_an_error_in_the_stream_is_raised() -> None:
 def test_other_lines_are_garbled(line: bytes) -> None:
     with pytest.raises(Garbled):
         read(line, [])
+
+
+# Several servers
+
+
+@pytest.mark.parametrize("sent", ["", [], ["a", ""], ["a"] * 1_001])
+def test_servers_are_named(sent: Any) -> None:
+    with pytest.raises(CallerError):
+        library.read_pull(msgspec.json.encode({"model": "m", "server": sent}))
+
+
+def test_a_server_is_named_once() -> None:
+    assert library.read_pull(b'{"model": "m", "server": ["a", "b", "a"]}').servers == ("a", "b")
+    assert library.read_delete(b'{"model": "m", "server": "*"}').servers == ("*",)
+    assert create().servers == library.read_copy(b'{"source": "a", "destination": "b"}').servers == ()
+
+
+def test_a_request_that_names_no_server_is_ollamas_own() -> None:
+    assert b"server" not in library.write_pull(PullRequest("m"))
+    assert b"server" not in library.write_delete(DeleteRequest("m"))
+    assert b"server" not in library.write_copy(CopyRequest("a", "b"))
+
+
+def test_the_success_of_one_server_is_not_the_end() -> None:
+    line = library.write_progress(Progress("success", server="b"))
+    assert line == b'{"status":"success","server":"b"}\n'
+    with pytest.raises(StreamCut):
+        read(line, [])
+    failed = library.write_progress(Progress("error", server="b", failure="gone \udc80"))
+    assert failed == b'{"status":"error","server":"b","failure":"gone \\\\udc80"}\n'
+
+
+def test_outcomes_are_read_back() -> None:
+    outcomes = (Outcome("a", "success"), Outcome("b", "not found"))
+    assert library.read_outcomes(library.write_outcomes(outcomes)) == outcomes
+    assert library.write_outcomes(()) == b'{"status":"success"}'
+    assert library.read_outcomes(b"") == ()
+    failed = msgspec.json.decode(library.write_outcomes((Outcome("a", "error", "gone"),), "1 of 1 servers: a: gone"))
+    assert (failed["status"], failed["error"]) == ("error", "1 of 1 servers: a: gone")
+    assert failed["servers"] == [{"server": "a", "status": "error", "failure": "gone"}]
+    with pytest.raises(Garbled):
+        library.read_outcomes(b"[1]")
+
+
+def unload(**fields: Any) -> unloading.Unload | None:
+    return unloading.read_unload(msgspec.json.encode({"model": "m", **fields}))
+
+
+def test_an_unload_names_servers_and_nothing_to_answer() -> None:
+    assert unload(server="*", keep_alive=0) == unloading.Unload("m", ("*",))
+    assert unload(server=["a"], keep_alive="0s", prompt="", messages=[], stream=False) == unloading.Unload(
+        "m", ("a",), stream=False
+    )
+    assert unload(prompt='"server"') is unload(keep_alive=0) is unload(server=None, prompt="hi") is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"keep_alive": 5}, {"keep_alive": 0, "prompt": "hi"}, {"keep_alive": 0, "messages": [{"role": "user"}]}],
+)
+def test_more_than_an_unload_names_its_server_in_the_model(fields: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="SERVER/MODEL"):
+        unload(server="a", **fields)
+
+
+def test_an_unload_is_read_back() -> None:
+    written = unloading.write_unload("m", ("a", "b"))
+    assert unloading.read_unload(written) == unloading.Unload("m", ("a", "b"), stream=False)
+    with pytest.raises(Garbled):
+        unloading.read_unloaded(b"[1]")
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_an_unload_is_answered_as_by_ollama(*, chat: bool) -> None:
+    told = msgspec.json.decode(unloading.write_unloaded("m", (Outcome("a", "success"),), chat=chat))
+    assert (told["model"], told["done"], told["done_reason"]) == ("m", True, "unload")
+    assert unloading.read_unloaded(msgspec.json.encode(told)) == (Outcome("a", "success"),)
+    assert told["message" if chat else "response"] == ({"role": "assistant", "content": ""} if chat else "")

@@ -10,11 +10,21 @@ import pytest
 from msgspec import Struct
 
 from localmodels.backends.http import Http
-from localmodels.core.chat import ChatRequest, Embeddings, GenerateRequest, Message, Text
+from localmodels.core.chat import (
+    ChatRequest,
+    Chunk,
+    Done,
+    Embeddings,
+    GenerateRequest,
+    Message,
+    Text,
+    Timings,
+    Usage,
+)
 from localmodels.core.errors import Garbled, InvalidValue
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.engine.live import LiveRunner
-from localmodels.engine.llama import LONG_PROMPT, LlamaBackend, first_dimensions
+from localmodels.engine.llama import LONG_PROMPT, LlamaBackend, first_dimensions, with_reading
 from localmodels.engine.seats import Seats
 
 VECTORS = Embeddings(((0.6, 0.0, 0.8), (0.0, 0.0, 1.0)), prompt_tokens=7)
@@ -32,6 +42,15 @@ def test_nothing_is_done_unless_asked() -> None:
 def test_more_dimensions_than_there_are_cannot_be_had() -> None:
     with pytest.raises(InvalidValue, match="at most 3"):
         first_dimensions(VECTORS, 4)
+
+
+def test_a_prompt_that_was_read_a_moment_ago_for_the_same_request_was_in_no_cache() -> None:
+    ahead = Done(usage=Usage(900, 0, 40), timings=Timings(prompt_eval=7_000))
+    end = Done(usage=Usage(900, 12, 899), timings=Timings(total=9_000, prompt_eval=5, eval=80))
+    told = with_reading(end, ahead)
+    assert told == Done(usage=Usage(900, 12, 40), timings=Timings(total=9_000, prompt_eval=7_005, eval=80))
+    assert with_reading(Chunk("so"), ahead) == Chunk("so")
+    assert with_reading(Chunk(prompt=Usage(900, 0, 899)), ahead) == Chunk(prompt=Usage(900, 0, 40))
 
 
 class Engine:

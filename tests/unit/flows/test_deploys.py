@@ -5,16 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
-from typing import Any
 
 import pytest
 from msgspec import Struct
 from tests.awaited import awaited
 from tests.tasks_at_work import ended, heard, unhurried
 
-from localmodels.core.deploys import Deployment, Removal, Upload, uploaded_as
-from localmodels.core.errors import Conflict, InvalidRequest, InvalidValue, LocalModelsError, ModelDamaged, Unsupported
+from localmodels.core.deploys import (
+    Deployment,
+    Removal,
+    Upload,
+    is_uploaded,
+    made_by,
+    put_on,
+    servers_of,
+    uploaded_as,
+)
+from localmodels.core.errors import (
+    BackendError,
+    Conflict,
+    InvalidRequest,
+    InvalidValue,
+    LocalModelsError,
+    ModelDamaged,
+    Unsupported,
+)
 from localmodels.core.library import SUCCESS, CreateRequest, Progress
+from localmodels.core.servers import ServerSpec
 from localmodels.core.tasks import Event, Step, Task
 from localmodels.flows.deploys import (
     CREATE,
@@ -121,8 +138,16 @@ class Ticket(Struct):
     settled: bool = False
 
 
-def deploys(takes: Takes | None = None, makes: Makes | None = None, server: Callable[[str], object] = str) -> Deploys:
-    return Deploys(takes or Takes(), makes or Makes(), server)
+def named(servers: str) -> Sequence[ServerSpec]:
+    """As if there were servers of all names; ``*`` is three of them."""
+    names = ["a", "b", "c"] if servers == "*" else servers.split(",")
+    return [ServerSpec(name=name, url="", kind="ollama") for name in names]
+
+
+def deploys(
+    takes: Takes | None = None, makes: Makes | None = None, servers: Callable[[str], Sequence[ServerSpec]] = named
+) -> Deploys:
+    return Deploys(takes or Takes(), makes or Makes(), servers)
 
 
 async def said(steps: Steps) -> list[Step]:
@@ -359,6 +384,75 @@ async def test_as_a_task_a_failure_is_the_last_that_is_said() -> None:
         assert (await heard(tasks, again.id))[0].action == "Start create model."
 
 
+# On several servers
+
+SPREAD = Deployment(CreateRequest("mine", artifact="a"), "*", Upload("a.zip"))
+ON_THREE = (
+    Progress("reading model metadata"),
+    Progress("creating new layer sha256:12"),
+    *(Progress("waiting", server=name) for name in "abc"),
+    Progress("pushing model to b", "sha256:1", 10, 5, server="b"),
+    Progress("verifying model", server="b"),
+    Progress("writing manifest", server="b"),
+    Progress("success", server="b"),
+    Progress("error", server="a", failure="it is gone"),
+    Progress("verifying model", server="c"),
+    Progress("success", server="c"),
+)
+
+
+def retried(reached: str) -> Ticket:
+    return Ticket(request_of(SPREAD), reached=reached)
+
+
+@awaited
+async def test_each_server_has_a_row_and_the_ratio_is_of_all() -> None:
+    steps = await said(deploys(makes=Makes(*ON_THREE, Progress(SUCCESS))).deploy(retried("")))
+    assert [step.ratio for step in steps] == sorted(step.ratio for step in steps)
+    assert all(step.ratio < 1 for step in steps[:-1])
+    placing = [step for step in steps if "servers" in step.details]
+    assert [step.details["server"] for step in placing] == [one.server for one in ON_THREE if one.server]
+    assert placing[-1].details["servers"] == [
+        {"server": "a", "status": "error", "failure": "it is gone"},
+        {"server": "b", "status": "success"},
+        {"server": "c", "status": "success"},
+    ]
+    assert placing[3].details["servers"][1] == {
+        "server": "b", "status": "pushing model to b", "total": 10, "completed": 5,
+    }  # fmt: skip
+    assert [step.action for step in steps].count(TEMPLATE) == 1
+    assert short(steps)[-1] == ("Success create model", 1.0)
+
+
+@awaited
+async def test_a_retry_does_only_what_is_missing() -> None:
+    failing = Makes(*ON_THREE, BackendError("1 of 3 servers: a: it is gone"))
+    tasks = Tasks(MemoryTasks(), deploys(makes=failing).works, pause=unhurried)
+    task = await ended(tasks, (await tasks.start("deploy", "mine", request_of(SPREAD))).id)
+    assert task.failure is not None
+    assert "1 of 3 servers" in task.failure.message
+    assert [made.server for made in failing.made] == ["*"]
+    assert (servers_of(task.reached), made_by(task.reached)) == (frozenset("bc"), "7f")
+    again, takes = Makes(*ON_THREE[:2], Progress("verifying model"), Progress(SUCCESS)), Takes()
+    await said(deploys(takes, again).deploy(retried(task.reached)))
+    assert [(made.server, made.create.artifact_id) for made in again.made] == [("a", "7f")]
+    assert takes.unpacked == []
+
+
+@awaited
+async def test_what_was_on_every_server_is_made_once_more() -> None:
+    makes = Makes()
+    await said(deploys(makes=makes).create(retried("on:a on:b on:c")))
+    assert [made.server for made in makes.made] == ["a"]
+
+
+def test_what_a_task_has_reached_says_on_which_servers() -> None:
+    reached = put_on(put_on(uploaded_as("7f"), "a"), "box-b")
+    assert (is_uploaded(reached), made_by(reached), servers_of(reached)) == (True, "7f", frozenset({"a", "box-b"}))
+    bare = put_on("", "a")
+    assert (is_uploaded(bare), made_by(bare), servers_of(bare)) == (False, "", frozenset({"a"}))
+
+
 # What is looked at before
 
 
@@ -372,16 +466,21 @@ async def test_as_a_task_a_failure_is_the_last_that_is_said() -> None:
     ],
 )
 def test_what_is_asked_is_looked_at(create: CreateRequest, server: str, error: type[Exception]) -> None:
-    def named(name: str) -> object:
+    def refused(name: str) -> Sequence[ServerSpec]:
         raise Unsupported(f"no models are made on '{name}'", param="server")
 
     with pytest.raises(error):
-        deploys(server=named).check(Deployment(create, server))
+        deploys(servers=refused).check(Deployment(create, server))
 
 
 def test_what_can_be_made_passes() -> None:
-    asked: list[Any] = []
-    here = deploys(server=asked.append)
+    asked: list[str] = []
+
+    def noted(servers: str) -> Sequence[ServerSpec]:
+        asked.append(servers)
+        return named(servers)
+
+    here = deploys(servers=noted)
     here.check(Deployment(CreateRequest("m", quantize="q4_k_m", template="{{ .Prompt }}")))
     here.check(Deployment(CreateRequest("m"), "far"))
     assert asked == ["far"]

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.awaited import awaited
 
 from localmodels.backends.kinds import KINDS
+from localmodels.core import via
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import (
     BackendError,
@@ -28,8 +29,10 @@ from localmodels.core.errors import (
 )
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerKind, ServerSpec
+from localmodels.dialects.told import Told
 from localmodels.flows.chat import Defaults, Found
-from localmodels.flows.finding import Finders, RemoteTarget
+from localmodels.flows.finding import Finders
+from localmodels.flows.remote import RemoteTarget
 from localmodels.flows.remotes import Remotes, translated
 
 KEY = "sk-sesame"
@@ -167,10 +170,9 @@ async def test_a_new_patience_counts_for_servers_that_stay() -> None:
     (stays,) = remotes.servers()
     await remotes.adopt([spec("a"), spec("b")], patience=0.0)
     assert remotes.servers()[0] is stays
-    for server in remotes.servers():
-        assert server.places.patience == 0.0
+    assert remotes.traffic.places.patience == 0.0
     await remotes.adopt([spec("a")])
-    assert stays.places.patience == 0.0
+    assert remotes.traffic.places.patience == 0.0
 
 
 @awaited
@@ -188,13 +190,13 @@ def test_what_passes_untouched_is_of_the_servers_own_dialect(kind: ServerKind, d
         world = World()
         await world.remotes.adopt([spec("far", kind)])
         target = world.finders.quick("far/m")
-        assert target is not None
+        assert isinstance(target, RemoteTarget)
         return target
 
     target = asyncio.run(targets())
     to = target.relay(dialect, "chat")
     assert to is not None
-    assert (to.model, to.way.name) == ("m", dialect)
+    assert (to.hops[0].model, to.way.name) == ("m", dialect)
     others = {"openai", "ollama", "anthropic", "responses", "plain"} - {dialect}
     assert [target.relay(other, "chat") for other in others] == [None] * len(others)
     assert target.relay(dialect, "models") is None
@@ -252,3 +254,20 @@ async def test_a_model_of_another_server_is_said_to_be_there() -> None:
             world.finders.require_here(name)
     for name in ("m", "gone", "me/mine", "gpu"):
         world.finders.require_here(name)
+
+
+@awaited
+async def test_a_server_of_the_file_that_asks_is_not_told_its_own_models() -> None:
+    world = World("mine")
+    await world.remotes.adopt([spec("gpu", "ollama", "m"), spec("lab", "ollama", "n")])
+    gpu = world.remotes.fleet.named("gpu")
+    assert gpu is not None
+    world.remotes.fleet.saw(gpu, Told((), gateway="them"))
+
+    async def told(by: str) -> dict[str, tuple[str, ...]]:
+        via.arrive(by, "us", looks=True)
+        return {model.name: model.gateways for model in await world.finders.models()}
+
+    assert await told("") == {"mine": (), "gpu/m": (), "lab/n": ()}, "clients are not told of gateways"
+    assert await told("them") == {"mine": ("us",), "lab/n": ("us",)}
+    assert await told("others") == {"mine": ("us",), "gpu/m": ("us", "them"), "lab/n": ("us",)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from tests.awaited import awaited
 
 from localmodels.backends.far import Far
 from localmodels.backends.http import Reply
+from localmodels.core import via
 from localmodels.core.errors import LocalModelsError, Unreachable
 from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.flows.listed import FRESH, MOST_MODELS, Listed
@@ -52,9 +53,11 @@ class Carrier:
         self.paths: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.opened: Callable[[], object] = lambda: None
 
     async def open(self, method: str, path: str, body: bytes | None) -> Reply:
         self.paths.append(path)
+        self.opened()
         await self.gate.wait()
         if self.body is None:
             raise Unreachable("the server cannot be reached")
@@ -170,3 +173,14 @@ async def test_names_are_bounded_and_sayable() -> None:
     names = await watch.names()
     assert len(names) <= MOST_MODELS
     assert all(name.startswith("far/m") for name in names)
+
+
+@awaited
+async def test_a_list_is_asked_for_by_us_whoever_wants_it() -> None:
+    watch = Watch(body=b'{"data": [{"id": "a", "gateways": ["b"]}]}')
+    ways: list[tuple[str, ...]] = []
+    watch.carrier.opened = lambda: ways.append(via.way())
+    via.arrive("them", "us", looks=True)
+    (model,) = await watch.listed.models(patience=60.0)
+    assert (ways, model.gateways) == ([("us",)], ("b",))
+    assert via.way() == ("them", "us"), "and the request goes on as it was"

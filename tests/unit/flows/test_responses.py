@@ -14,6 +14,7 @@ from tests.unit.dialects import responses_order as order
 from localmodels.core.access import LOCAL, Caller
 from localmodels.core.chat import ChatRequest, Chunk, Done, Event, ToolCallDelta, Usage
 from localmodels.core.errors import (
+    Conflict,
     InvalidRequest,
     ModelNotFound,
     NotFound,
@@ -426,6 +427,24 @@ def test_what_is_deleted_while_it_goes_on_is_broken_off() -> None:
         assert world.talk.left.is_set()
         with pytest.raises(NotFound):
             await world.got(queued)
+
+    played(test)
+
+
+def test_what_another_gateway_answers_is_seen_here_and_not_changed() -> None:
+    async def test(world: World) -> None:
+        world.talk.may.clear()
+        queued = await world.asked(background=True)
+        await world.talk.begun.wait()
+        other = ResponseFlow(world.talk, world.store)
+        assert json.loads(await other.get(queued["id"], LOCAL))["status"] == "queued"
+        for end in (other.cancel, other.delete):
+            with pytest.raises(Conflict, match="is queued at another gateway"):
+                await end(queued["id"], LOCAL)
+        await world.flow.cancel(queued["id"], LOCAL)
+        await other.cancel(queued["id"], LOCAL)
+        await other.delete(queued["id"], LOCAL)
+        assert world.store.kept == {}
 
     played(test)
 

@@ -72,11 +72,29 @@ def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, 
     }
     if "host" not in headers:
         scope["headers"].append((b"host", b"localhost"))  # type: ignore[attr-defined]
-    application = Application(ROWS, Gate(origins=["https://ok.example"]), Everybody(), permissions=GRANTS)
+    application = Application(ROWS, Gate(origins=["https://ok.example"]), Everybody(), permissions=GRANTS, gateway="us")
     asyncio.run(application(scope, receive, send))
     start = sent[0]
     body = b"".join(message.get("body", b"") for message in sent[1:])
     return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body
+
+
+@pytest.mark.parametrize(
+    ("via", "method", "status"),
+    [
+        ("them", "POST", 200),
+        ("them, others", "POST", 200),
+        ("us", "POST", 508),
+        ("them,us,others", "POST", 508),
+        ("them, us", "GET", 200),
+        ("a, b, c, d", "POST", 508),
+        ("a, b, c, d", "GET", 508),
+        ("no gateway", "POST", 400),
+    ],
+)
+def test_what_was_here_before_goes_no_further(via: str, method: str, status: int) -> None:
+    """Looks are answered all the same: two gateways may show each other what they have."""
+    assert ask("/api/show", method, x_localmodels_via=via)[0] == status
 
 
 def test_an_exact_path_and_a_pattern() -> None:
@@ -137,6 +155,7 @@ def test_a_preflight_of_an_allowed_origin() -> None:
     sent = set(headers["access-control-allow-headers"].split(", "))
     assert sent == {
         "authorization", "content-type", "x-api-key", "x-request-id", "anthropic-version", "anthropic-beta",
+        "x-localmodels-session", "x-localmodels-once",
     }  # fmt: skip
 
 
@@ -144,7 +163,7 @@ def test_a_preflight_allows_what_clients_of_the_dialects_add() -> None:
     asked = "Authorization, OpenAI-Organization,x-stainless-os, anthropic-dangerous-direct-browser-access, cookie, x-b"
     headers = ask("/v1/models/x", "OPTIONS", origin="https://ok.example", access_control_request_headers=asked)[1]
     sent = headers["access-control-allow-headers"].split(", ")
-    assert sent[6:] == ["openai-organization", "x-stainless-os", "anthropic-dangerous-direct-browser-access"]
+    assert sent[8:] == ["openai-organization", "x-stainless-os", "anthropic-dangerous-direct-browser-access"]
 
 
 def test_a_page_of_an_allowed_origin_may_read_what_a_head_tells() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.types import Scope
@@ -11,12 +12,16 @@ from tests.awaited import awaited
 from tests.unit.flows.test_split_models import NobodyRuns
 
 from localmodels.core.errors import Conflict, ModelNotFound
+from localmodels.flows.everywhere import Everywhere
 from localmodels.flows.keeper import Keeper
+from localmodels.flows.own import Own
 from localmodels.flows.visit import Visit
 from localmodels.server.library import Changes
 from localmodels.server.wire import VISIT
 from localmodels.store.library import Library
 from localmodels.store.model_store import ModelStore
+
+NOTHING: Any = None  # nobody pulls, and nothing runs
 
 
 def require_here(name: str) -> None:
@@ -35,7 +40,8 @@ def require_here(name: str) -> None:
 )
 @awaited
 async def test_what_is_not_here_is_said_to_be_where_it_is(tmp_path: Path, name: str, error: type[Exception]) -> None:
-    changes = Changes(Keeper(ModelStore(tmp_path), Library(()), NobodyRuns()), require_here)
+    keeper = Keeper(ModelStore(tmp_path), Library(()), NobodyRuns())
+    changes = Changes(Everywhere(Own(keeper, NOTHING, NOTHING), tuple, keeper.lent), require_here)
     scope: Scope = {"type": "http", VISIT: Visit("r")}
     for change, asked in (
         (changes.copy, {"source": name, "destination": "mine"}),

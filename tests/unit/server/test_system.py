@@ -17,6 +17,7 @@ def test_tasks_are_interrupted_before_the_pool_refuses_what_they_ask_for() -> No
         meter=SimpleNamespace(),  # type: ignore[arg-type]
         ring=SimpleNamespace(),  # type: ignore[arg-type]
         tasks=SimpleNamespace(interrupt=lambda: done.append("tasks")),  # type: ignore[arg-type]
+        pulls=SimpleNamespace(interrupt=lambda: done.append("pulls")),  # type: ignore[arg-type]
     )
     system.drain()
-    assert done == ["tasks", "pool"]
+    assert done == ["tasks", "pulls", "pool"]

@@ -6,7 +6,7 @@ It ships with the package because it is as useful to those who build on LocalMod
 
 from localmodels.backends.fake.backend import Fake
 from localmodels.backends.fake.book import Book, Visit
-from localmodels.backends.fake.script import Break, Failure, Script, Wire
+from localmodels.backends.fake.script import Break, Failure, Page, Script, Wire
 from localmodels.backends.fake.server import FakeServer
 
-__all__ = ["Book", "Break", "Failure", "Fake", "FakeServer", "Script", "Visit", "Wire"]
+__all__ = ["Book", "Break", "Failure", "Fake", "FakeServer", "Page", "Script", "Visit", "Wire"]

@@ -101,6 +101,22 @@ class Script(Struct, frozen=True):
         return (*self.chunks, self.done)
 
 
+class Page(Struct, frozen=True):
+    """What is at one path, whoever asks: a list, a version, what a server tells of itself.
+
+    Attributes:
+        body: JSON, as far as it is any.
+        status: of HTTP.
+        first: seconds before the answer.
+        wire: what goes wrong with it.
+    """
+
+    body: bytes = b"{}"
+    status: int = 200
+    first: float = 0.0
+    wire: Wire = Wire()
+
+
 Choose = Callable[[Request], Script]
 GREETING = Script()
 

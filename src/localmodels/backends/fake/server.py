@@ -16,7 +16,7 @@ from typing import Self, cast
 from localmodels.backends.fake.backend import embeddings, ranking
 from localmodels.backends.fake.book import Book, Visit
 from localmodels.backends.fake.http import Asked, Body, Hangup, hang_up, head, misheaded, parse, whole
-from localmodels.backends.fake.script import GREETING, Choose, Request, Script, Sleep, break_off, choice, play
+from localmodels.backends.fake.script import GREETING, Choose, Page, Request, Script, Sleep, break_off, choice, play
 from localmodels.core.catalog import Model
 from localmodels.core.chat import ChatRequest, EmbedRequest, Fold, GenerateRequest
 from localmodels.core.errors import LocalModelsError, NotFound, StreamCut, Unreachable
@@ -90,6 +90,7 @@ class FakeServer:
     Attributes:
         book: every request that asks for an answer.
         asked: every request, as it came.
+        pages: what is at these paths in place of everything else; may be changed at any time.
         accepted: connections since the start; ``connections`` are those that are open.
     """
 
@@ -107,6 +108,7 @@ class FakeServer:
         self.book = Book()
         self.accepted = 0
         self.asked: list[Asked] = []
+        self.pages: dict[str, Page] = {}
         self.connections: set[asyncio.Transport] = set()
         self._choose = choice(script)
         self._names = names
@@ -153,7 +155,11 @@ class FakeServer:
             Hangup: the connection shall end.
         """
         self.asked.append(asked)
-        dialect, call = ROUTES.get(asked.path.partition("?")[0], (DIALECTS["ollama"], None))
+        path = asked.path.partition("?")[0]
+        if page := self.pages.get(path):
+            await self._show(page, transport)
+            return
+        dialect, call = ROUTES.get(path, (DIALECTS["ollama"], None))
         try:
             if call is None:
                 raise NotFound(f"there is nothing at {asked.path}")
@@ -165,6 +171,14 @@ class FakeServer:
             raise Hangup(reset=True) from None
         except LocalModelsError as error:  # before the first event; later ones are written in-band
             transport.write(whole(dialect.status(error), dialect.write_error(error), error.retry_after))
+
+    async def _show(self, page: Page, transport: asyncio.Transport) -> None:
+        if page.first:
+            await self._sleep(page.first)
+        await misheaded(page.wire, transport)
+        body = Body(transport, page.wire, head(page.status, "application/json", fields=page.wire.fields))
+        await body.write(page.body)
+        await body.end()
 
     async def _answer(self, dialect: ChatDialect, request: Request, transport: asyncio.Transport) -> None:
         script = self._choose(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from localmodels.cli.completable import MODELS, Completable, Option, Value
+from localmodels.cli.completable import MODELS, SERVERS, Completable, Option, Value
 
 _SCRIPT = """\
 # bash completion of localmodels, written by `localmodels completion bash`
@@ -33,6 +33,7 @@ _localmodels() {{
     fi
     case "$kind" in
         model) offers="$({models})" ;;
+        server) offers="$({servers})" ;;
         file|directory)
             compopt -o filenames 2>/dev/null
             while IFS= read -r cut; do COMPREPLY+=("$cut"); done < <(compgen -A "$kind" -- "$current") ;;
@@ -60,6 +61,7 @@ def script(verbs: Sequence[Completable]) -> str:
         cases="\n".join(cases),
         values="\n".join(_values(verbs)),
         models=MODELS,
+        servers=SERVERS,
     )
 
 
@@ -69,6 +71,9 @@ def _options(options: Sequence[Option]) -> str:
 
 def _values(verbs: Sequence[Completable]) -> Iterator[str]:
     for verb in verbs:
+        if verb.then != Value():
+            names = "|".join(f"{one}:{word}" for one in verb.names for word in verb.value.words)
+            yield _case(names, _offers(verb.then), options=_options(verb.options))
         for option in verb.options:
             if option.value is not None:
                 names = "|".join(f"{one}:{name}" for one in verb.names for name in option.names)

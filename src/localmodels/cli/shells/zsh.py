@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from localmodels.cli.completable import MODELS, Completable, Kind, Option, Value
+from localmodels.cli.completable import MODELS, SERVERS, Completable, Kind, Option, Value
 
 _SCRIPT = """\
 #compdef localmodels
@@ -13,6 +13,11 @@ _SCRIPT = """\
 _localmodels_models() {{
     local -a names
     names=("${{(@f)$({models})}}")
+    compadd -a names
+}}
+_localmodels_servers() {{
+    local -a names
+    names=("${{(@f)$({servers})}}")
     compadd -a names
 }}
 _localmodels() {{
@@ -35,19 +40,29 @@ else
     compdef _localmodels localmodels
 fi
 """
-_ACTIONS: Mapping[Kind, str] = {"model": "_localmodels_models", "file": "_files", "directory": "_files -/", "": ""}
+_ACTIONS: Mapping[Kind, str] = {
+    "model": "_localmodels_models",
+    "server": "_localmodels_servers",
+    "file": "_files",
+    "directory": "_files -/",
+    "": "",
+}
 _SPECIAL = re.compile(r"([\[\]:\\])")
 
 
 def script(verbs: Sequence[Completable]) -> str:
     """All of it."""
     described = (f"        {quoted(f'{name}:{verb.doc}')}" for verb in verbs for name in verb.names)
-    return _SCRIPT.format(models=MODELS, verbs="\n".join(described), cases="\n".join(map(_case, verbs)))
+    return _SCRIPT.format(
+        models=MODELS, servers=SERVERS, verbs="\n".join(described), cases="\n".join(map(_case, verbs))
+    )
 
 
 def _case(verb: Completable) -> str:
     specifications = [spec for option in verb.options for spec in _option(option)]
-    specifications.append(quoted(f"*:word:{_action(verb.value)}"))
+    if verb.then != Value():
+        specifications.append(quoted(f"1:word:{_action(verb.value)}"))
+    specifications.append(quoted(f"*:word:{_action(verb.then if verb.then != Value() else verb.value)}"))
     lines = " \\\n".join(f"                {one}" for one in specifications)
     return f"        {'|'.join(verb.names)})\n            _arguments \\\n{lines} ;;"
 

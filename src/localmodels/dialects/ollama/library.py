@@ -1,24 +1,28 @@
 """Ollama's requests about the library (pull, push, create, copy, delete) and its streams of progress, in both roles.
 
 The rule of the streams: ``success`` is said once, last, and only when everything is done; a stream that ends without it
-was cut, and an error is one object ``{"error": …}`` with nothing after it.
+was cut, and an error is one object ``{"error": …}`` with nothing after it. Where several servers do the same, each line
+says whose it is; the last one is of none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from localmodels.core.errors import Garbled, InvalidRequest, InvalidValue, StreamCut
 from localmodels.core.library import (
+    FAILED,
     KEPT_PARAMETERS,
     SUCCESS,
     CopyRequest,
     CreateRequest,
     DeleteRequest,
+    Outcome,
     Progress,
     PullRequest,
     PushRequest,
@@ -31,6 +35,7 @@ from localmodels.dialects.strict_json import encode
 
 MAX_FILES = 1_024
 MAX_PARAMETERS = 256
+MOST_SERVERS = 1_000
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -41,13 +46,15 @@ class Transfer(Struct, omit_defaults=True):
     name: str = ""
     insecure: bool = False
     stream: bool | None = None
+    server: str | list[str] | None = None  # ours
 
 
-class Copy(Struct):
+class Copy(Struct, omit_defaults=True):
     """``POST /api/copy``."""
 
     source: str = ""
     destination: str = ""
+    server: str | list[str] | None = None  # ours
 
 
 class Delete(Struct, omit_defaults=True):
@@ -55,6 +62,7 @@ class Delete(Struct, omit_defaults=True):
 
     model: str = ""
     name: str = ""
+    server: str | list[str] | None = None  # ours
 
 
 class _Message(Struct):
@@ -82,16 +90,34 @@ class Create(Struct, omit_defaults=True, rename={"base": "from"}):
     requires: str | None = None
     modelfile: str | None = None
     stream: bool | None = None
-    artifact: str | None = None  # ours
+    artifact: str | None = None  # ours, like the next
+    server: str | list[str] | None = None
 
 
 class Line(Struct, omit_defaults=True):
-    """A line of progress."""
+    """A line of progress.
+
+    ``server`` and ``failure`` are ours: what happens on one of several servers. Clients of Ollama leave at the first
+    ``error``, so that is said once, last, when the others are done.
+    """
 
     status: str = ""
     digest: str = ""
     total: int = 0
     completed: int = 0
+    server: str = ""
+    failure: str = ""
+    error: Any = None
+
+
+class Told(Struct, omit_defaults=True):
+    """The answer of what is not streamed; ``servers`` where some were named.
+
+    With ``error`` its status is 502: Ollama's clients take 207 for a success, and read ``error`` of any that is not.
+    """
+
+    status: str = ""
+    servers: tuple[Outcome, ...] = ()
     error: Any = None
 
 
@@ -100,50 +126,67 @@ _COPY = msgspec.json.Decoder(Copy)
 _DELETE = msgspec.json.Decoder(Delete)
 _CREATE = msgspec.json.Decoder(Create)
 _LINE = msgspec.json.Decoder(Line)
+_TOLD = msgspec.json.Decoder(Told)
 
 
 def read_pull(body: bytes) -> PullRequest:
     """``POST /api/pull``."""
     sent = strict_json.read(body, _TRANSFER)
-    return PullRequest(asked.required(sent.model or sent.name, "model"), sent.insecure, sent.stream is not False)
+    return PullRequest(
+        asked.required(sent.model or sent.name, "model"),
+        sent.insecure,
+        sent.stream is not False,
+        servers=read_servers(sent.server),
+    )
 
 
 def write_pull(request: PullRequest) -> bytes:
     """The same, as a client."""
-    return encode(Transfer(request.model, insecure=request.insecure, stream=request.stream))
+    server = write_servers(request.servers)
+    return encode(Transfer(request.model, insecure=request.insecure, stream=request.stream, server=server))
 
 
 def read_push(body: bytes) -> PushRequest:
     """``POST /api/push``."""
     sent = strict_json.read(body, _TRANSFER)
-    return PushRequest(asked.required(sent.model or sent.name, "model"), sent.insecure, sent.stream is not False)
+    return PushRequest(
+        asked.required(sent.model or sent.name, "model"),
+        sent.insecure,
+        sent.stream is not False,
+        servers=read_servers(sent.server),
+    )
 
 
 def write_push(request: PushRequest) -> bytes:
     """The same, as a client."""
-    return encode(Transfer(request.model, insecure=request.insecure, stream=request.stream))
+    server = write_servers(request.servers)
+    return encode(Transfer(request.model, insecure=request.insecure, stream=request.stream, server=server))
 
 
 def read_copy(body: bytes) -> CopyRequest:
     """``POST /api/copy``."""
     sent = strict_json.read(body, _COPY)
-    return CopyRequest(asked.required(sent.source, "source"), asked.required(sent.destination, "destination"))
+    return CopyRequest(
+        asked.required(sent.source, "source"),
+        asked.required(sent.destination, "destination"),
+        read_servers(sent.server),
+    )
 
 
 def write_copy(request: CopyRequest) -> bytes:
     """The same, as a client."""
-    return encode(Copy(request.source, request.destination))
+    return encode(Copy(request.source, request.destination, write_servers(request.servers)))
 
 
 def read_delete(body: bytes) -> DeleteRequest:
     """``DELETE /api/delete``."""
     sent = strict_json.read(body, _DELETE)
-    return DeleteRequest(asked.required(sent.model or sent.name, "model"))
+    return DeleteRequest(asked.required(sent.model or sent.name, "model"), read_servers(sent.server))
 
 
 def write_delete(request: DeleteRequest) -> bytes:
     """The same, as a client."""
-    return encode(Delete(request.model))
+    return encode(Delete(request.model, server=write_servers(request.servers)))
 
 
 def read_create(body: bytes) -> CreateRequest:
@@ -171,6 +214,7 @@ def read_create(body: bytes) -> CreateRequest:
         modelfile=sent.modelfile or "",
         stream=sent.stream is not False,
         artifact=sent.artifact or "",
+        servers=read_servers(sent.server),
     )
     if not (request.modelfile or request.base or request.files or request.artifact):
         raise InvalidRequest("neither 'from' or 'files' was specified", param="from")
@@ -197,8 +241,28 @@ def write_create(request: CreateRequest) -> bytes:
             modelfile=request.modelfile or None,
             stream=request.stream,
             artifact=request.artifact or None,
+            server=write_servers(request.servers),
         )
     )
+
+
+def read_servers(sent: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The servers that a request names, each once; none where it names none.
+
+    Raises:
+        InvalidRequest: an empty name, or too many.
+    """
+    if sent is None:
+        return ()
+    names = asked.at_most([sent] if isinstance(sent, str) else list(sent), MOST_SERVERS, "server")
+    if not names or not all(names):
+        raise InvalidRequest("server is the id or the name of a server, '*' for every one, or a list", param="server")
+    return tuple(dict.fromkeys(names))
+
+
+def write_servers(servers: Sequence[str]) -> str | list[str] | None:
+    """The same, as a client."""
+    return None if not servers else servers[0] if len(servers) == 1 else list(servers)
 
 
 def read_parameters(sent: Mapping[str, Any], prefix: str) -> tuple[tuple[str, Any], ...]:
@@ -245,7 +309,36 @@ def _message(place: int, sent: _Message) -> tuple[str, str]:
 
 def write_progress(progress: Progress) -> bytes:
     """One line."""
-    return json_line(Line(progress.status, progress.digest, progress.total, progress.completed))
+    return json_line(
+        Line(
+            progress.status,
+            progress.digest,
+            progress.total,
+            progress.completed,
+            progress.server,
+            failures.sayable(progress.failure),
+        )
+    )
+
+
+def write_outcomes(outcomes: Sequence[Outcome], error: str = "") -> bytes:
+    """What became of a short operation on several servers; with an error where it is not all done."""
+    sayable = tuple(replace(one, failure=failures.sayable(one.failure)) for one in outcomes)
+    return encode(Told(FAILED if error else SUCCESS, sayable, failures.sayable(error) or None))
+
+
+def read_outcomes(body: bytes) -> tuple[Outcome, ...]:
+    """The same, of an answer with status 200; none where the operation named no server.
+
+    Raises:
+        Garbled: it is something else.
+    """
+    if not body:
+        return ()  # Ollama itself says nothing
+    try:
+        return _TOLD.decode(body).servers
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Garbled(f"the server's answer is not what it should be: {error}") from error
 
 
 class ProgressReader:
@@ -269,8 +362,8 @@ class ProgressReader:
                 raise Garbled(f"the answer is not a line of progress: {error}") from error
             if said.error:
                 raise failures.in_band(said.error)
-            self._done = self._done or said.status == SUCCESS
-            yield Progress(said.status, said.digest, said.total, said.completed)
+            self._done = self._done or (said.status == SUCCESS and not said.server)
+            yield Progress(said.status, said.digest, said.total, said.completed, said.server, said.failure)
 
     def close(self) -> None:
         """Tells that the connection ended.

@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 import localmodels
-from localmodels.flows.inspection import Reading
+from localmodels.flows.reading import Reading
 from localmodels.server.metrics.meter import Asked, Histogram, Meter, OfModel
 
 ASKED = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
@@ -35,7 +35,7 @@ class Figures(Collector):
         """Family by family."""
         yield from self._counted()
         yield from self._by_model(sorted(self._meter.models.items()))
-        yield from gauges(self._readings)
+        yield from families(self._readings)
         yield from self._connections()
         build = GaugeMetricFamily("localmodels_build_info", "Always 1; the version is a label.", labels=["version"])
         build.add_metric([localmodels.__version__], 1)
@@ -113,11 +113,12 @@ def add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogr
         family.add_metric(labels, list(zip(bounds, upwards, strict=True)), histogram.total)
 
 
-def gauges(readings: Iterable[Reading]) -> Iterator[Metric]:
+def families(readings: Iterable[Reading]) -> Iterator[Metric]:
     """Readings of one name as one family."""
     for name, same in groupby(sorted(readings, key=lambda reading: reading.name), key=lambda reading: reading.name):
         some = list(same)
-        family = GaugeMetricFamily(name, some[0].doc, labels=[label for label, _ in some[0].labels])
+        kind = CounterMetricFamily if some[0].counts else GaugeMetricFamily
+        family = kind(name, some[0].doc, labels=[label for label, _ in some[0].labels])
         for reading in some:
             family.add_metric([text for _, text in reading.labels], reading.value)
         yield family

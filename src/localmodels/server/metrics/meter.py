@@ -2,14 +2,14 @@
 
 The one rule: nothing a stranger wrote becomes a label. Routes are patterns, models are the names under which they are
 listed (``unknown`` before one was found), everything else is a word of ours; keys, addresses and ids do not appear. So
-the number of series is bounded by the number of models.
+the number of series is bounded by the number of models that there are: those of servers that left are forgotten.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic_ns
 from typing import NamedTuple, Protocol
 
@@ -134,6 +134,11 @@ class Meter:
         other.models = {asked: figures.copy() for asked, figures in self.models.items()}
         other.edge = self.edge and Shut(self.edge.open, dict(self.edge.refusals))
         return other
+
+    def keep(self, servers: Collection[str]) -> None:
+        """Forgets what was asked of all other servers: they have left, or have another name."""
+        for asked in [asked for asked in self.models if asked.server not in servers]:
+            del self.models[asked]
 
     def watch(self, edge: Door) -> None:
         """Looks at these connections too."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from localmodels.dialects import deploys, gateway, listing, management, rerank, tasks
+from localmodels.dialects import deploys, gateway, listing, management, rerank, routing, servers, tasks
 from localmodels.dialects.anthropic import wire as anthropic
 from localmodels.dialects.ollama import library
 from localmodels.dialects.ollama import wire as ollama
@@ -54,21 +54,43 @@ class Body(Struct, frozen=True):
     success: int = 200
 
 
-class Told(Struct):
-    """``{"status": "success"}``."""
-
-    status: str
-
-
 class Version(Struct):
-    """The version of this server."""
+    """The version of this server, and what it calls itself among gateways."""
 
     version: str
+    gateway: str
 
 
 _RERANK = rerank.Answer | tuple[rerank.BareResult, ...]
 _MODEL = listing.OpenAIModel | anthropic.Model
 _MODELS = listing.OpenAIModels | anthropic.Models
+
+_SERVER, _HOLDER = Body(gives=servers.ShownServer), Body(gives=servers.ShownHolder, query={"server_url": str})
+# Each also with a slash behind it.
+_FLEET: Mapping[str, Mapping[str, Body]] = {
+    "/api/servers": {
+        "GET": Body(gives=servers.ShownServers, query={"active_only": bool}),
+        "POST": Body(servers.AskedServer, servers.ShownServer, success=201),
+    },
+    "/api/servers/{server_id}": {
+        "GET": _SERVER,
+        "PUT": Body(servers.AskedServer, servers.ShownServer),
+        "DELETE": _SERVER,
+    },
+    "/api/servers/{server_id}/discover": {"POST": Body(gives=servers.ShownDiscovery)},
+    "/api/servers/{server_id}/models": {"GET": Body(gives=servers.ShownModels)},
+    "/api/models/servers": {"GET": Body(gives=servers.ShownServers)},
+    "/api/models/server/models": {"GET": _HOLDER},
+    "/api/models/{model_id}": {
+        "GET": Body(gives=servers.ShownModel),
+        "PUT": Body(servers.AskedModel, servers.ShownModel),
+    },
+    "/api/models/{model_id}/check-availability": {"POST": Body(gives=servers.ShownAvailability)},
+    "/api/models/{model_id}/unload": {"POST": Body(gives=servers.ShownUnload)},
+    "/api/models/{model_id}/unload-from-gpu": {"POST": Body(servers.AskedRelease, servers.ShownRelease)},
+    "/api/route": {"GET": Body(gives=routing.ShownRoute, query={"model": str, "capability": str, "session": str})},
+}
+FLEET = {path + slash: bodies for path, bodies in _FLEET.items() for slash in ("", "/")}
 
 BODIES: Mapping[str, Mapping[str, Body]] = {
     "/": {"GET": Body(gives=dict[str, Any]), "HEAD": Body(media=TEXT)},
@@ -83,16 +105,16 @@ BODIES: Mapping[str, Mapping[str, Body]] = {
     "/api/rerank": {"POST": Body(rerank.Rerank, rerank.OllamaAnswer)},
     "/api/tags": {"GET": Body(gives=listing.Tags), "HEAD": Body()},
     "/api/show": {
-        "GET": Body(gives=listing.Show, query={"model": str, "name": str, "verbose": str}),
+        "GET": Body(gives=listing.Show, query={"model": str, "name": str, "verbose": str, "server": str}),
         "POST": Body(AskedShow, listing.Show),
     },
-    "/api/ps": {"GET": Body(gives=listing.Processes)},
+    "/api/ps": {"GET": Body(gives=listing.Processes, query={"server": str})},
     "/api/version": {"GET": Body(gives=Version), "HEAD": Body()},
     "/api/pull": {"POST": Body(library.Transfer, library.Line, NDJSON)},
     "/api/push": {"POST": Body(library.Transfer, library.Line, NDJSON)},
     "/api/create": {"POST": Body(library.Create, library.Line, NDJSON)},
-    "/api/copy": {"POST": Body(library.Copy, Told)},
-    "/api/delete": {"DELETE": Body(library.Delete, Told)},
+    "/api/copy": {"POST": Body(library.Copy, library.Told)},
+    "/api/delete": {"DELETE": Body(library.Delete, library.Told)},
     "/api/blobs/{digest}": {"HEAD": Body(), "POST": Body(upload=True, success=201)},
     "/api/keys": {"GET": Body(gives=management.ShownKeys), "POST": Body(management.AskedKey, management.MadeKey)},
     "/api/keys/{id}": {"DELETE": Body(gives=management.ShownKey)},
@@ -129,6 +151,7 @@ BODIES: Mapping[str, Mapping[str, Body]] = {
     "/models/deploy/": {"POST": Body(gives=str, media=NDJSON, form=deploys.DeployForm)},
     "/chat": {"POST": Body(gateway.Ask, gateway.Piece, SSE)},
     "/chat/{model_name:path}": {"POST": Body(gateway.Ask, gateway.Piece, SSE)},
+    **FLEET,
     "/tokenize": {"POST": Body(tokens.Tokenize, tokens.Tokenized)},
     "/detokenize": {"POST": Body(tokens.Detokenize, tokens.Content)},
 }

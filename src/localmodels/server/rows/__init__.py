@@ -15,7 +15,9 @@ from localmodels.server.rows import (
     plain,
     rerank,
     responses,
+    route,
     seeing,
+    servers,
     tasks,
 )
 
@@ -35,6 +37,8 @@ def table(parts: Parts) -> tuple[Row, ...]:
         *management.rows(parts),
         *deploys.rows(parts),
         *tasks.rows(parts),
+        *servers.of(parts.servers),
+        *route.rows(parts.route),
         *plain.rows(parts),
     )
     return tuple(made)

@@ -8,13 +8,22 @@ from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
 from localmodels.dialects.table import DIALECTS
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
-from localmodels.server.library import BlobRoute, Changes, Operation, ProgressRoute, creation, transfer
+from localmodels.server.library import (
+    SMALL,
+    BlobRoute,
+    ChangeRoute,
+    Changes,
+    Operation,
+    ProgressRoute,
+    creation,
+    transfer,
+)
 from localmodels.server.parts import Parts
 from localmodels.server.relay import relaying
 from localmodels.server.routes import OLLAMA_PREFIX, Row
+from localmodels.server.unloading import UnloadRoute
 
 NAME = "ollama"
-SMALL = 2**20  # bytes of a body without pictures and lists of texts
 
 
 def rows(parts: Parts) -> tuple[Row, ...]:
@@ -30,6 +39,8 @@ def _asking(dialect: Dialect, parts: Parts) -> tuple[Row, ...]:
     generate = Codec(dialect.read_generate, answers.generate, dialect.generate_writer, dialect.write_generate_answer)
     chats = relaying(parts.relays, dialect, "chat", EventRoute(dialect, chat, ""))
     texts = relaying(parts.relays, dialect, "generate", EventRoute(dialect, generate, ""))
+    chats = UnloadRoute(parts.everywhere, chats, chat=True)
+    texts = UnloadRoute(parts.everywhere, texts, chat=False)
     embed = relaying(parts.relays, dialect, "embed", WholeRoute(listings.embed(dialect)))
     legacy = WholeRoute(listings.legacy_embed)
     return (
@@ -53,13 +64,13 @@ def _listing(parts: Parts) -> tuple[Row, ...]:
 
 
 def _changing(dialect: Dialect, parts: Parts) -> tuple[Row, ...]:
-    keeper, moves = parts.keeper, parts.moves
-    changes = Changes(keeper, parts.require_here)
-    copy, delete = WholeRoute(changes.copy, most=SMALL), WholeRoute(changes.delete, most=SMALL)
-    pull = ProgressRoute(dialect, Operation(library.read_pull, moves.pull, transfer))
-    push = ProgressRoute(dialect, Operation(library.read_push, moves.push, transfer))
-    create = ProgressRoute(dialect, Operation(library.read_create, keeper.create, creation))
-    blobs = BlobRoute(dialect, keeper)
+    everywhere = parts.everywhere
+    changes = Changes(everywhere, parts.require_here)
+    copy, delete = ChangeRoute(changes.copy), ChangeRoute(changes.delete)
+    pull = ProgressRoute(dialect, Operation(library.read_pull, everywhere.pull, transfer))
+    push = ProgressRoute(dialect, Operation(library.read_push, everywhere.push, transfer))
+    create = ProgressRoute(dialect, Operation(library.read_create, everywhere.create, creation))
+    blobs = BlobRoute(dialect, parts.keeper)
     return (
         Row(("POST",), "/api/pull", NAME, "Fetches a model from its registry.", pull),
         Row(("POST",), "/api/push", NAME, "Sends a model to its registry.", push),

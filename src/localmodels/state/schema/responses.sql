@@ -10,6 +10,7 @@ CREATE TABLE response (
   size BIGINT NOT NULL,
   input BLOB NOT NULL,
   body BLOB NOT NULL,
+  gateway TEXT DEFAULT '' NOT NULL,
   PRIMARY KEY (owner, id)
 );
 

@@ -26,6 +26,64 @@ CREATE TABLE meta (
   PRIMARY KEY (name)
 );
 
+CREATE TABLE server (
+  id TEXT NOT NULL,
+  name TEXT NOT NULL,
+  url TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  api_version TEXT NOT NULL,
+  description TEXT NOT NULL,
+  capabilities TEXT NOT NULL,
+  max_concurrent INTEGER NOT NULL,
+  max_queue INTEGER NOT NULL,
+  priority BIGINT NOT NULL,
+  weight FLOAT NOT NULL,
+  is_default BOOLEAN NOT NULL,
+  is_active BOOLEAN NOT NULL,
+  first_byte FLOAT NOT NULL,
+  idle FLOAT NOT NULL,
+  reach TEXT NOT NULL,
+  gateway TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX server_default ON server (is_default) WHERE is_default;
+
+CREATE UNIQUE INDEX server_name ON server (gateway, name);
+
+CREATE UNIQUE INDEX server_url ON server (gateway, url);
+
+CREATE TABLE server_key (
+  server_id TEXT NOT NULL,
+  "key" TEXT NOT NULL,
+  PRIMARY KEY (server_id),
+  FOREIGN KEY(server_id) REFERENCES server (id) ON DELETE CASCADE
+);
+
+CREATE TABLE server_model (
+  id TEXT NOT NULL,
+  server_id TEXT NOT NULL,
+  model TEXT NOT NULL,
+  name TEXT NOT NULL,
+  capabilities TEXT NOT NULL,
+  priority BIGINT NOT NULL,
+  is_active BOOLEAN NOT NULL,
+  present BOOLEAN NOT NULL,
+  digest TEXT NOT NULL,
+  size BIGINT NOT NULL,
+  told TEXT NOT NULL,
+  context_length BIGINT NOT NULL,
+  modified_at TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  PRIMARY KEY (id),
+  FOREIGN KEY(server_id) REFERENCES server (id) ON DELETE CASCADE
+);
+
+CREATE UNIQUE INDEX server_model_name ON server_model (server_id, model);
+
 CREATE TABLE task (
   id TEXT NOT NULL,
   kind TEXT NOT NULL,
@@ -42,6 +100,7 @@ CREATE TABLE task (
   created_at BIGINT NOT NULL,
   started_at BIGINT NOT NULL,
   ended_at BIGINT NOT NULL,
+  gateway TEXT DEFAULT '' NOT NULL,
   PRIMARY KEY (id)
 );
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+from tests.awaited import awaited
 
 from localmodels.core.chat import Usage
 from localmodels.core.errors import LocalModelsError, ModelNotFound, QueueFull
 from localmodels.core.tasks import Task
-from localmodels.flows.inspection import Reading
+from localmodels.flows.reading import Reading
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Outcome
 from localmodels.server.metrics.exposition import exposition
 from localmodels.server.metrics.meter import Histogram, Meter
+from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.routes import Row
 
 SECOND = 10**9
@@ -160,3 +162,50 @@ def test_a_copy_is_what_was_and_stays_so() -> None:
     meter.task_ended(Task(id="2", kind="upload", subject="m", state="failed"))
     assert figures(still) == before
     assert figures(meter) != before
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_what_only_grows_is_a_counter(accept: str) -> None:
+    by = (("server", "a"), ("reason", "unreachable"))
+    read = figures(Meter(), Reading("localmodels_failovers", "Failed over.", 3, by, counts=True), accept=accept)
+    assert read["localmodels_failovers_total", tuple(sorted(by))] == 3
+    assert not any(name == "localmodels_failovers" for name, _ in read)
+
+
+def test_servers_that_left_are_forgotten() -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    for server in ("local", "far", "gone"):
+        asked = outcome()
+        asked.visit.server = server
+        meter(asked)
+    meter.keep({"local", "far"})
+    read = figures(meter)
+    servers = {dict(labels)["server"] for name, labels in read if name == "localmodels_tokens_total"}
+    assert servers == {"local", "far"}
+    assert "gone" not in str(read)
+
+
+async def scraped(meter: Meter, servers: set[str] | None) -> bytes:
+    bodies: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        bodies.append(message.get("body", b""))
+
+    async def receive() -> Message:
+        raise AssertionError("it has no body")
+
+    page = Scrape(meter, [], None if servers is None else lambda: servers)
+    await page({"type": "http", "method": "GET", "headers": []}, receive, send)
+    return b"".join(bodies)
+
+
+@awaited
+async def test_a_scrape_shows_those_who_are_there() -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    asked = outcome()
+    asked.visit.server = "renamed"
+    meter(asked)
+    assert b'"renamed"' in await scraped(meter, None)
+    assert b'"renamed"' in await scraped(meter, {"renamed"})
+    assert b'"renamed"' not in await scraped(meter, {"local"})
+    assert not meter.models, "and nothing is kept of the others"

@@ -1,0 +1,48 @@
+"""Whether a request should wait where its model is, or have it loaded where there is a place.
+
+The rule: who would wait less than the model takes to load waits. Else a host that is full for a moment spills over to
+one that drives another model out, whose next request drives out a third: a fleet that has more models than memory does
+nothing but load from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localmodels.fleet.hosts import Host
+from localmodels.fleet.policies import EVICTING, LOAD_START, LOADING, UNTOLD_SIZE
+from localmodels.fleet.turns import GUESS
+
+
+def worth_waiting_for(hosts: Sequence[Host], model: str) -> Sequence[Host]:
+    """Those of these hosts that a request should go to, or wait for: all of them, or only those that have it loaded.
+
+    Args:
+        hosts: all that suit, the best first.
+        model: as ``same_name`` spells it.
+    """
+    cold = [host for host in hosts if _is_cold(host, model)]
+    if not cold:
+        return hosts
+    other = next((host for host in cold if host.free), cold[0])
+    warm = [host for host in hosts if not _is_cold(host, model) and host.spec.priority >= other.spec.priority]
+    if any(host.free for host in warm):
+        return hosts
+    warm = [host for host in warm if host.state != "down" and host.waiting < host.spec.max_queue]
+    rate = sum(host.spec.max_concurrent / (host.service or GUESS) for host in warm)
+    ahead = sum(host.waiting for host in warm)
+    return warm if ahead + 1 < rate * _loading(other, model) else hosts
+
+
+def _is_cold(host: Host, model: str) -> bool:
+    """Is it known not to have the model in its memory, nor to be asked for it now?"""
+    return host.is_warm(model) is False and model not in host.asked
+
+
+def _loading(host: Host, model: str) -> float:
+    """Seconds until the model is in its memory, with what that costs others."""
+    holding, sight = host.holds(model), host.sight
+    size = (holding.size if holding else 0) or UNTOLD_SIZE
+    room = sight.memory_free if sight else None
+    seconds = LOAD_START + size / LOADING
+    return (seconds * EVICTING if room is not None and room < size else seconds) / host.spec.weight

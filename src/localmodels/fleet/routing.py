@@ -1,0 +1,180 @@
+"""Where a request goes: the hosts that could answer it, the best first, each with its reason.
+
+The rule: everything here is computed from what is passed in: no clock, no chance, no memory. Whoever asks passes a
+number that he raises with every decision; by it round robin goes, and equals take turns.
+
+Order is decided in three steps. :func:`_unfit` says who cannot be asked. A policy gives each of the others one number
+(:mod:`.policies`). What holds under every policy comes on top: a host that was down and answers again gets the next
+request that can bear it, by which it proves itself; the copy of a model that most hosts have goes before others; and a
+conversation stays at its home, unless that is full and others are not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import NamedTuple
+
+from localmodels.fleet.affinity import Affinity
+from localmodels.fleet.automatic import chosen, grants, is_automatic, wished
+from localmodels.fleet.hosts import Host, same_name
+from localmodels.fleet.policies import OTHER_COPY, POLICIES, PROVING
+from localmodels.fleet.targets import Ask, Course, Explanation, LeftOut, Target, id_of
+
+__all__ = ["POLICIES", "Ask", "Explanation", "LeftOut", "Target", "decide", "explain"]
+
+
+def decide(
+    ask: Ask, hosts: Sequence[Host], policy: str = "auto", affinity: Affinity | None = None, turn: int = 0
+) -> tuple[Target, ...]:
+    """The hosts that the request may go to, the best first; none where nobody can answer it.
+
+    Args:
+        ask: the request.
+        hosts: all that it might go to; those without the model do no harm, and cost time.
+        policy: a name in :data:`POLICIES`.
+        affinity: who holds which prompts; None where nobody knows.
+        turn: the number of this decision.
+    """
+    return _ordered(_course(ask, hosts, policy, affinity, turn), hosts)
+
+
+def explain(
+    ask: Ask, hosts: Sequence[Host], policy: str = "auto", affinity: Affinity | None = None, turn: int = 0
+) -> Explanation:
+    """The same decision, told with the reasons of those who were left out."""
+    course = _course(ask, hosts, policy, affinity, turn)
+    left_out = tuple(LeftOut(host, why) for host in hosts if (why := _unfit(host, course)))
+    return Explanation(course.model, policy, _ordered(course, hosts), left_out)
+
+
+def _course(ask: Ask, hosts: Sequence[Host], policy: str, affinity: Affinity | None, turn: int) -> Course:
+    cached: Mapping[str, int] = affinity.owners(ask.prefix) if affinity is not None and ask.prefix else {}
+    tokens = ask.tokens or (ask.prefix[-1][1] if ask.prefix else 0)
+    model = same_name(ask.model)
+    wishes = frozenset({ask.capability}) if ask.capability else frozenset[str]()
+    if is_automatic(ask.model) and not any(host.holds(model) for host in hosts):
+        wishes = wished(ask)
+        model = chosen(ask, (host for host in hosts if not _closed(host, ask)))
+    return Course(policy, ask, model, wishes, tokens, cached, turn)
+
+
+class _Found(NamedTuple):
+    """Who can be asked.
+
+    Attributes:
+        targets: in the order in which the hosts were given.
+        proving: may one of them have to prove itself?
+        differing: have they different copies?
+    """
+
+    targets: list[Target]
+    proving: bool
+    differing: bool
+
+
+def _ordered(course: Course, hosts: Sequence[Host]) -> tuple[Target, ...]:
+    found = _found(course, hosts)
+    targets = found.targets
+    if len(targets) < 2:
+        return tuple(targets)
+    first = course.turn % len(targets)
+    targets = targets[first:] + targets[:first]  # so that equals take turns: sorting leaves them as they are
+    keys = POLICIES[course.policy](targets, course)
+    if found.proving:
+        _let_prove(keys, targets, once=course.ask.once)
+    if found.differing:
+        _prefer_copies(keys, targets, hosts, course.model)
+    ranked: tuple[Target, ...] = itemgetter(*sorted(range(len(keys)), key=keys.__getitem__))(targets)
+    if course.ask.digest:
+        ranked = tuple(sorted(ranked, key=_is_other(course.ask.digest)))
+    return _at_home(ranked, course.ask) if course.ask.sticky else ranked
+
+
+def _found(course: Course, hosts: Sequence[Host]) -> _Found:
+    targets: list[Target] = []
+    add = targets.append
+    model = course.model
+    plain = not course.ask.excluded and not course.wishes
+    proving = differing = False
+    digest = None
+    for host in hosts:
+        sight, state = host.sight, host.state
+        if sight is None or (holding := sight.holdings.get(model)) is None:
+            continue
+        # What is true of nearly every host is looked at first: a decision looks at all of them.
+        if not (plain and state == "up" and host.spec.is_active):
+            if _unfit(host, course):
+                continue
+            proving = proving or state == "trying"
+        if holding.digest != digest:
+            differing = differing or digest is not None
+            digest = holding.digest
+        add(Target(host, holding, sight, state, host.in_flight + host.elsewhere, course))
+    return _Found(targets, proving, differing)
+
+
+def _unfit(host: Host, course: Course) -> str:
+    """Why the request may not go there; empty if it may."""
+    if why := _closed(host, course.ask):
+        return why
+    if not course.model:
+        return "has no model that can do this"
+    holding = host.holds(course.model)
+    if holding is None:
+        return f"does not have {course.model}"
+    if not grants(host, holding, course.wishes):
+        return f"is not said to be for {' and '.join(sorted(course.wishes))}"
+    return ""
+
+
+def _closed(host: Host, ask: Ask) -> str:
+    """Why the host cannot be asked whatever the model; empty if it can."""
+    if not host.spec.is_active:
+        return "is switched off"
+    if host.state == "down":
+        return f"is down: {host.failure}" if host.failure else "is down"
+    if host.sight is None:
+        return "has not told its models yet"
+    if ask.excluded and id_of(host.spec) in ask.excluded:
+        return "has failed this request"
+    return ""
+
+
+def _let_prove(keys: list[float], targets: Sequence[Target], *, once: bool) -> None:
+    """A host that was down goes first in its tier until it has its one request, and last for one that cannot fail."""
+    for index, target in enumerate(targets):
+        if target.state == "trying" and target.free:
+            keys[index] += PROVING if once else -PROVING
+
+
+def _prefer_copies(keys: list[float], targets: Sequence[Target], hosts: Sequence[Host], model: str) -> None:
+    """Where hosts have different models under one name, those that fewer have than others go behind.
+
+    All hosts count, so that what goes down or fails does not change which copy is meant.
+    """
+    counts = Counter(holding.digest for host in hosts if (holding := host.holds(model)) and holding.digest)
+    most = max(counts.values())
+    for index, target in enumerate(targets):
+        if target.holding.digest and counts[target.holding.digest] < most:
+            keys[index] += OTHER_COPY
+
+
+def _is_other(digest: str) -> Callable[[Target], bool]:
+    return lambda target: target.holding.digest not in {digest, ""}
+
+
+def _at_home(ranked: tuple[Target, ...], ask: Ask) -> tuple[Target, ...]:
+    """The conversation's host first, if it is up and has a place, or if nobody has one.
+
+    A conversation that leaves a full host is read anew elsewhere, which takes seconds; a place takes as long as an
+    answer. So it moves, and is at home there from then on. It does not go to a host that has yet to prove itself, whose
+    memory was most likely lost, nor to another copy than the one that was asked for.
+    """
+    home = next((target for target in ranked if target.id == ask.sticky), None)
+    if home is None or home.state == "trying" or (ask.digest and _is_other(ask.digest)(home)):
+        return ranked
+    if not home.free and any(target.free for target in ranked):
+        return ranked
+    return (home, *(target for target in ranked if target is not home))

@@ -1,0 +1,176 @@
+"""The models of a fleet as one list: each name once, with those who have it, and what is in memory anywhere.
+
+Pure. The rule: a name whose digests differ says so, and is described as this machine has it, else as most hosts have
+it. Who does not answer, or may not be asked, has nothing. Without a registered server nothing changes. And another
+gateway that asks is not told what would lead back to it (``core.via``): else two that ask each other would tell each
+other for ever what neither has any more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast, get_args
+
+from msgspec.structs import replace
+
+from localmodels.core.catalog import Capability, Model, Running
+from localmodels.core.fleet import LOCAL
+from localmodels.core.via import leads
+from localmodels.dialects.offered import named
+from localmodels.fleet.hosts import Holding, Host, Loaded, same_name
+
+Copy = tuple[Host, Holding]
+
+_CAPABILITIES = frozenset(get_args(Capability))
+
+
+def merged(here: Sequence[Model], hosts: Iterable[Host], passed: tuple[str, ...] = ()) -> tuple[Model, ...]:
+    """All models under their bare names: those of this machine in their order, then the others by name.
+
+    Args:
+        here: the models of this machine, as its library lists them.
+        hosts: of the fleet, in their order. Those of the configuration's file are left out: theirs are listed under
+            ``SERVER/MODEL`` and no other name. The host of this machine says whether it may be asked, and its name.
+        passed: the gateways that ask one for another, this one as the last.
+    """
+    local, others = _sides(hosts)
+    if not others:
+        return tuple(here)
+    mine = {} if local is not None and not local.spec.is_active else {same_name(model.name): model for model in here}
+    copies: dict[str, list[Copy]] = {}
+    for host in filter(_has, others):
+        for name, holding in host.sight.holdings.items() if host.sight else ():
+            if leads(holding.gateways, passed):
+                copies.setdefault(name, []).append((host, holding))
+    place = local.spec.name if local is not None else LOCAL
+    listed = [_everywhere(model, place, copies.get(name, ())) for name, model in mine.items()]
+    return (*listed, *(_elsewhere(copies[name]) for name in sorted(copies) if name not in mine))
+
+
+def running(here: Sequence[Running], hosts: Iterable[Host], passed: tuple[str, ...] = ()) -> tuple[Running, ...]:
+    """What is in memory: of this machine first, then of each host, as it told when it was asked last.
+
+    Args:
+        here: of this machine.
+        hosts: as :func:`merged`.
+        passed: likewise.
+    """
+    local, others = _sides(hosts)
+    if not others:
+        return tuple(here)
+    place = local.spec.name if local is not None else LOCAL
+    return (
+        *(replace(row, server=place) for row in here),
+        *(
+            _loaded(host, name, one)
+            for host in filter(_has, others)
+            for name, one in _memory(host).items()
+            if leads(one.gateways, passed)
+        ),
+    )
+
+
+def from_here(gateways: tuple[str, ...], passed: tuple[str, ...]) -> tuple[str, ...]:
+    """The gateways of a model as whoever asks shall hear them: another gateway with this one before them; nobody else.
+
+    Args:
+        gateways: through which this one has it.
+        passed: as :func:`merged`.
+    """
+    return (passed[-1], *gateways) if len(passed) > 1 else ()
+
+
+def holders(model: str, hosts: Iterable[Host]) -> tuple[Copy, ...]:
+    """Those registered hosts that have a model and answer, and how it is there; that which describes it best first.
+
+    Args:
+        model: its bare name, with or without ``:latest``.
+        hosts: as :func:`merged`; this machine is not looked at.
+    """
+    name = same_name(model)
+    found = ((host, host.holds(name)) for host in filter(_has, _sides(hosts)[1]))
+    return tuple(_usual_first([(host, holding) for host, holding in found if holding is not None]))
+
+
+def _sides(hosts: Iterable[Host]) -> tuple[Host | None, list[Host]]:
+    """This machine, if it is a host of the fleet, and the servers that were registered."""
+    local, others = None, []
+    for host in hosts:
+        if host.spec.kind == LOCAL:
+            local = host
+        elif host.spec.registered:
+            others.append(host)
+    return local, others
+
+
+def _has(host: Host) -> bool:
+    """Does what it told count?"""
+    return host.spec.is_active and host.state != "down" and host.sight is not None
+
+
+def _usual_first(copies: Sequence[Copy]) -> Sequence[Copy]:
+    """The copies, those of the digest that most hosts have first; among equals in their order."""
+    votes = Counter(holding.digest for _, holding in copies if holding.digest)
+    return sorted(copies, key=lambda copy: -votes[copy[1].digest]) if len(votes) > 1 else copies
+
+
+def _everywhere(model: Model, place: str, copies: Sequence[Copy]) -> Model:
+    """A model of this machine, and who else has one of its name."""
+    return replace(
+        model,
+        servers=(place, *(host.spec.name for host, _ in copies)),
+        digests=_differing({place: model.digest, **_digests(copies)}),
+    )
+
+
+def _elsewhere(copies: Sequence[Copy]) -> Model:
+    """A model that others alone have."""
+    digests = _digests(copies) if len({holding.digest for _, holding in copies} - {""}) > 1 else {}
+    host, holding = _usual_first(copies)[0] if digests else copies[0]
+    return replace(
+        model_of(host, holding),
+        servers=tuple(host.spec.name for host, _ in copies),
+        digests=digests,
+        gateways=min((holding.gateways for _, holding in copies), key=len),
+    )
+
+
+def _digests(copies: Iterable[Copy]) -> dict[str, str]:
+    return {host.spec.name: holding.digest for host, holding in copies if holding.digest}
+
+
+def _differing(digests: Mapping[str, str]) -> Mapping[str, str]:
+    return digests if len({*digests.values()}) > 1 else {}
+
+
+def model_of(host: Host, holding: Holding) -> Model:
+    """A model as a host tells of it, under its bare name. What it does not tell is as in other servers' lists."""
+    unknown = named(host.spec.name, holding.model)  # clients of Ollama want a digest and a moment of every model
+    return Model(
+        name=holding.model,
+        size=holding.size,
+        digest=holding.digest or unknown.digest,
+        modified_at=holding.modified_at or unknown.modified_at,
+        details=holding.details,
+        capabilities=tuple(cast("Capability", word) for word in sorted(holding.capabilities & _CAPABILITIES)),
+        context_length=holding.context_length,
+        server=host.spec.name,
+    )
+
+
+def _memory(host: Host) -> Mapping[str, Loaded]:
+    return (host.sight.loaded if host.sight else None) or {}
+
+
+def _loaded(host: Host, name: str, one: Loaded) -> Running:
+    return Running(
+        model=replace(model_of(host, host.holds(name) or Holding(one.model)), gateways=one.gateways),
+        status="running",
+        pid=0,
+        size=one.size,
+        size_vram=one.size_vram,
+        expires_at=one.expires_at,
+        context_length=one.context_length,
+        server=host.spec.name,
+    )

@@ -1,0 +1,226 @@
+"""The verbs of the fleet as their user meets them: a gateway, servers behind it, and the program in a subprocess."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.acceptance.serving import PATIENCE, Served, environment, eventually, serve
+
+from localmodels.client import AsyncClient, ChatRequest, Client, ServerChange, user
+from localmodels.core.errors import NotFound
+
+PROGRAM = [sys.executable, "-m", "localmodels"]
+KEY = "sk-sesame-nobody-may-see"
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """Runs verbs against a gateway."""
+
+    served: Served
+    log: Path
+
+    def __call__(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PROGRAM, *words],
+            env={**environment(), "LOCALMODELS_HOST": self.served.url, **environ},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def json(self, *words: str, **environ: str) -> Any:
+        done = self(*words, "--json", **environ)
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)
+
+    def rows(self, *words: str) -> list[Any]:
+        """Objects, one a line."""
+        return [json.loads(line) for line in self(*words, "--json").stdout.splitlines()]
+
+    @contextmanager
+    def fleet(self, **servers: str) -> Iterator[None]:
+        """These servers are registered meanwhile."""
+        for name, url in servers.items():
+            assert self("servers", "add", name, url).returncode == 0
+        try:
+            yield
+        finally:
+            self("servers", "rm", *servers)
+            assert [row["name"] for row in self.json("servers")] == ["local"]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    home = tmp_path_factory.mktemp("gateway")
+    with serve(home=home / "home", log=home / "log") as served:
+        yield Gateway(served, home / "log")
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(home=tmp_path_factory.mktemp("behind")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One that wants a key of everybody."""
+    with serve("--require-key", home=tmp_path_factory.mktemp("locked")) as served:
+        yield served
+
+
+def test_a_server_is_registered_used_changed_and_forgotten(gateway: Gateway, behind: Served) -> None:
+    done = gateway("servers", "add", "Big Box", behind.url, "--priority", "5", "--capability", "code", "--default")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("registered 'Big Box'; it answers: ollama ")
+    try:
+        local, box = gateway.json("servers", "list")
+        assert (local["kind"], local["source"]) == ("local", "local")
+        assert (box["name"], box["prefix"], box["state"], box["has_key"]) == ("Big Box", "big-box", "up", False)
+        assert (box["priority"], box["capabilities"], box["is_default"]) == (5, ["code"], True)
+        assert [row["model"] for row in gateway.json("models", "list", "--server", "big-box")] == ["localmodels:latest"]
+        route = gateway.json("route", "localmodels")
+        assert [target["server"] for target in route["targets"]] == ["big-box", "local"]
+        assert [one["server"] for one in gateway.json("route", "auto:code")["left_out"]] == ["local"]
+        answer = gateway.json("run", "localmodels", "Hi")
+        assert answer["done"]["usage"]["completion_tokens"] > 0
+        assert "localmodels" in behind.running()
+        assert gateway("servers", "set", box["id"], "--inactive", "--rename", "box").returncode == 0
+        left_out = gateway.json("route", "localmodels")["left_out"]
+        assert left_out == [{"server": "box", "reason": "is switched off"}]
+        checked = gateway("servers", "check", "box")
+        assert (checked.returncode, "switched off" in checked.stdout) == (0, True)
+        assert gateway("servers", "set", "box", "--active").returncode == 0
+        assert gateway("servers", "check").stdout.splitlines()[1].startswith("'box' answers: ollama ")
+    finally:
+        for name in ("Big Box", "box"):
+            gateway("servers", "rm", name)
+    assert [row["name"] for row in gateway.json("servers")] == ["local"]
+
+
+def test_a_key_comes_from_the_environment_and_is_shown_to_nobody(gateway: Gateway, locked: Served) -> None:
+    key = locked.admin_key
+    told = [gateway("servers", "add", "locked", locked.url, "--key-env", "THE_KEY", THE_KEY=KEY)]
+    try:
+        told.append(gateway("servers", "check", "locked"))
+        assert (told[-1].returncode, "does not answer" in told[-1].stdout) == (1, True)
+        told.append(gateway("servers", "set", "locked", "--key-env", "THE_KEY", THE_KEY=key))
+        assert "it answers: ollama" in told[-1].stderr
+        told.append(gateway("servers", "--json"))
+        assert json.loads(told[-1].stdout)[1]["has_key"] is True
+        assert gateway.json("run", "locked/localmodels", "Hi")["done"]
+        elsewhere = gateway("servers", "set", "locked", "--url", "http://127.0.0.1:9")
+        assert (elsewhere.returncode, "say key too" in elsewhere.stderr) == (1, True)
+    finally:
+        assert gateway("servers", "rm", "locked").returncode == 0
+    written = "".join(done.stdout + done.stderr for done in told) + gateway.log.read_text()
+    assert key not in written
+    assert KEY not in written
+
+
+def test_what_stands_still_is_told_in_words(gateway: Gateway, tmp_path: Path) -> None:
+    with serve(home=tmp_path / "short") as short:
+        assert gateway("servers", "add", "short", short.url).returncode == 0
+    try:
+        done = gateway("servers", "check", "short")
+        assert (done.returncode, done.stdout) == (1, "'short' does not answer: the server cannot be reached\n")
+        assert gateway.json("run", "localmodels", "Hi")["done"]  # here
+        done = gateway("rm", "nobody", "--server", "short", "--server", "local")
+        assert (done.returncode, "short: " in done.stderr) == (1, True)
+        done = gateway("servers", "discover", "short")
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        done = gateway("ps", "--server", "*")
+        assert (done.returncode, "'short'" in done.stderr) == (1, True)
+    finally:
+        assert gateway("servers", "rm", "short").returncode == 0
+
+
+def test_a_model_is_copied_found_unloaded_and_deleted_on_all_servers(gateway: Gateway, behind: Served) -> None:
+    with gateway.fleet(box=behind.url):
+        copied = gateway.rows("cp", "localmodels", "twin", "--server", "*")
+        assert sorted((row["server"], row["status"]) for row in copied) == [("box", "success"), ("local", "success")]
+        (twin,) = gateway.json("list", "twin")
+        assert sorted(twin["servers"]) == ["box", "local"]
+        assert gateway("servers", "discover", "box").returncode == 0  # its row is written now, and not in a moment
+        assert gateway("models", "set", "box/twin", "--inactive").returncode == 0
+        assert [one["server"] for one in gateway.json("route", "twin")["targets"]] == ["local"]
+        assert gateway.json("run", "box/localmodels", "Hi")["done"]
+        (there,) = gateway.json("ps", "--server", "box")
+        assert (there["model"]["name"], there["server"]) == ("localmodels:latest", "box")
+        assert gateway.json("models", "unload", "box/localmodels")["status"] == "unloaded"
+        assert gateway.json("ps", "--server", "box") == []
+        assert behind.running() == {}
+        assert len(gateway.rows("rm", "twin", "--server", "box", "--server", "local")) == 2
+        assert gateway.json("list", "twin") == []
+
+
+def test_a_table_is_drawn_anew_until_it_is_interrupted(gateway: Gateway) -> None:
+    """On a terminal, and by the time that the program takes: two rounds."""
+    shown, end = pty.openpty()
+    command = [*PROGRAM, "servers", "list", "--watch"]
+    environ = {**environment(), "LOCALMODELS_HOST": gateway.served.url, "TERM": "xterm"}
+    with subprocess.Popen(command, env=environ, stdin=end, stdout=end, stderr=end, start_new_session=True) as verb:
+        os.close(end)
+        text = b""
+        while text.count(b"\x1b[H\x1b[2J") < 2:
+            assert select.select([shown], [], [], PATIENCE)[0], text
+            text += os.read(shown, 65_536)
+        verb.send_signal(signal.SIGINT)
+        assert verb.wait(PATIENCE) == 0
+    os.close(shown)
+    assert text.count(b"local") >= 1
+    assert b"Traceback" not in text
+
+
+def test_a_pipe_that_is_closed_ends_the_watching(gateway: Gateway) -> None:
+    environ = {**environment(), "LOCALMODELS_HOST": gateway.served.url}
+    command = [*PROGRAM, "models", "list", "--watch", "--json"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as verb:
+        assert verb.stdout
+        assert verb.stderr
+        assert isinstance(json.loads(verb.stdout.readline()), list)
+        verb.stdout.close()
+        assert verb.wait(PATIENCE) == 1
+        assert verb.stderr.read() == b""
+
+
+def test_the_sdk_does_the_same_in_both_forms(gateway: Gateway, behind: Served) -> None:
+    with Client(gateway.served.url, environ={}) as client:
+        made = client.add_server("sdk", behind.url, ServerChange(weight=2.0))
+        try:
+            assert made.available
+            assert client.discover(made.id).models_found >= 1
+            row = next(one for one in client.server_models(made.id) if one.model == "localmodels:latest")
+            assert client.check_model(row.id).is_available
+            assert client.look_at(behind.url).id == made.id
+            assert {one.name for one in client.live_servers()} == {"local", "sdk"}
+            client.chat(ChatRequest("sdk/localmodels", (user("Hi"),)))
+            eventually(lambda: client.check_model(row.id).is_loaded, "it is in memory")
+            assert client.unload_from_gpu(row.id).status == "unloaded"
+            assert client.unload_model(row.id).status == "not_loaded"
+            assert asyncio.run(_names(gateway.served.url)) == ["local", "sdk"]
+        finally:
+            assert client.remove_server(made.id).name == "sdk"
+        with pytest.raises(NotFound, match="there are: local"):
+            client.server("sdk")
+
+
+async def _names(url: str) -> list[str]:
+    async with AsyncClient(url, environ={}) as client:
+        return [server.name for server in await client.servers()]

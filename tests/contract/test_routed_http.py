@@ -1,0 +1,170 @@
+"""The same over our own routes: what callers say in headers, what they are told in them, and the dry run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from starlette.types import Message
+from tests.awaited import awaited
+from tests.contract.routed_fleet import MODEL, Behind, Own, fleet, says
+from tests.everybody import Everybody
+
+from localmodels.backends.fake import Script
+from localmodels.backends.fake.script import Break, Failure
+from localmodels.core.chat import Chunk
+from localmodels.dialects.table import DIALECTS
+from localmodels.server.app import Application
+from localmodels.server.gate import Gate
+from localmodels.server.inference import Codec, EventRoute
+from localmodels.server.relay import relaying
+from localmodels.server.route import Route
+from localmodels.server.routes import Row
+from localmodels.server.rows import route
+
+PATHS = {"ollama": "/api/chat", "openai": "/v1/chat/completions"}
+GOOD = says("good")
+
+
+def application(at: Behind) -> Application:
+    """Our routes for conversations in two dialects, and the dry run."""
+    rows = []
+    for name, path in PATHS.items():
+        dialect = DIALECTS[name]
+        codec = Codec(dialect.read_chat, at.answers.chat, dialect.chat_writer, dialect.write_chat_answer)
+        chats = relaying(at.relays, dialect, "chat", EventRoute(dialect, codec, "id-"))
+        rows.append(Row(("POST",), path, name, "", chats, "chat"))
+    rows += route.rows(Route(at.finders))
+    grants: Any = {row.path: dict.fromkeys(row.methods, "open") for row in rows}
+    return Application(rows, Gate(), Everybody(), permissions=grants)
+
+
+async def ask(at: Behind, path: str, body: dict[str, Any] | None = None, **headers: str) -> tuple[int, Any, Any]:
+    """Status, headers and body."""
+    sent: list[Message] = []
+    gone = asyncio.Event()
+    given: list[Message] = [{"type": "http.request", "body": json.dumps(body).encode() if body else b""}]
+
+    async def receive() -> Message:
+        if given:
+            return given.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    bare, _, query = path.partition("?")
+    scope = {
+        "type": "http",
+        "method": "POST" if body else "GET",
+        "path": bare,
+        "query_string": query.encode(),
+        "headers": [
+            (b"host", b"localhost"),
+            *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()),
+        ],
+    }
+    await application(at)(scope, receive, send)
+    start = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], start, b"".join(message.get("body", b"") for message in sent[1:])
+
+
+def question(**more: Any) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": "Hello?"}], "stream": False, **more}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", PATHS)
+@awaited
+async def test_who_answered_and_why_is_in_the_head(dialect: str, stream: bool) -> None:
+    async with fleet({"far": GOOD}, Own(GOOD)) as at:
+        status, head, body = await ask(at, PATHS[dialect], question(stream=stream))
+        assert (status, head["x-localmodels-server"]) == (200, "far")
+        assert head["x-localmodels-route"].startswith("priority; ")
+        assert b"good" in body
+        passed = at.fakes["far"].asked[-1].path
+        assert passed == "/api/chat", "what is Ollama's passes as it is, the rest is translated"
+        _, head, _ = await ask(at, PATHS[dialect], question(model=f"far/{MODEL}", stream=stream))
+        assert (head["x-localmodels-server"], "x-localmodels-route" in head) == ("far", False)
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+@awaited
+async def test_once_is_heeded(dialect: str) -> None:
+    async with fleet({"bad": Script(breaks=Break("fail")), "good": GOOD}) as at:
+        status, head, body = await ask(at, PATHS[dialect], question(), x_localmodels_once="true")
+        assert (status, head["x-localmodels-server"]) == (502, "bad")
+        assert "error" in json.loads(body)
+        assert at.generations() == {"bad": 1, "good": 0}
+        status, _, body = await ask(at, PATHS[dialect], question(), x_localmodels_once="perhaps")
+        assert (status, b"X-LocalModels-Once must be" in body) == (400, True)
+        status, head, _ = await ask(at, PATHS[dialect], question())
+        assert (status, head["x-localmodels-server"]) == (200, "good")
+
+
+@awaited
+async def test_sessions_stay_by_the_header_and_by_openais_field() -> None:
+    async with fleet({"a": GOOD, "b": GOOD}, policy="round_robin", kinds={"a": "openai", "b": "openai"}) as at:
+
+        async def server(more: dict[str, Any], **headers: str) -> str:
+            _, head, _ = await ask(at, PATHS["openai"], question(**more), **headers)
+            return str(head["x-localmodels-server"])
+
+        assert len({await server({}, x_localmodels_session="s") for _ in range(4)}) == 1
+        assert len({await server({"prompt_cache_key": "k"}) for _ in range(4)}) == 1
+        assert {await server({}) for _ in range(4)} == {"a", "b"}
+
+
+@awaited
+async def test_an_answer_that_breaks_off_says_so_and_no_end() -> None:
+    cut = Script((Chunk("one"), Chunk("two")), breaks=Break("fail", after=1, failure=Failure("no", 500)))
+    async with fleet({"bad": cut, "good": GOOD}) as at:
+        for dialect, path in PATHS.items():
+            status, _, body = await ask(at, path, question(stream=True))
+            assert status == 200
+            assert b"error" in body
+            assert b'"done":true' not in body
+            assert b"[DONE]" not in body, dialect
+        assert at.generations()["good"] == 0
+
+
+@awaited
+async def test_the_dry_run() -> None:
+    async with fleet({"a": GOOD, "b": GOOD}, Own(GOOD)) as at:
+        status, _, body = await ask(at, f"/api/route?model={MODEL}")
+        told = json.loads(body)
+        assert (status, told["model"], told["policy"]) == (200, MODEL, "priority")
+        assert [target["server"] for target in told["targets"]] == ["a", "b", "local"]
+        assert set(told["targets"][0]) == {
+            "server", "id", "model", "reason", "state", "warm", "in_flight", "max_concurrent",
+        }  # fmt: skip
+        assert (await ask(at, "/api/route/?model=nothing"))[0] == 404
+        assert (await ask(at, "/api/route"))[0] == 400
+        status, _, body = await ask(at, "/api/route?capability=telepathy")
+        assert (status, json.loads(body)["targets"]) == (200, [])
+        assert at.generations() == {"a": 0, "b": 0, "local": 0}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("failing", [Script(breaks=Break("fail")), Script(breaks=Break("refuse"))])
+@awaited
+async def test_what_passed_as_it_is_goes_on_in_another_dialect(failing: Script, stream: bool) -> None:
+    kinds: Any = {"first": "openai", "second": "ollama"}
+    async with fleet({"first": failing, "second": GOOD}, kinds=kinds) as at:
+        status, head, body = await ask(at, PATHS["openai"], question(stream=stream))
+        assert (status, head["x-localmodels-server"]) == (200, "second")
+        assert b"good" in body
+        assert [at.fakes[name].asked[-1].path for name in at.fakes] == ["/v1/chat/completions", "/api/chat"]
+
+
+@awaited
+async def test_one_further_generation_counts_whichever_way_it_goes() -> None:
+    kinds: Any = {"a": "openai", "b": "ollama", "c": "ollama"}
+    bad = Script(breaks=Break("cut"))
+    async with fleet({"a": bad, "b": bad, "c": GOOD}, kinds=kinds) as at:
+        status, head, _ = await ask(at, PATHS["openai"], question())
+        assert (status, head["x-localmodels-server"]) == (502, "b")
+        assert at.generations() == {"a": 1, "b": 1, "c": 0}

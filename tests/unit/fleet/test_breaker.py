@@ -1,0 +1,196 @@
+"""When a server is asked no more, and how it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localmodels.core.errors import (
+    BackendError,
+    BackendTimeout,
+    Garbled,
+    InvalidRequest,
+    LoadFailed,
+    LoopDetected,
+    ModelNotFound,
+    OutOfMemory,
+    QueueFull,
+    RateLimited,
+    StreamCut,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+)
+from localmodels.fleet import breaker
+from localmodels.fleet.breaker import FRESH, GOOD_PROBES, IN_A_ROW, SILENT, WINDOW, Breaker, Met
+
+ANSWER: Met = "answer"
+FAILURE: Met = "failure"
+SILENCE: Met = "silence"
+NOTHING: Met = "nothing"
+EVENTS = st.lists(
+    st.sampled_from(["begin", "first", "answer", "failure", "silence", "nothing", "seen", "unseen"]), max_size=120
+)
+
+
+def requests(known: Breaker, outcomes: Sequence[Met]) -> Breaker:
+    """So many requests, one after the other."""
+    for what in outcomes:
+        known, proving = breaker.began(known)
+        known = breaker.ended(known, what, known.era, proving=proving)
+    return known
+
+
+def test_five_failures_in_a_row_and_no_fewer() -> None:
+    known = requests(FRESH, [ANSWER, *[FAILURE] * (IN_A_ROW - 1)])
+    assert known.state == "up"
+    assert requests(known, [ANSWER, *[FAILURE] * (IN_A_ROW - 1)]).state == "up"
+    assert requests(known, [FAILURE]).state == "down"
+
+
+def test_who_is_silent_every_other_time_is_given_up_too() -> None:
+    known = requests(FRESH, [SILENCE, ANSWER] * (SILENT - 1))
+    assert known.state == "up"
+    assert requests(known, [SILENCE]).state == "down"
+
+
+def test_silence_long_ago_is_forgotten() -> None:
+    known = FRESH
+    for _ in range(20):
+        known = requests(known, [SILENCE, ANSWER, ANSWER])
+    assert known.state == "up"
+    assert known.window.bit_count() <= WINDOW // 3 + 1
+
+
+def test_one_request_proves_it() -> None:
+    known = breaker.seen(requests(FRESH, [FAILURE] * IN_A_ROW))
+    assert known.state == "trying"
+    known, first = breaker.began(known)
+    known, second = breaker.began(known)
+    assert (first, second) == (True, False)
+    known = breaker.answered(known, known.era)
+    assert known.state == "up"
+    known = breaker.ended(known, "answer", known.era, proving=True)
+    assert (known.state, known.row) == ("up", 0)
+
+
+def test_its_failure_is_enough() -> None:
+    known = breaker.seen(requests(FRESH, [FAILURE] * IN_A_ROW))
+    assert requests(known, [FAILURE]).state == "down"
+
+
+def test_who_breaks_off_every_answer_does_not_come_back_by_beginning_one() -> None:
+    known = breaker.seen(requests(FRESH, [FAILURE] * IN_A_ROW))
+    known, _ = breaker.began(known)
+    known = breaker.answered(known, known.era)
+    assert breaker.ended(known, "failure", known.era, proving=True).state == "down"
+
+
+def test_who_left_lets_another_try() -> None:
+    known = breaker.seen(requests(FRESH, [FAILURE] * IN_A_ROW))
+    known = requests(known, [NOTHING])
+    assert (known.state, known.proving) == ("trying", False)
+    assert breaker.began(known)[1]
+
+
+def test_what_began_before_it_was_given_up_says_nothing_of_who_came_back() -> None:
+    old = requests(FRESH, [ANSWER])
+    known = breaker.seen(requests(old, [FAILURE] * IN_A_ROW))
+    for what in (FAILURE, SILENCE, ANSWER, NOTHING):
+        assert breaker.ended(known, what, old.era) == known
+    assert breaker.answered(known, old.era) == known
+
+
+def test_probes_make_up_for_probes_and_not_for_requests() -> None:
+    by_probes = breaker.unseen(breaker.seen(FRESH))
+    by_requests = requests(FRESH, [FAILURE] * IN_A_ROW)
+    for _ in range(GOOD_PROBES):
+        assert (by_probes.state, by_requests.state) != ("up", "up")
+        by_probes, by_requests = breaker.seen(by_probes), breaker.seen(by_requests)
+    assert by_probes.state == "up"
+    assert by_requests.state == "trying"
+    assert breaker.unseen(by_requests).blamed, "nor does a bad one"
+
+
+def test_while_a_request_proves_it_probes_do_not() -> None:
+    known, _ = breaker.began(breaker.seen(breaker.unseen(FRESH)))
+    for _ in range(2 * GOOD_PROBES):
+        known = breaker.seen(known)
+    assert (known.state, known.proving) == ("trying", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (None, "answer"),
+        (Unreachable("no"), "failure"),
+        (StreamCut("cut"), "failure"),
+        (Garbled("what?"), "failure"),
+        (BackendError("500"), "failure"),
+        (Unavailable("503"), "failure"),
+        (Unauthenticated("key"), "failure"),
+        (BackendTimeout("…"), "silence"),
+        (Unavailable("503", retry_after=3.0), "nothing"),
+        (QueueFull("full"), "nothing"),
+        (OutOfMemory(2, 1), "nothing"),
+        (LoopDetected("round"), "nothing"),
+        (RateLimited("429"), "nothing"),
+        (InvalidRequest("400"), "nothing"),
+        (ModelNotFound("m"), "nothing"),
+        (LoadFailed("the model"), "nothing"),
+        (RuntimeError("ours"), "nothing"),
+        (GeneratorExit(), "nothing"),
+    ],
+)
+def test_what_an_outcome_says_of_its_server(error: BaseException | None, what: Met) -> None:
+    assert breaker.met(error) == what
+
+
+@given(EVENTS)
+def test_laws(events: list[str]) -> None:
+    known = FRESH
+    under_way: list[tuple[int, bool]] = []
+    for event in events:
+        before = known
+        if event == "begin":
+            known, proving = breaker.began(known)
+            under_way.append((known.era, proving))
+            assert proving <= (before.state == "trying")
+        elif event == "seen":
+            known = breaker.seen(known)
+            assert known.state in {"up", "trying"}
+        elif event == "unseen":
+            known = breaker.unseen(known)
+            assert known.state == "down"
+        elif under_way:
+            era, proving = under_way[-1]
+            if event == "first":
+                known = breaker.answered(known, era)
+            else:
+                under_way.pop()
+                known = breaker.ended(known, event, era, proving=proving)  # type: ignore[arg-type]
+            if era != before.era or event == "nothing":
+                assert known.state == before.state
+        # At most one request proves a server at a time, and only while it is tried.
+        assert sum(proving for era, proving in under_way if era == known.era and known.proving) <= 1
+        assert not known.proving or known.state == "trying"
+        assert known.row < IN_A_ROW
+        assert known.window.bit_count() < SILENT
+        assert known.era == before.era + (known.state == "down" != before.state)
+        # Nobody comes back without an answer or a good probe.
+        if before.state == "down" and known.state != "down":
+            assert event in {"seen", "first", "answer"}
+
+
+@given(EVENTS)
+def test_whatever_was_a_good_probe_and_an_answer_bring_it_back(events: list[str]) -> None:
+    known = FRESH
+    for event in events:
+        if event in {"seen", "unseen"}:
+            known = breaker.seen(known) if event == "seen" else breaker.unseen(known)
+        elif event in {"answer", "failure", "silence", "nothing"}:
+            known = requests(known, [event])  # type: ignore[list-item]
+    assert requests(breaker.seen(known), [ANSWER]).state == "up"

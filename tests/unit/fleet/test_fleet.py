@@ -1,0 +1,366 @@
+"""What is known of the hosts, and who has which model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localmodels.core.catalog import Model, Running
+from localmodels.core.errors import (
+    BackendTimeout,
+    InvalidRequest,
+    LocalModelsError,
+    LoopDetected,
+    RateLimited,
+    Unreachable,
+)
+from localmodels.core.fleet import Loads, ModelRow
+from localmodels.core.secrets import Secret
+from localmodels.core.servers import ServerSpec
+from localmodels.dialects.told import Told
+from localmodels.fleet.breaker import IN_A_ROW
+from localmodels.fleet.fleet import FRESH_LOADS, Fleet
+from localmodels.fleet.hosts import Host, same_name
+
+SECOND = 10**9
+KEY = "sk-sesame-0123456789"
+
+
+def spec(name: str = "far", **fields: Any) -> ServerSpec:
+    fields = {"url": f"http://{name}", "kind": "ollama", "id": f"id-{name}", "registered": True, **fields}
+    return ServerSpec(name=name, **fields)
+
+
+def model(name: str, digest: str = "", **fields: Any) -> Model:
+    return Model(name, fields.pop("size", 0), digest, "", **fields)
+
+
+def told(*names: str, running: tuple[str, ...] | None = None) -> Told:
+    loaded = None if running is None else tuple(Running(model(one), "running", 0, 1, 0, "", 0) for one in running)
+    return Told(tuple(map(model, names)), running=loaded)
+
+
+class World:
+    """A fleet, its clocks, and whom it told of what."""
+
+    def __init__(self, *specs: ServerSpec) -> None:
+        self.seconds = 100.0
+        self.fleet = Fleet(clock=lambda: self.seconds, now=lambda: round(self.seconds * SECOND))
+        self.news: list[str] = []
+        self.fleet.listen(lambda host: self.news.append(f"{host.spec.name} {host.state}"))
+        self.fleet.adopt(specs)
+
+    @property
+    def far(self) -> Host:
+        return self.fleet.hosts()[0]
+
+    def request(self, error: BaseException | None = None, host: Host | None = None) -> None:
+        attempt = self.fleet.began(host or self.far)
+        if error is None:
+            attempt.answered()
+        attempt.ended(error)
+
+    def fail(self, error: LocalModelsError | None = None, host: Host | None = None) -> None:
+        self.seconds += 1
+        self.fleet.failed(host or self.far, error or Unreachable("the server cannot be reached"), self.seconds)
+
+    def names(self, name: str) -> list[str]:
+        return [host.spec.name for host in self.fleet.holders(same_name(name))]
+
+
+def test_hosts_are_found_by_id_and_by_name() -> None:
+    world = World(spec("a"), spec("b"))
+    assert [host.spec.name for host in world.fleet.hosts()] == ["a", "b"]
+    assert world.fleet.host("id-b") is world.fleet.named("B") is world.fleet.hosts()[1]
+    assert world.fleet.host("c") is world.fleet.named("c") is None
+    assert world.news == ["a unknown", "b unknown"]
+
+
+def test_who_stays_keeps_what_is_known_and_who_moves_is_another() -> None:
+    world = World(spec("a"), spec("b"))
+    a, b = world.fleet.hosts()
+    world.fleet.saw(a, told("m"))
+    world.fleet.saw(b, told("m"))
+    a.in_flight = 3
+    world.news.clear()
+    world.fleet.adopt([spec("b", url="http://elsewhere"), spec("a", priority=5)])
+    moved, stayed = world.fleet.hosts()
+    assert stayed is a
+    assert (a.in_flight, a.spec.priority, a.state) == (3, 5, "up")
+    assert moved is not b
+    assert moved.state == "unknown"
+    assert world.names("m") == ["a"]
+    assert world.news == ["b unknown", "a up", "b down"], "the last is who left: nobody need wait for him"
+    world.fleet.saw(b, told("other"))
+    world.fail(host=b)
+    world.request(Unreachable("no"), host=b)
+    assert world.names("other") == []
+    assert moved.state == "unknown", "nobody hears of who has left"
+
+
+def test_nothing_new_is_no_news() -> None:
+    world = World(spec("a"))
+    world.news.clear()
+    world.fleet.adopt([spec("a")])
+    assert world.news == []
+
+
+def test_models_are_found_whoever_has_them_and_as_it_changes() -> None:
+    world = World(spec("a"), spec("b"))
+    a, b = world.fleet.hosts()
+    world.fleet.saw(a, told("m", "n:7b"))
+    world.fleet.saw(b, told("m:latest"))
+    assert (world.names("m"), world.names("m:latest"), world.names("n:7b"), world.names("n")) == (
+        ["a", "b"],
+        ["a", "b"],
+        ["a"],
+        [],
+    )
+    assert set(world.fleet.models()) == {"m:latest", "n:7b"}
+    world.fleet.saw(a, told("n:7b"))
+    assert world.names("m") == ["b"]
+    world.fail(host=b)
+    assert world.names("m") == ["b"], "what was known stays while it is down"
+    world.fleet.adopt([spec("a")])
+    assert world.names("m") == []
+
+
+def test_whose_models_are_offered_under_their_bare_names() -> None:
+    world = World(
+        spec("kept"),
+        spec("filed", registered=False),
+        spec("listed", registered=False, models=("m", "extra")),
+        ServerSpec(name="local", url="", kind="local", id="id-local"),
+    )
+    for host in world.fleet.hosts():
+        world.fleet.saw(host, told("m", "other"))
+    assert world.names("m") == ["kept", "listed", "local"]
+    assert world.names("extra") == ["listed"], "a table is believed"
+    assert world.names("other") == ["kept", "local"], "and no more is offered than it lists"
+    assert world.fleet.hosts()[1].holds("other:latest") is not None
+
+
+def test_a_table_is_believed_before_anybody_was_asked() -> None:
+    world = World(spec("listed", models=("m",)))
+    assert world.names("m") == ["listed"]
+    assert world.far.state == "unknown"
+
+
+def test_what_was_written_down_is_believed_before_anybody_was_asked() -> None:
+    world = World(spec("a", id="1"))
+    rows = [
+        ModelRow(id="r", server_id="1", model="m:latest", name="m", digest="d" * 64, told=("tools", "wings")),
+        ModelRow(id="s", server_id="1", model="gone:latest", name="gone", present=False),
+        ModelRow(id="t", server_id="1", model="off:latest", name="off", is_active=False),
+    ]
+    world.fleet.restrict(rows)
+    assert [world.names(name) for name in ("m", "gone", "off")] == [["a"], [], []]
+    held = world.far.holds("m:latest")
+    assert held is not None
+    assert (held.digest, held.capabilities, world.far.is_warm("m:latest")) == ("d" * 64, frozenset({"tools"}), None)
+    assert (world.far.state, world.fleet.told(world.far)) == ("unknown", None), "it has told nothing"
+    world.fleet.saw(world.far, told("other"))
+    assert (world.names("m"), world.names("other")) == ([], ["a"]), "what it tells counts"
+    world.fleet.restrict(rows)
+    assert world.names("m") == []
+
+
+def test_its_owner_has_the_last_word_on_a_model() -> None:
+    world = World(spec("a", id="1"))
+    row = ModelRow(id="r", server_id="1", model="m:latest", name="m")
+    other = ModelRow(id="r2", server_id="1", model="n:latest", name="n", is_active=False)
+    world.fleet.restrict([row, other])
+    found = Told((model("m:latest", "d" * 64, capabilities=("tools",)), model("n:latest")), version="1.2")
+    world.fleet.saw(world.far, found)
+    assert (world.names("m"), world.names("n")) == (["a"], [])
+    assert world.fleet.told(world.far) is found, "what it told is all there for whoever writes it down"
+    chosen = ModelRow(id="r", server_id="1", model="m:latest", name="m", capabilities=("code",), priority=7)
+    world.fleet.restrict([chosen])
+    assert world.names("n") == ["a"]
+    held = world.far.holds("m:latest")
+    assert held is not None
+    assert (held.capabilities, held.priority, held.digest) == (frozenset({"code", "tools"}), 7, "d" * 64)
+    assert world.far.sight is not None
+    assert (world.far.sight.version, world.far.sight.at) == ("1.2", 100.0), "that is when it was asked"
+
+
+def test_what_is_in_memory() -> None:
+    world = World(spec())
+    assert world.far.is_warm("m:latest") is None
+    world.fleet.saw(world.far, told("m"))
+    assert world.far.is_warm("m:latest") is None
+    world.fleet.saw(world.far, told("m", "n", running=("m:latest",)))
+    assert (world.far.is_warm("m:latest"), world.far.is_warm("n:latest")) == (True, False)
+
+
+def test_a_dead_server_costs_five_requests() -> None:
+    world = World(spec())
+    world.fleet.saw(world.far, told("m"))
+    for left in range(IN_A_ROW, 0, -1):
+        assert world.far.state == "up", left
+        world.request(Unreachable("the server cannot be reached"))
+    assert (world.far.state, world.far.failure) == ("down", "the server cannot be reached")
+
+
+def test_a_probe_that_fails_is_enough_and_a_good_one_gives_one_request_a_try() -> None:
+    world = World(spec(max_concurrent=4))
+    world.fleet.saw(world.far, told("m"))
+    world.fail()
+    assert (world.far.state, world.far.failure) == ("down", "the server cannot be reached")
+    assert world.far.checked_at == round(world.seconds * SECOND)
+    world.fleet.saw(world.far, told("m"))
+    assert (world.far.state, world.far.failure, world.far.free) == ("trying", "", True)
+    proof, other = world.fleet.began(world.far), world.fleet.began(world.far)
+    assert (proof.is_proof, other.is_proof, world.far.free) == (True, False, False)
+    proof.answered()
+    assert (world.far.state, world.far.free) == ("up", True)
+    proof.ended()
+    proof.ended(Unreachable("said twice"))
+    other.ended(InvalidRequest("nobody's fault there"))
+    assert world.far.state == "up"
+
+
+def test_an_answer_is_newer_than_a_probe_that_began_before_it() -> None:
+    world = World(spec())
+    began = world.seconds
+    world.seconds += 3
+    world.request()
+    states = []
+    for since in (began, world.seconds):
+        world.fleet.failed(world.far, BackendTimeout("busy with that very answer, or silent since"), since)
+        states.append(world.far.state)
+    assert states == ["up", "down"]
+
+
+def test_who_is_too_busy_to_tell_is_well() -> None:
+    world = World(spec(kind="openai"))
+    world.fail(RateLimited("slower, please"))
+    assert world.far.state == "up"
+    assert world.far.sight is None
+
+
+@pytest.mark.parametrize("said", [f"no {KEY}", KEY])
+def test_our_key_is_never_said(said: str) -> None:
+    world = World(spec(key=Secret(KEY)))
+    world.fail(Unreachable(said))
+    assert KEY not in world.far.failure
+    assert world.far.failure
+
+
+def test_news_of_what_others_wait_for() -> None:
+    world = World(spec())
+    world.fleet.saw(world.far, told("m", running=()))
+    world.news.clear()
+    world.request(Unreachable("first"))
+    world.request(Unreachable("second"))
+    assert world.news == ["far up"], "the first failure, and not every one"
+    world.request()
+    assert world.news == ["far up"] * 2, "it answers again"
+    world.request()
+    assert len(world.news) == 2
+    world.fleet.began(world.far, "m:latest").ended()
+    assert len(world.news) == 3, "a model will be loaded"
+    world.fail()
+    assert world.news[3:] == ["far down"]
+
+
+def test_who_listens_no_more_hears_nothing() -> None:
+    world = World(spec())
+    heard: list[Host] = []
+    deaf = world.fleet.listen(heard.append)
+    world.fail()
+    deaf()
+    world.fleet.saw(world.far, told())
+    assert len(heard) == 1
+
+
+def test_what_others_have_under_way_counts_for_as_long_as_they_say_it() -> None:
+    world = World(spec("a", max_concurrent=4), spec("b"))
+    a, b = world.fleet.hosts()
+    now = round(world.seconds * SECOND)
+    stale = now - round((FRESH_LOADS + 1) * SECOND)
+    said = [
+        Loads("g1", now - SECOND, {"id-a": 1}),
+        Loads("g1", now, {"id-a": 3, "id-gone": 5}),
+        Loads("g2", now, {"id-b": 2, "id-a": -7}),
+        Loads("g3", stale, {"id-a": 9}),
+    ]
+    world.fleet.elsewhere(said)
+    assert (a.elsewhere, b.elsewhere) == (3, 2)
+    a.in_flight = 1
+    assert not a.free
+    world.news.clear()
+    world.seconds += FRESH_LOADS + 1
+    world.fleet.elsewhere(said)
+    assert (a.elsewhere, a.free) == (0, True)
+    assert world.news == ["a unknown", "b unknown"], "there is room again"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcd"), st.booleans()), max_size=40))
+def test_the_index_is_what_the_hosts_hold(steps: list[tuple[int, str, bool]]) -> None:
+    specs = [spec(f"s{number}", id=str(number)) for number in range(4)]
+    world = World(*specs)
+    rows: list[ModelRow] = []
+    for number, name, on in steps:
+        host = world.fleet.host(str(number))
+        if host is None:
+            world.fleet.adopt(specs)
+        elif name == "d":
+            world.fleet.adopt([one for one in specs if one.id != str(number)])
+        elif on:
+            world.fleet.saw(host, told(*{"m", name}))
+        else:
+            rows = [ModelRow(id=name, server_id=str(number), model=name, name=name, is_active=False)]
+            world.fleet.restrict(rows)
+    held = {
+        name: [host for host in world.fleet.hosts() if host.holds(name)]
+        for host in world.fleet.hosts()
+        for name in (host.sight.holdings if host.sight else ())
+    }
+    assert {name: list(hosts) for name, hosts in world.fleet.models().items()} == held
+
+
+def test_one_that_leads_back_to_us_holds_nothing() -> None:
+    world = World(spec("a"), spec("b", models=("m",), registered=False))
+    for host in world.fleet.hosts():
+        world.fleet.saw(host, told("m"))
+        world.fail(LoopDetected("it is we"), host)
+        assert (host.state, host.failure, host.sight) == ("down", "it is we", None)
+    assert world.names("m") == []
+    world.fleet.saw(world.far, told("m"))
+    assert world.names("m") == ["a"], "until it is another"
+
+
+def test_what_a_gateway_has_is_had_through_it() -> None:
+    world = World(spec("a"), spec("b", models=("t",), registered=False))
+    led = (model("own"), model("far", gateways=("them", "others")))
+    running = tuple(Running(one, "running", 0, 1, 0, "", 0) for one in (*led, model("own", gateways=("longer",))))
+    for host in world.fleet.hosts():
+        world.fleet.saw(host, Told(led, running=running, gateway="them"))
+    sight = world.far.sight
+    assert sight is not None
+    assert (world.far.gateway, sight.holdings["own:latest"].gateways) == ("them", ("them",))
+    assert sight.holdings["far:latest"].gateways == ("them", "others")
+    assert sight.loaded is not None
+    assert {name: one.gateways for name, one in sight.loaded.items()} == {
+        "own:latest": ("them",),
+        "far:latest": ("them", "others"),
+    }
+    holding = world.fleet.hosts()[1].holds("t:latest")
+    assert holding is not None
+    assert holding.gateways == ("them",), "also where only a table names it"
+
+
+def test_how_long_a_host_has_been_silent() -> None:
+    world = World(spec("a", models=("m",)))
+    assert world.fleet.silence(world.far) is None, "a table is not its own word"
+    world.fleet.saw(world.far, told("m"))
+    world.seconds += 7
+    assert world.fleet.silence(world.far) == 7
+    world.fail()
+    assert world.fleet.silence(world.far) == 8
+    world.fleet.saw(world.far, told("m"))
+    assert world.fleet.silence(world.far) == 0

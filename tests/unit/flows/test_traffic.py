@@ -1,0 +1,99 @@
+"""Who rests after a failure, and for how long; and who is asked anew for what he has."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.awaited import awaited
+
+from localmodels.core.errors import (
+    BackendError,
+    InvalidRequest,
+    LocalModelsError,
+    RateLimited,
+    Unavailable,
+    Unreachable,
+)
+from localmodels.core.servers import ServerSpec
+from localmodels.fleet.fleet import Fleet
+from localmodels.fleet.places import Places
+from localmodels.flows.traffic import LONGEST_REST, USUAL_REST, Traffic
+
+
+class Clock:
+    """Seconds, as a test says them."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """Two hosts that nobody asks."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.fleet = Fleet()
+        self.fleet.adopt([ServerSpec(name=name, id=f"id-{name}", url="http://x", kind="ollama") for name in "ab"])
+        self.traffic = Traffic(self.fleet, Places(), clock=self.clock)
+
+    def fails(self, name: str, error: LocalModelsError, model: str = "m") -> None:
+        host = self.fleet.named(name)
+        assert host is not None
+        self.traffic.met(host, model, error)
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (Unavailable("busy"), USUAL_REST),
+        (Unavailable("busy", retry_after=7), 7),
+        (RateLimited("slow", retry_after=3), 3),
+        (Unavailable("busy", retry_after=3600), LONGEST_REST),
+        (Unreachable("gone"), USUAL_REST),
+        (BackendError("no"), USUAL_REST),
+    ],
+)
+def test_a_host_that_failed_rests_for_a_while(error: LocalModelsError, seconds: float) -> None:
+    world = World()
+    world.fails("a", error)
+    assert world.traffic.resting("m:latest") == {"id-a"}
+    assert world.traffic.resting("m") == {"id-a"}
+    assert world.traffic.resting("other") == frozenset(), "of other models it says nothing"
+    world.clock.now = seconds - 0.01
+    assert world.traffic.resting("m") == {"id-a"}
+    world.clock.now = seconds
+    assert world.traffic.resting("m") == frozenset()
+
+
+def test_who_refuses_what_was_asked_has_not_failed() -> None:
+    world = World()
+    world.fails("a", InvalidRequest("no"))
+    assert world.traffic.resting("m") == frozenset()
+
+
+@awaited
+async def test_who_lacks_a_model_is_asked_anew_once_at_a_time() -> None:
+    world, asked, gate = World(), list[str](), asyncio.Event()
+
+    async def look(host_id: str) -> None:
+        asked.append(host_id)
+        await gate.wait()
+        raise Unreachable("gone meanwhile")
+
+    world.traffic.look = look
+    host = world.fleet.named("a")
+    assert host is not None
+    for _ in range(3):
+        world.traffic.missing(host)
+        await asyncio.sleep(0)
+    assert asked == ["id-a"]
+    gate.set()
+    while world.traffic.looking:  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0)
+    world.traffic.missing(host)
+    await asyncio.sleep(0)
+    assert asked == ["id-a", "id-a"]
