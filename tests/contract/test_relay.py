@@ -37,6 +37,7 @@ from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.dialects.peek import peek
 from localmodels.dialects.table import CHATS, WAYS
+from localmodels.fleet.breaker import IN_A_ROW
 from localmodels.flows.finding import Finders
 from localmodels.flows.relay import Relays, asked_tokens
 from localmodels.flows.remote import RelayTo, RemoteTarget
@@ -464,10 +465,13 @@ async def test_a_kept_connection_that_died_costs_no_request() -> None:
 async def test_nobody_is_there() -> None:
     async with behind("ollama") as at:
         at.fake.refuse()
-        came = await ask(at, "ollama", question("ollama"))
-        assert type(came.error) is Unreachable
-        assert came.error.message == "the server 'far' cannot be reached"
-        assert at.server.state()["status"] == "down"
+        for _ in range(IN_A_ROW):
+            assert at.server.answers
+            came = await ask(at, "ollama", question("ollama"))
+            assert type(came.error) is Unreachable
+            assert came.error.message == "the server 'far' cannot be reached"
+        told = at.server.state()
+        assert (told["status"], told["failure"]) == ("down", "the server cannot be reached")
 
 
 @awaited

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -11,11 +12,13 @@ from tests.contract.backends import chat, generate
 from tests.contract.routed_fleet import DONE, MODEL, Came, Own, fleet, visit_of
 from tests.contract.test_routed import GOOD, ROADS, failing, is_good, went
 
-from localmodels.backends.fake import Script
+from localmodels.backends.fake import FakeServer, Script
 from localmodels.backends.fake.script import Break
 from localmodels.core.access import USUAL, Caller
 from localmodels.core.chat import Chunk
 from localmodels.core.errors import Forbidden, ModelNotFound, Unavailable
+from localmodels.core.secrets import Secret
+from localmodels.core.servers import ServerSpec
 from localmodels.flows.failover import RESERVE, SHARE
 
 
@@ -166,3 +169,23 @@ async def test_without_a_registered_server_this_machine_answers_as_ever() -> Non
         assert (came.error, came.server, came.visit.route) == (None, "local", "")
         assert at.remotes.fleet.hosts()[0].in_flight == 0
         assert at.relays.find(MODEL, "ollama", "chat") is None
+
+
+@pytest.mark.parametrize("change", [{"name": "moved"}, {"key": Secret("sk-new")}, {"idle": 9.0}])
+@awaited
+async def test_who_waits_goes_by_what_its_owner_says_by_then(change: dict[str, Any]) -> None:
+    gone_on = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await gone_on.wait()
+
+    async with FakeServer(Script(chunks=(Chunk("good"),), first=1.0), sleep=sleep) as fake:
+        spec = ServerSpec(name="far", id="id-far", url=fake.url, kind="ollama", registered=True, max_concurrent=1)
+        async with fleet({}, more=[spec]) as at:
+            asked = [asyncio.create_task(at.ask()) for _ in range(4)]
+            await fake.book.nth(0)
+            await at.remotes.adopt([replace(spec, **change)])
+            gone_on.set()
+            came = await asyncio.gather(*asked)
+            assert [(one.error, one.text) for one in came] == [(None, "good")] * 4
+            assert at.remotes.fleet.hosts()[0].state != "down"

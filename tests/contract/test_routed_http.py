@@ -168,3 +168,14 @@ async def test_one_further_generation_counts_whichever_way_it_goes() -> None:
         status, head, _ = await ask(at, PATHS["openai"], question())
         assert (status, head["x-localmodels-server"]) == (502, "b")
         assert at.generations() == {"a": 1, "b": 1, "c": 0}
+
+
+@pytest.mark.parametrize("keep_alive", [0, "0s", "0"])
+@awaited
+async def test_to_unload_is_no_question_to_whichever_host_is_first(keep_alive: object) -> None:
+    async with fleet({"far": GOOD}) as at:
+        status, _, body = await ask(at, "/api/chat", {"model": MODEL, "messages": [], "keep_alive": keep_alive})
+        assert status == 400
+        assert b"say with `server` where" in body
+        assert at.generations() == {"far": 0}
+        assert not at.fakes["far"].asked

@@ -10,7 +10,7 @@ import pytest
 from tests.awaited import awaited
 
 from localmodels.backends.http import whole
-from localmodels.backends.round_trip import Patience
+from localmodels.backends.round_trip import Patience, Unanswered
 from localmodels.backends.tcp import Tcp
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
 
@@ -159,6 +159,18 @@ async def test_a_kept_connection_that_closes_without_a_word_is_tried_again_and_a
         with pytest.raises(Unreachable):
             await get(tcp)
         assert len(server.requests) == 5, "the kept one, and one more; no third"
+
+
+@awaited
+async def test_what_somebody_may_have_begun_to_work_for_is_not_sent_again() -> None:
+    async with told(lambda number: None if number in {2, 4} else OK, race=-1.0) as (server, tcp):
+        assert await get(tcp) == b"hi"
+        with pytest.raises(Unanswered):
+            await tcp.open("POST", "/", b"{}")
+        assert len(server.requests) == 2
+        assert await get(tcp) == b"hi"
+        assert await get(tcp) == b"hi", "to look twice harms nobody"
+        assert len(server.requests) == 5
 
 
 @awaited

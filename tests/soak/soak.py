@@ -117,7 +117,8 @@ class Load:
         every = list(questions.every(self.guest.worker))
         for start in range(0, len(every), AT_ONCE):
             some = every[start : start + AT_ONCE]
-            await asyncio.gather(*(self.guest.once("warming up", one.request, one.wanted) for one in some))
+            # Nearly all are for models that break: a server that breaks so often in a row is not asked for a moment.
+            await asyncio.gather(*(self.guest.once("warming up", one.request, one.wanted | {"503"}) for one in some))
 
     async def _coming(self, seconds: float, rate: float) -> None:
         kinds, weights = tuple(SHARES), tuple(SHARES.values())

@@ -39,6 +39,10 @@ class Asking(Chatting, Protocol):
     def read_models(self, body: bytes) -> tuple[str, ...]: ...
 
 
+class NotOffered(Unsupported):
+    """Servers of this kind have no such thing; nobody was asked."""
+
+
 class ChatServer:
     """A :class:`~localmodels.backends.protocol.Backend` over HTTP that only holds conversations.
 
@@ -60,17 +64,17 @@ class ChatServer:
 
     def generate(self, request: GenerateRequest) -> Stream:
         """Not here."""
-        raise Unsupported("this server only holds conversations, it does not go on with texts", param="model")
+        raise NotOffered("this server only holds conversations, it does not go on with texts", param="model")
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Not here."""
-        raise Unsupported("this server only holds conversations, it does not make vectors", param="model")
+        raise NotOffered("this server only holds conversations, it does not make vectors", param="model")
 
     async def rank(self, request: RerankRequest) -> Ranking:
         """Puts texts in order, where this API does; scores are as the server gives them."""
         path = self._chats.paths.get("rerank")
         if path is None:
-            raise Unsupported("this server does not rerank", param="model")
+            raise NotOffered("this server does not rerank", param="model")
         ranking = rerank.read_answer(await self._http.post(path, rerank.write(rerank.Question(request))))
         return replace(ranking, results=ranking.results[: request.top_n])
 
@@ -80,19 +84,19 @@ class ChatServer:
 
     async def count(self, request: ChatRequest) -> int:
         """Not here."""
-        raise Unsupported("the tokens of this model are counted by nobody but its server", param="model")
+        raise NotOffered("the tokens of this model are counted by nobody but its server", param="model")
 
     async def render(self, request: ChatRequest) -> str:
         """Not here."""
-        raise Unsupported("the template of this model is known to nobody but its server", param="model")
+        raise NotOffered("the template of this model is known to nobody but its server", param="model")
 
     async def tokenize(self, text: str, *, special: bool = True) -> tuple[int, ...]:
         """Not here."""
-        raise Unsupported("the tokenizer of this model is known to nobody but its server", param="model")
+        raise NotOffered("the tokenizer of this model is known to nobody but its server", param="model")
 
     async def detokenize(self, tokens: tuple[int, ...]) -> str:
         """Not here."""
-        raise Unsupported("the tokenizer of this model is known to nobody but its server", param="model")
+        raise NotOffered("the tokenizer of this model is known to nobody but its server", param="model")
 
     async def health(self) -> Health:
         """Whether its list of models can be had."""

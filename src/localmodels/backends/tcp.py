@@ -1,8 +1,8 @@
 """The way to other servers by plain HTTP: connections that are kept, and taken up again newest first.
 
 A kept connection may have been closed by the other side a moment ago. It is known to be dead only when nothing at all
-comes back, and then the request is sent once more on a new connection: whoever closed it has not read it. The one rule:
-a connection serves again only after an answer that ended in good form and with nothing behind it.
+comes back, and that at once; then the request is sent once more on a new connection: whoever closed it has not read it.
+The one rule: a connection serves again only after an answer that ended in good form and with nothing behind it.
 
 A connection goes to an address that ``lookup`` has judged. Nothing of an answer leads anywhere else: redirects and
 challenges are answers like others, and no proxy of the environment is known here.
@@ -22,6 +22,9 @@ from localmodels.core.errors import Unreachable
 from localmodels.core.servers import Reach
 
 MOST_KEPT = 256
+# Seconds within which a kept connection that closes without a word was closed before the request came: a way there and
+# back. Whoever closes it later may have begun to work for it.
+RACE = 0.25
 
 
 class Tcp:
@@ -33,6 +36,7 @@ class Tcp:
         patience: how long the server may be silent.
         keepalive: seconds that an idle connection is kept.
         most: idle connections that are kept.
+        race: seconds within which a kept connection that closes had been closed before the request came.
         reach: where connections may go.
         lookup: the addresses of a name.
     """
@@ -45,6 +49,7 @@ class Tcp:
         patience: Patience | None = None,
         keepalive: float = KEEPALIVE,
         most: int = MOST_KEPT,
+        race: float = RACE,
         reach: Reach = "any",
         lookup: Lookup = system_lookup,
     ) -> None:
@@ -57,6 +62,7 @@ class Tcp:
         self._patience = patience or Patience()
         self._keepalive = keepalive
         self._most = most
+        self._race = race
         self._reach: Reach = reach
         self._lookup = lookup
         self._idle: list[Idle] = []
@@ -77,11 +83,13 @@ class Tcp:
         request = written(method, self._prefix + path, body, fields)
         kept = self._kept()
         if kept is not None:
+            begun = asyncio.get_running_loop().time()
             try:
                 await kept.ask(request)
                 return kept
             except Unreachable:
-                if not kept.untouched or self._closed:
+                late = method != "GET" and asyncio.get_running_loop().time() - begun > self._race
+                if late or not kept.untouched or self._closed:
                     raise
         exchange = await self._connected()
         await exchange.ask(request)

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.hosts import Holding, Host
-from localmodels.fleet.targets import Ask, id_of
+from localmodels.fleet.targets import Ask
 
 AUTO = "auto"
 # What a call needs of a model. One of which its host tells none of these words may be able to do anything.
@@ -62,7 +62,7 @@ def chosen(ask: Ask, hosts: Iterable[Host]) -> str:
 
 
 def _class(host: Host, ask: Ask) -> tuple[bool, bool, int]:
-    return not host.free, id_of(host.spec) != ask.sticky, -host.spec.priority
+    return not host.free, host.id != ask.sticky, -host.spec.priority
 
 
 def _warm(hosts: Sequence[Host], ask: Ask, wishes: frozenset[str]) -> str:

@@ -12,7 +12,6 @@ from bisect import bisect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time_ns
-from types import MappingProxyType
 
 from localmodels.core.errors import Forbidden, LocalModelsError, LoopDetected, QueueFull, RateLimited, Unauthenticated
 from localmodels.core.fleet import Loads, ModelRow
@@ -20,8 +19,10 @@ from localmodels.core.servers import ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.fleet import breaker
 from localmodels.fleet.breaker import Breaker
-from localmodels.fleet.hosts import Host, same_name
+from localmodels.fleet.hosts import Host, id_of, same_name
 from localmodels.fleet.sights import Rows, remembered, sight_of
+
+__all__ = ["BUSY", "FRESH_LOADS", "Attempt", "Fleet", "Listener", "failure_of", "id_of"]
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,6 @@ FRESH_LOADS = 5.0
 BUSY = (QueueFull, RateLimited)
 
 Listener = Callable[[Host], object]
-
-
-def id_of(spec: ServerSpec) -> str:
-    """By what a server is known: its id, or its name where it has none."""
-    return spec.id or spec.name
 
 
 class Attempt:
@@ -125,10 +121,6 @@ class Fleet:
         """
         return self._holders.get(model, ())
 
-    def models(self) -> Mapping[str, Sequence[Host]]:
-        """All of :meth:`holders`, by model, as they are when they are looked at."""
-        return MappingProxyType(self._holders)
-
     def told(self, host: Host) -> Told | None:
         """What it told last, whole: also models that are switched off, and when each was changed."""
         return self._told.get(host)
@@ -172,7 +164,7 @@ class Fleet:
         for host in self._hosts.values():
             self._index(host)
         for host in before.values():
-            if self._hosts.get(id_of(host.spec)) is not host:
+            if self._hosts.get(host.id) is not host:
                 for known_of in (self._breakers, self._told, self._heard, self._behind):
                     known_of.pop(host, None)
                 host.state = "down"  # who waits for a place there waits in vain
@@ -312,7 +304,7 @@ class Fleet:
         One that was never asked has what it had when somebody wrote it down: a gateway that starts must not say for a
         moment that nobody has a model.
         """
-        told, rows = self._told.get(host), self._rows.get(id_of(host.spec), {})
+        told, rows = self._told.get(host), self._rows.get(host.id, {})
         if told is None and not host.spec.models and not rows:
             return
         if at is None:
@@ -362,7 +354,7 @@ class Fleet:
 
 def _offers(host: Host) -> frozenset[str]:
     """The models that may be asked for there by their bare names."""
-    bare = host.spec.registered or host.spec.kind == "local" or host.spec.models
+    bare = host.is_shared or host.spec.models
     return frozenset(host.sight.holdings) if bare and host.sight is not None else frozenset()
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from localmodels.core.catalog import Details
+from localmodels.core.fleet import LOCAL
 from localmodels.core.servers import ServerSpec
 
 # `up` answers; `trying` was down and is given one request to prove itself; `down` is not asked; `unknown` was never
@@ -23,6 +24,11 @@ LATEST = ":latest"
 def same_name(model: str) -> str:
     """The name of a model as its tag is compared: ``foo`` means ``foo:latest``."""
     return model if ":" in model.rpartition("/")[2] else model + LATEST
+
+
+def id_of(spec: ServerSpec) -> str:
+    """By what a server is known: its id, or its name where it has none."""
+    return spec.id or spec.name
 
 
 class Holding(Struct, frozen=True):
@@ -97,15 +103,15 @@ class Host:
     """One of them.
 
     Attributes:
+        id: by what it is known (:func:`id_of`); another description of the same host has the same.
         spec: as its owner describes it.
         sight: what it told last; None before it has told anything.
         state: does it answer?
         proving: is the one request under way by which it may prove itself? Then it has no place for another.
         in_flight: requests of ours that it answers now.
-        asked: the same by model, as :func:`same_name` spells it. What is asked there is in its memory or soon will be,
-            whatever it told last: else everything that comes while a model is loaded would look for another host.
-        elsewhere: requests that other gateways have there, as far as they say.
-        kept: places that are the part of other gateways, whether they have them now or not.
+        asked: the same by model, as :func:`same_name` spells it; another mapping after every change, so that who keeps
+            it knows what was asked then.
+        others: places that are not ours: those that other gateways have, or their part if that is more.
         waiting: requests of ours that stand in its line; where several hosts suit one, it stands at one of them.
         service: running mean of the seconds that a request keeps a place; 0 before the first has ended.
         failure: why it is down, for people; empty while it answers.
@@ -113,12 +119,14 @@ class Host:
     """
 
     __slots__ = (
+        "_elsewhere",
+        "_kept",
         "asked",
         "checked_at",
-        "elsewhere",
         "failure",
+        "id",
         "in_flight",
-        "kept",
+        "others",
         "proving",
         "service",
         "sight",
@@ -128,24 +136,64 @@ class Host:
     )
 
     def __init__(self, spec: ServerSpec, sight: Sight | None = None, state: State = "unknown") -> None:
+        self.id = id_of(spec)
         self.spec = spec
         self.sight = sight
         self.state: State = state
         self.proving = False
         self.in_flight = 0
-        self.asked: dict[str, int] = {}
-        self.elsewhere = 0
-        self.kept = 0
+        self.asked: Mapping[str, int] = {}
+        self.others = self._elsewhere = self._kept = 0
         self.waiting = 0
         self.service = 0.0
         self.failure = ""
         self.checked_at = 0
 
     @property
+    def is_own(self) -> bool:
+        """Is it our own engine?"""
+        return self.spec.kind == LOCAL
+
+    @property
+    def is_shared(self) -> bool:
+        """Are all its models offered under their bare names? Those of servers of the file only where tables say so."""
+        return self.spec.registered or self.is_own
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Is it switched on, and not known to be down?"""
+        return self.state != "down" and self.spec.is_active
+
+    @property
+    def elsewhere(self) -> int:
+        """Requests that other gateways have there, as far as they say."""
+        return self._elsewhere
+
+    @elsewhere.setter
+    def elsewhere(self, count: int) -> None:
+        self._elsewhere = count
+        self.others = max(count, self._kept)
+
+    @property
+    def kept(self) -> int:
+        """Places that are the part of other gateways, whether they have them now or not."""
+        return self._kept
+
+    @kept.setter
+    def kept(self, count: int) -> None:
+        self._kept = count
+        self.others = max(count, self._elsewhere)
+
+    @property
+    def taken(self) -> int:
+        """Places that one more request of ours cannot have."""
+        return self.in_flight + self.others
+
+    @property
     def free(self) -> bool:
         """Has it a place for one more request? ``max_concurrent`` 0 is without limit."""
         most = self.spec.max_concurrent
-        return not self.proving and (not most or self.in_flight + max(self.elsewhere, self.kept) < most)
+        return not self.proving and (not most or self.taken < most)
 
     @property
     def gateway(self) -> str:
@@ -157,7 +205,24 @@ class Host:
         return self.sight.holdings.get(model) if self.sight else None
 
     def is_warm(self, model: str) -> bool | None:
-        """Is it in its memory? None where it does not tell."""
-        if self.sight is None or self.sight.loaded is None:
-            return None
-        return model in self.sight.loaded
+        """Did it tell that this is in its memory? None where it does not tell."""
+        return warmth(model, self.sight)
+
+    def warmth(self, model: str) -> bool | None:
+        """Will a request find this in its memory?"""
+        return warmth(model, self.sight, self.asked)
+
+
+def warmth(model: str, sight: Sight | None, asked: Mapping[str, int] = {}) -> bool | None:
+    """Is a model in the memory of a host, for the next request? None where the host does not tell.
+
+    What is asked there is in its memory or soon will be, whatever it told last: else everything that comes while a
+    model is loaded would look for another host.
+
+    Args:
+        model: as :func:`same_name` spells it.
+        sight: what the host told.
+        asked: requests that it answers now, by model.
+    """
+    loaded = sight.loaded if sight else None
+    return model in loaded or model in asked if loaded is not None else model in asked or None

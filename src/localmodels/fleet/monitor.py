@@ -21,7 +21,7 @@ from localmodels.core import via
 from localmodels.core.errors import BackendTimeout, LocalModelsError, NotFound, unforeseen
 from localmodels.core.fleet import LOCAL
 from localmodels.dialects.told import Told
-from localmodels.fleet.fleet import Fleet, id_of
+from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.pace import DAY, Mood, Pace, Wait
 
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 RECENT = 1.0
 
 Sleep = Callable[[float], Awaitable[object]]
-Seen = Callable[[Host, Told], object]
 
 
 class Probe(Protocol):
@@ -50,10 +49,6 @@ Probes = Callable[[Host], Probe | None]
 """What asks a host; None where nothing can (yet)."""
 
 
-def _unnoticed(host: Host, told: Told) -> None:
-    """Nobody wants to know."""
-
-
 def _anybody(host: Host) -> bool:
     """Every host is meant."""
     return True
@@ -65,7 +60,6 @@ class Monitor:
     Args:
         fleet: is told what comes of it.
         probes: what asks a host.
-        seen: is called after each good look, with all that was told; must neither wait nor raise.
         pace: how often.
         clock: seconds that only ever grow; the fleet's.
         sleep: waits so many of them.
@@ -77,7 +71,6 @@ class Monitor:
         fleet: Fleet,
         probes: Probes,
         *,
-        seen: Seen = _unnoticed,
         pace: Pace | None = None,
         clock: Callable[[], float] = monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -85,7 +78,6 @@ class Monitor:
     ) -> None:
         self.fleet = fleet
         self.probes = probes
-        self.seen = seen
         self.pace = pace or Pace()
         self.clock = clock
         self.sleep = sleep
@@ -151,7 +143,7 @@ class Monitor:
     def _hear(self, host: Host) -> None:
         """Something of this host is not as it was."""
         watch = self._watches.get(host)
-        if self.fleet.host(id_of(host.spec)) is not host:
+        if self.fleet.host(host.id) is not host:
             if watch is not None:
                 self._leave(self._watches.pop(host))
         elif watch is None:
@@ -280,8 +272,7 @@ class Watch:
 
     def _is_paced(self) -> bool:
         """Is it looked at though nobody asks? Who is switched off is not, nor is our own engine without others."""
-        spec = self.host.spec
-        return spec.is_active and (spec.kind != LOCAL or self._monitor.fleet.shared)
+        return self.host.spec.is_active and (not self.host.is_own or self._monitor.fleet.shared)
 
     def _waiting(self) -> Wait:
         """For the next look, as it goes after the last one."""
@@ -292,7 +283,7 @@ class Watch:
         if host.state in {"down", "trying"}:
             return "down"
         # Who does not tell what is in memory tells nothing that requests change, and our own engine tells it unasked.
-        tells = host.spec.kind != LOCAL and host.sight is not None and host.sight.loaded is not None
+        tells = not host.is_own and host.sight is not None and host.sight.loaded is not None
         return "busy" if host.in_flight and tells else "idle"
 
     async def _look(self) -> None:
@@ -308,8 +299,6 @@ class Watch:
         else:
             self.good = True
             self._monitor.fleet.saw(self.host, told, began)
-            if self._monitor.fleet.host(id_of(self.host.spec)) is self.host:
-                self._monitor.seen(self.host, told)
 
     def _failed(self, error: LocalModelsError, since: float) -> None:
         self.good = False

@@ -21,22 +21,17 @@ def worth_waiting_for(hosts: Sequence[Host], model: str) -> Sequence[Host]:
         hosts: all that suit, the best first.
         model: as ``same_name`` spells it.
     """
-    cold = [host for host in hosts if _is_cold(host, model)]
+    cold = [host for host in hosts if host.warmth(model) is False]
     if not cold:
         return hosts
     other = next((host for host in cold if host.free), cold[0])
-    warm = [host for host in hosts if not _is_cold(host, model) and host.spec.priority >= other.spec.priority]
+    warm = [host for host in hosts if host.warmth(model) is not False and host.spec.priority >= other.spec.priority]
     if any(host.free for host in warm):
         return hosts
-    warm = [host for host in warm if host.state != "down" and host.waiting < host.spec.max_queue]
+    warm = [host for host in warm if host.may_be_asked and host.waiting < host.spec.max_queue]
     rate = sum(host.spec.max_concurrent / (host.service or GUESS) for host in warm)
     ahead = sum(host.waiting for host in warm)
     return warm if ahead + 1 < rate * _loading(other, model) else hosts
-
-
-def _is_cold(host: Host, model: str) -> bool:
-    """Is it known not to have the model in its memory, nor to be asked for it now?"""
-    return host.is_warm(model) is False and model not in host.asked
 
 
 def _loading(host: Host, model: str) -> float:

@@ -68,9 +68,9 @@ def soonest(targets: Sequence[Target], course: Course) -> list[float]:
         holding = target.holding
         seconds = whole
         loaded = sight.loaded
-        if loaded is None or model in loaded or model in host.asked:
+        if loaded is None or model in loaded or model in target.asked:  # `Target.warm` is not False
             if cached:
-                seconds -= cached(spec.id or spec.name, 0) / READING
+                seconds -= cached(host.id, 0) / READING
         else:
             if holding.size != size:
                 size = holding.size
@@ -123,10 +123,10 @@ def in_turn(targets: Sequence[Target], course: Course) -> list[float]:
     return [float((index - first) % count) for index in range(count)]
 
 
-def by_prefix(targets: Sequence[Target], course: Course) -> list[float]:
+def by_prefix(targets: Sequence[Target], _course: Course) -> list[float]:
     """Who holds most of the prompt; then who has least to do. Who is full comes last."""
     return [
-        min(LONGEST / 2, _crowd(target)) - min(LONGEST / 2, _held(target, course)) + (0 if target.free else FULL)
+        min(LONGEST / 2, _crowd(target)) - min(LONGEST / 2, target.cached) + (0 if target.free else FULL)
         for target in targets
     ]
 
@@ -138,13 +138,6 @@ POLICIES: Mapping[str, Policy] = {
     "round_robin": in_turn,
     "prefix": by_prefix,
 }
-
-
-def _held(target: Target, course: Course) -> int:
-    """Tokens of the prompt that it most likely holds; a model that is not in memory holds none."""
-    loaded, model = target.sight.loaded, course.model
-    warm = loaded is None or model in loaded or model in target.host.asked
-    return course.cached.get(target.id, 0) if warm else 0
 
 
 def _crowd(target: Target) -> float:

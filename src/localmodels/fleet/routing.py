@@ -12,15 +12,15 @@ conversation stays at its home, unless that is full and others are not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
 from localmodels.fleet.affinity import Affinity
 from localmodels.fleet.automatic import chosen, grants, is_automatic, wished
-from localmodels.fleet.hosts import Host, same_name
+from localmodels.fleet.hosts import Host, State, same_name
 from localmodels.fleet.policies import OTHER_COPY, POLICIES, PROVING
-from localmodels.fleet.targets import Ask, Course, Explanation, LeftOut, Target, id_of
+from localmodels.fleet.targets import Ask, Course, Explanation, LeftOut, Target
 
 __all__ = ["POLICIES", "Ask", "Explanation", "LeftOut", "Target", "decide", "explain"]
 
@@ -87,8 +87,6 @@ def _ordered(course: Course, hosts: Sequence[Host]) -> tuple[Target, ...]:
     if found.differing:
         _prefer_copies(keys, targets, hosts, course.model)
     ranked: tuple[Target, ...] = itemgetter(*sorted(range(len(keys)), key=keys.__getitem__))(targets)
-    if course.ask.digest:
-        ranked = tuple(sorted(ranked, key=_is_other(course.ask.digest)))
     return _at_home(ranked, course.ask) if course.ask.sticky else ranked
 
 
@@ -96,7 +94,7 @@ def _found(course: Course, hosts: Sequence[Host]) -> _Found:
     targets: list[Target] = []
     add = targets.append
     model = course.model
-    plain = not course.ask.excluded and not course.wishes
+    usual: State | None = "up" if not course.ask.excluded and not course.wishes else None
     proving = differing = False
     digest = None
     for host in hosts:
@@ -104,14 +102,15 @@ def _found(course: Course, hosts: Sequence[Host]) -> _Found:
         if sight is None or (holding := sight.holdings.get(model)) is None:
             continue
         # What is true of nearly every host is looked at first: a decision looks at all of them.
-        if not (plain and state == "up" and host.spec.is_active):
+        if state != usual or not host.spec.is_active:
             if _unfit(host, course):
                 continue
             proving = proving or state == "trying"
         if holding.digest != digest:
             differing = differing or digest is not None
             digest = holding.digest
-        add(Target(host, holding, sight, state, host.in_flight + host.elsewhere, course))
+        busy = host.in_flight + host.others  # `Host.taken`, without a call for each host
+        add(Target(host, holding, sight, host.asked, state, busy, course))
     return _Found(targets, proving, differing)
 
 
@@ -137,7 +136,7 @@ def _closed(host: Host, ask: Ask) -> str:
         return f"is down: {host.failure}" if host.failure else "is down"
     if host.sight is None:
         return "has not told its models yet"
-    if ask.excluded and id_of(host.spec) in ask.excluded:
+    if ask.excluded and host.id in ask.excluded:
         return "has failed this request"
     return ""
 
@@ -161,19 +160,15 @@ def _prefer_copies(keys: list[float], targets: Sequence[Target], hosts: Sequence
             keys[index] += OTHER_COPY
 
 
-def _is_other(digest: str) -> Callable[[Target], bool]:
-    return lambda target: target.holding.digest not in {digest, ""}
-
-
 def _at_home(ranked: tuple[Target, ...], ask: Ask) -> tuple[Target, ...]:
     """The conversation's host first, if it is up and has a place, or if nobody has one.
 
     A conversation that leaves a full host is read anew elsewhere, which takes seconds; a place takes as long as an
     answer. So it moves, and is at home there from then on. It does not go to a host that has yet to prove itself, whose
-    memory was most likely lost, nor to another copy than the one that was asked for.
+    memory was most likely lost.
     """
     home = next((target for target in ranked if target.id == ask.sticky), None)
-    if home is None or home.state == "trying" or (ask.digest and _is_other(ask.digest)(home)):
+    if home is None or home.state == "trying":
         return ranked
     if not home.free and any(target.free for target in ranked):
         return ranked

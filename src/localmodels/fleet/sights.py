@@ -8,7 +8,7 @@ from typing import get_args
 from msgspec.structs import replace
 
 from localmodels.core.catalog import Capability, Model
-from localmodels.core.fleet import ModelRow
+from localmodels.core.fleet import LOCAL, ModelRow
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.fleet.hosts import Holding, Loaded, Sight, same_name
@@ -30,7 +30,7 @@ def sight_of(told: Told, spec: ServerSpec, rows: Rows, at: float) -> Sight:
     held = {same_name(model): Holding(model, gateways=itself) for model in spec.models}
     for model in told.models:
         name = same_name(model.name)
-        if spec.models and name not in held:
+        if (spec.models and name not in held) or (spec.registered and is_ours(model.name)):
             continue
         held[name] = Holding(
             model=held[name].model if name in held else model.name,
@@ -51,6 +51,11 @@ def sight_of(told: Told, spec: ServerSpec, rows: Rows, at: float) -> Sight:
         busy=told.busy,
         gateway=told.gateway,
     )
+
+
+def is_ours(model: str) -> bool:
+    """Does its name say that it is this machine's? Whoever asks for that means no other."""
+    return model.lower().startswith(f"{LOCAL}/")
 
 
 def remembered(rows: Rows) -> Told:

@@ -9,15 +9,9 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from localmodels.core.servers import ServerSpec
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.affinity import Prefix
-from localmodels.fleet.hosts import Holding, Host, Sight, State, same_name
-
-
-def id_of(spec: ServerSpec) -> str:
-    """By what a server is known: its id, or its name where it has none."""
-    return spec.id or spec.name
+from localmodels.fleet.hosts import Holding, Host, Sight, State, same_name, warmth
 
 
 class Ask(Struct, frozen=True):
@@ -29,7 +23,6 @@ class Ask(Struct, frozen=True):
         call: what is asked of it.
         prefix: marks of the prompt; empty where nobody looked.
         tokens: of the whole prompt; 0 takes the prefix's word.
-        digest: of the copy that is meant, where one is; other copies come last.
         sticky: id of the host at which the conversation is at home; empty for none.
         excluded: ids of hosts that have failed this request.
         once: it may be generated only once, so that no host proves itself by it as long as there is another.
@@ -41,7 +34,6 @@ class Ask(Struct, frozen=True):
     call: Call = "chat"
     prefix: Prefix = ()
     tokens: int = 0
-    digest: str = ""
     sticky: str = ""
     excluded: frozenset[str] = frozenset()
     once: bool = False
@@ -77,14 +69,16 @@ class Target(Struct, frozen=True, gc=False):
         host: who answers.
         holding: the model there.
         sight: what the host had told.
+        asked: what it was asked by then, by model.
         state: how it answered.
-        busy: requests that it had, ours and those of other gateways.
+        busy: places that were taken there (:attr:`~localmodels.fleet.hosts.Host.taken`).
         course: the decision.
     """
 
     host: Host
     holding: Holding
     sight: Sight
+    asked: Mapping[str, int]
     state: State
     busy: int
     course: Course
@@ -92,7 +86,7 @@ class Target(Struct, frozen=True, gc=False):
     @property
     def id(self) -> str:
         """Of the host."""
-        return id_of(self.host.spec)
+        return self.host.id
 
     @property
     def model(self) -> str:
@@ -107,14 +101,16 @@ class Target(Struct, frozen=True, gc=False):
 
     @property
     def warm(self) -> bool | None:
-        """Was the model in its memory? None where it does not tell."""
-        loaded = self.sight.loaded
-        return None if loaded is None else self.course.model in loaded
+        """Was the model in its memory, for this request (:func:`~localmodels.fleet.hosts.warmth`)?"""
+        return warmth(self.course.model, self.sight, self.asked)
 
     @property
     def cached(self) -> int:
         """Tokens of the prompt that it most likely holds: none of a model that is not in its memory."""
-        return 0 if self.warm is False else self.course.cached.get(self.id, 0)
+        # `warm` is written out, since the policy `prefix` comes through here for every host.
+        course, loaded = self.course, self.sight.loaded
+        warm = loaded is None or course.model in loaded or course.model in self.asked
+        return course.cached.get(self.host.id, 0) if warm and course.cached else 0
 
     @property
     def reason(self) -> str:

@@ -97,7 +97,7 @@ class Turns:
             if self._open(host) and self._serve(host):
                 self._give(host, model, caller, weight)
                 return host
-        answering = [host for host in hosts if answers(host)]
+        answering = [host for host in hosts if host.may_be_asked]
         if not answering:
             raise gone(hosts)
         if (wait := self.foreseen(answering, caller, weight) if max_wait < inf else 0.0) > max_wait:
@@ -121,9 +121,9 @@ class Turns:
         """A place is free again, after so many seconds; None where the request ended badly, which tells nothing."""
         host.in_flight -= 1
         if model:
-            host.asked[model] -= 1
-            if not host.asked[model]:
-                del host.asked[model]
+            left = host.asked[model] - 1
+            others = {one: count for one, count in host.asked.items() if one != model}
+            host.asked = {**others, model: left} if left else others
         self._proving.discard(host)
         if seconds is not None:
             host.service = host.service + WEIGHT * (seconds - host.service) if host.service else seconds
@@ -136,8 +136,8 @@ class Turns:
             self._proving.discard(host)
         self._serve(host)
         stand = self._stands.get(host)
-        if stand and not answers(host):
-            for waiter in [one for one in stand.line.values() if not any(map(answers, one.hosts))]:
+        if stand and not host.may_be_asked:
+            for waiter in [one for one in stand.line.values() if not any(other.may_be_asked for other in one.hosts)]:
                 self.leave(waiter)
                 self._settled.append(Verdict(waiter, gone(waiter.hosts)))
 
@@ -166,7 +166,7 @@ class Turns:
 
     def _open(self, host: Host) -> bool:
         """Has it a place? One that was down gets one request, by which it is judged."""
-        return host.free and answers(host) and (host.state != "trying" or host not in self._proving)
+        return host.free and host.may_be_asked and (host.state != "trying" or host not in self._proving)
 
     def _serve(self, host: Host) -> bool:
         """Gives its free places to those who wait for it; is one left?"""
@@ -196,7 +196,7 @@ class Turns:
     def _give(self, host: Host, model: str, caller: str, weight: int) -> None:
         host.in_flight += 1
         if model:
-            host.asked[model] = host.asked.get(model, 0) + 1
+            host.asked = {**host.asked, model: host.asked.get(model, 0) + 1}
         if host.state == "trying":
             self._proving.add(host)
         if host.spec.max_concurrent:
@@ -255,11 +255,6 @@ class Turns:
         stand = self._stands.get(host)
         if stand and not host.in_flight and not len(stand.line):
             del self._stands[host]
-
-
-def answers(host: Host) -> bool:
-    """May it be asked, as far as is known?"""
-    return host.state != "down" and host.spec.is_active
 
 
 def gone(hosts: Sequence[Host]) -> Unavailable:

@@ -66,7 +66,7 @@ async def merged(asks: Sequence[Ask], each: int, visit: Visit) -> Stream:
         each: so many in a row are answers to the same prompt, whose tokens count once.
         visit: of all of them.
     """
-    visits = [Visit(visit.id, visit.caller) for _ in asks]
+    visits = [visit.another() for _ in asks]
     queue: asyncio.Queue[Told] = asyncio.Queue(len(asks))  # whoever reads slowly slows down those who answer
     tasks = [
         asyncio.ensure_future(_tell(choice, ask(own), queue))
@@ -112,7 +112,7 @@ def _note(visit: Visit, own: Visit) -> None:
     if own.model:
         visit.listed = own.listed or (visit.listed and visit.model == own.model)
         visit.model = own.model
-    visit.server = own.server
+    visit.server, visit.route = own.server, own.route or visit.route
     visit.admitted = visit.admitted or own.admitted
     visit.truncated_messages = max(visit.truncated_messages, own.truncated_messages)
     visit.ignored = visit.ignored or own.ignored

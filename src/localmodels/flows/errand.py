@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from localmodels.core.errors import LocalModelsError, ModelNotFound, NotFound, QueueFull, Unavailable
 from localmodels.fleet.fleet import Attempt, id_of
@@ -222,9 +223,17 @@ class Errand:
         hosts = [hop.host for hop in self._hops]
         if len(hosts) == 1 and hosts[0].state == "down":
             traffic.fleet.dare(hosts[0])
-        host = await self._place(hosts, again=again)
+        try:
+            host = await self._place(hosts, again=again)
+        except LocalModelsError as error:
+            self._told = error  # our own words, of no server
+            raise
         self._since = monotonic()
-        hop = self.hop = self._hops[hosts.index(host)]
+        hop = self._hops[hosts.index(host)]
+        if hop.server is not None and hop.server.now is not hop.server:  # while it waited
+            hop = replace(hop, server=hop.server.now)
+            self._hops = [hop if one.host is host else one for one in self._hops]
+        self.hop = hop
         self._attempt = traffic.fleet.began(host, self._model)
         if hop.server is not None:
             hop.server.enter()
@@ -262,7 +271,7 @@ class Errand:
         finally:
             took = monotonic() - since if error is None and self._begun else None
             self._traffic.places.give_back(self.hop.host, self._model, took)
-            if server is not None and server.leave(error):
+            if server is not None and server.leave():
                 await server.far.close()
 
     def _as_told(self, error: LocalModelsError) -> LocalModelsError:

@@ -18,7 +18,6 @@ from localmodels.core.errors import LocalModelsError
 from localmodels.core.fleet import FleetStore, ModelRow, Replicas
 from localmodels.core.roster import Discovery
 from localmodels.dialects.told import Told
-from localmodels.fleet.fleet import id_of
 from localmodels.fleet.hosts import Host
 from localmodels.flows.known import Known, Sleep
 from localmodels.flows.roster import made_id
@@ -55,7 +54,7 @@ class Finds:
 
     def hear(self, host: Host) -> None:
         """Something of this host is not as it was; it may have told of other models."""
-        self._told.add(id_of(host.spec))
+        self._told.add(host.id)
         self._news.set()
 
     def of(self, server_id: str) -> tuple[ModelRow, ...]:

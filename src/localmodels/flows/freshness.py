@@ -7,7 +7,6 @@ another gateway asks of us makes us ask nobody: two that stand behind each other
 from __future__ import annotations
 
 from localmodels.core import via
-from localmodels.core.fleet import LOCAL
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.monitor import Monitor
 
@@ -29,7 +28,7 @@ class Freshness:
     async def own(self) -> None:
         """Our own engine has told of its models a moment ago; while it is alone, nothing else asks it."""
         if not self._monitor.fleet.shared:
-            await self._monitor.looked(PATIENCE, among=_is_own)
+            await self._monitor.looked(PATIENCE, among=lambda host: host.is_own)
 
     async def memory(self) -> None:
         """Registered servers have told a moment ago what is in their memory; what is in ours is known."""
@@ -37,9 +36,5 @@ class Freshness:
             await self._monitor.looked(PATIENCE, age=MEMORY, among=_shows_memory)
 
 
-def _is_own(host: Host) -> bool:
-    return host.spec.kind == LOCAL
-
-
 def _shows_memory(host: Host) -> bool:
-    return host.spec.registered and host.spec.kind != LOCAL and host.state != "down"
+    return host.spec.registered and not host.is_own and host.may_be_asked

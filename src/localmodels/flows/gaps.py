@@ -34,12 +34,11 @@ def notes(fleet: Fleet) -> Iterator[str]:
 def offers(fleet: Fleet) -> bool:
     """Does any other server that answers offer a model?"""
     return any(
-        host.spec.registered and host.spec.is_active and host.state != "down" and host.sight and host.sight.holdings
-        for host in fleet.hosts()
+        host.spec.registered and host.may_be_asked and host.sight and host.sight.holdings for host in fleet.hosts()
     )
 
 
 def _misses(fleet: Fleet, host: Host, name: str) -> bool:
     """Is this model offered there, and by nobody who answers?"""
     offering = fleet.holders(name)
-    return host in offering and all(one.state == "down" or not one.spec.is_active for one in offering)
+    return host in offering and not any(one.may_be_asked for one in offering)

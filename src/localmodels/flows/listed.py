@@ -7,6 +7,7 @@ is shown while it is asked for anew, and stays when that fails.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
@@ -15,6 +16,9 @@ from localmodels.core.catalog import Model
 from localmodels.core.errors import LocalModelsError
 from localmodels.core.servers import MODEL_NAME, ServerSpec
 from localmodels.dialects.offered import named
+from localmodels.fleet.fleet import failure_of
+
+log = logging.getLogger(__name__)
 
 FRESH = 60.0  # seconds that a list counts as new
 PATIENCE = 1.0  # seconds that the first who asks waits
@@ -22,11 +26,6 @@ MOST_MODELS = 2_000
 
 
 Ask = Callable[[], Awaitable[Sequence[Model]]]
-Outcome = Callable[[LocalModelsError | None], object]
-
-
-def _unnoticed(error: LocalModelsError | None) -> None:
-    """Nobody wants to know."""
 
 
 class Listed:
@@ -35,20 +34,17 @@ class Listed:
     Args:
         spec: the server; a table that lists models is believed, and nobody is asked.
         ask: asks it for its list.
-        outcome: is told how each asking ended, None for well.
         clock: seconds.
 
     Attributes:
         known: has the server told them?
     """
 
-    def __init__(
-        self, spec: ServerSpec, ask: Ask, outcome: Outcome = _unnoticed, *, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, spec: ServerSpec, ask: Ask, *, clock: Callable[[], float] = monotonic) -> None:
         self.known = False
         self._asked = False
+        self._spec = spec
         self._request = ask
-        self._outcome = outcome
         self._clock = clock
         self._models = tuple(named(spec.name, model) for model in spec.models)
         self._names = frozenset(model.name for model in self._models)
@@ -80,9 +76,8 @@ class Listed:
             self._models = await self._told()
             self._names = frozenset(model.name for model in self._models)
             self.known = True
-            self._outcome(None)
         except LocalModelsError as error:
-            self._outcome(error)
+            log.info("the server '%s' does not list its models: %s", self._spec.name, failure_of(error, self._spec))
         finally:
             self._asked = True
             self._due = max(self._due, self._clock() + FRESH)

@@ -97,7 +97,7 @@ def _sides(hosts: Iterable[Host]) -> tuple[Host | None, list[Host]]:
     """This machine, if it is a host of the fleet, and the servers that were registered."""
     local, others = None, []
     for host in hosts:
-        if host.spec.kind == LOCAL:
+        if host.is_own:
             local = host
         elif host.spec.registered:
             others.append(host)
@@ -106,7 +106,7 @@ def _sides(hosts: Iterable[Host]) -> tuple[Host | None, list[Host]]:
 
 def _has(host: Host) -> bool:
     """Does what it told count?"""
-    return host.spec.is_active and host.state != "down" and host.sight is not None
+    return host.may_be_asked and host.sight is not None
 
 
 def _usual_first(copies: Sequence[Copy]) -> Sequence[Copy]:

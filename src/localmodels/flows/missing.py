@@ -8,9 +8,13 @@ when nobody waits any more.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
 from math import inf
+
+from msgspec import Struct
 
 from localmodels.core.errors import LocalModelsError, ModelNotFound, ShuttingDown, Unavailable
 from localmodels.core.fleet import LOCAL
@@ -21,6 +25,8 @@ from localmodels.flows.chat import Answerer, Defaults, Found, Request
 from localmodels.flows.remote import EVERYTHING
 from localmodels.flows.tally import LEFT
 from localmodels.flows.visit import Visit
+
+log = logging.getLogger(__name__)
 
 Pull = Callable[[str, str], AsyncGenerator[Progress, None]]
 """Fetches a model to the host of this id."""
@@ -37,6 +43,18 @@ def _unnoticed(host: Host, outcome: str) -> None:
 
 # Kinds of hosts to which models can be pulled from here.
 PULLING = frozenset({"ollama", LOCAL})
+
+
+class Fetched(Struct, frozen=True):
+    """A pull that has come to its good end.
+
+    Attributes:
+        host: where the model is.
+        told: has the host told since then what it has?
+    """
+
+    host: Host
+    told: bool
 
 
 class Pulls:
@@ -56,11 +74,11 @@ class Pulls:
         self._pull = pull
         self._look = look
         self._ended = ended
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._under_way: dict[str, asyncio.Task[Fetched]] = {}
         self._ending = False
 
-    async def pulled(self, model: str) -> None:
-        """Returns when the model is at a host.
+    async def pulled(self, model: str) -> Fetched:
+        """Returns when the model is at a host: where that is.
 
         Raises:
             Unavailable: there is no host that could take it.
@@ -75,11 +93,11 @@ class Pulls:
             if host is None:
                 raise Unavailable(f"no server that answers could take the model '{model[:200]}'", retry_after=5.0)
             task = self._under_way[model] = asyncio.create_task(self._fetched(model, host))
-            task.add_done_callback(lambda _: self._under_way.pop(model, None))
+            task.add_done_callback(partial(self._over, model))
         await asyncio.wait((task,))
         if task.cancelled():
             raise ShuttingDown(f"the server ended before the model '{model[:200]}' was there")
-        task.result()
+        return task.result()
 
     def interrupt(self) -> None:
         """Begins none any more, and ends those that are under way: whoever waits for one would wait for hours."""
@@ -93,8 +111,15 @@ class Pulls:
         if self._under_way:
             await asyncio.wait(tuple(self._under_way.values()))
 
-    async def _fetched(self, model: str, host: Host) -> None:
+    def _over(self, model: str, task: asyncio.Task[Fetched]) -> None:
+        """A pull has ended; its callers may have left long ago, so a failure is said here."""
+        del self._under_way[model]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("the model '%s' was not fetched: %s: %s", model[:200], type(error).__name__, error)
+
+    async def _fetched(self, model: str, host: Host) -> Fetched:
         outcome = LEFT
+        log.info("fetching the model '%s' to '%s'", model[:200], host.spec.name)
         try:
             async with aclosing(self._pull(model, id_of(host.spec))) as steps:
                 async for _ in steps:
@@ -104,9 +129,12 @@ class Pulls:
             outcome = error.code
             raise
         finally:
+            log.info("fetching the model '%s' to '%s' has ended: %s", model[:200], host.spec.name, outcome)
             self._ended(host, outcome)
+        before = self._fleet.told(host)
         with suppress(LocalModelsError):  # it has the model, whether it says so or not
             await self._look(id_of(host.spec))
+        return Fetched(host, told=self._fleet.told(host) is not before)
 
 
 def best(hosts: tuple[Host, ...]) -> Host | None:
@@ -150,11 +178,15 @@ class Missing:
 
         Raises:
             ModelNotFound: this caller may not have it fetched, or it is nowhere to be had.
+            Unavailable: it was fetched, and its host has not told of it yet.
         """
         if not visit.caller.may("manage"):
             raise ModelNotFound(self.name)
-        await self._pulls.pulled(self.name)
+        fetched = await self._pulls.pulled(self.name)
         found = self._again(self.name)
+        if found is None and not fetched.told:
+            where = fetched.host.spec.name
+            raise Unavailable(f"the model was fetched to '{where}', which has not told of it yet", retry_after=1.0)
         if found is None:
             raise ModelNotFound(self.name)
         visit.model, visit.listed = found.name, found.listed

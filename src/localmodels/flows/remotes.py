@@ -17,9 +17,11 @@ from typing import Any
 from localmodels.backends.carriers import carrier_to
 from localmodels.backends.far import Far
 from localmodels.backends.http import Carrier
+from localmodels.core.catalog import ModelName
 from localmodels.core.errors import (
     BackendError,
     Forbidden,
+    InvalidValue,
     LocalModelsError,
     ModelNotFound,
     QuotaExceeded,
@@ -54,9 +56,6 @@ class Server:
         host: as the fleet sees it.
         carrier: the way to it.
         traffic: what all requests on their way share.
-
-    Attributes:
-        failure: why the last question failed; empty where it did not.
     """
 
     def __init__(self, host: Host, carrier: Carrier, traffic: Traffic) -> None:
@@ -64,11 +63,19 @@ class Server:
         self.spec = host.spec
         self.traffic = traffic
         self.far = Far(self.spec, carrier)
-        self.listed = Listed(self.spec, self.far.models, self._heard)
-        self.failure = ""
+        self.listed = Listed(self.spec, self.far.models)
         self._confirmed: set[str] = set()
         self._users = 0
         self._retired = False
+        self._successor: Server | None = None
+
+    @property
+    def now(self) -> Server:
+        """Whoever has the connections to this host by now: its owner may have changed where they lead, or the key."""
+        server = self
+        while server._successor is not None:
+            server = server._successor
+        return server
 
     @property
     def name(self) -> str:
@@ -79,17 +86,15 @@ class Server:
         """Goes by what its owner says of it now."""
         if host.spec.models != self.spec.models:
             self.listed.close()
-            self.listed = Listed(host.spec, self.far.models, self._heard)
+            self.listed = Listed(host.spec, self.far.models)
         self.host, self.spec = host, host.spec
 
     def enter(self) -> None:
         """A request is about to be sent; its connections stay open until it calls :meth:`leave`."""
         self._users += 1
 
-    def leave(self, error: BaseException | None) -> bool:
-        """That request has ended, or failed with this; is it time to close?"""
-        if error is None:
-            self.failure = ""
+    def leave(self) -> bool:
+        """That request has ended; is it time to close?"""
         self._users -= 1
         return self._retired and not self._users
 
@@ -104,17 +109,8 @@ class Server:
         return self.knows(model)
 
     def said(self, error: LocalModelsError, model: str = "") -> LocalModelsError:
-        """The error as the caller shall hear it; the server's state remembers failures that are its own."""
-        ours = translated(error, self.spec, model)
-        if isinstance(ours, BackendError):
-            self.failure = ours.message
-        return ours
-
-    def _heard(self, error: LocalModelsError | None) -> None:
-        if error is None:
-            self.failure = ""
-        else:
-            self.said(error)
+        """The error as the caller shall hear it."""
+        return translated(error, self.spec, model)
 
     async def retire(self) -> None:
         """Takes no more requests; closes its connections when the last answer has ended."""
@@ -131,11 +127,11 @@ class Server:
     @property
     def answers(self) -> bool:
         """Does it, as far as is known? Who has not been asked yet is thought well of."""
-        return not self.failure if self.host.state == "unknown" else self.host.state != "down"
+        return self.host.state != "down"
 
     def state(self) -> dict[str, Any]:
         """How it is, for people."""
-        failure = self.failure or self.host.failure
+        failure = self.host.failure
         return {
             "name": self.name,
             "kind": self.spec.kind,
@@ -195,8 +191,9 @@ class Remotes:
         self.fleet.adopt(specs)
         self.registered = any(host.spec.registered and host.spec.kind != "local" for host in self.fleet.hosts())
         before = self._servers
+        known = {server.host: server for server in before.values()}
         self._servers = {
-            host.spec.name: self._kept(before.get(host.spec.name), host)
+            host.spec.name: self._kept(known.get(host), host)
             for host in self.fleet.hosts()
             if host.spec.kind != "local"
         }
@@ -212,7 +209,10 @@ class Remotes:
         spec = host.spec
         if spec.key_file is not None and seen_by_others(spec.key_file):
             log.warning("the key of the server '%s' can be read by others: chmod 600 %s", spec.name, spec.key_file)
-        return Server(host, self._connect(spec), self.traffic)
+        server = Server(host, self._connect(spec), self.traffic)
+        if known is not None:
+            known._successor = server
+        return server
 
     def servers(self) -> tuple[Server, ...]:
         """All, in the order of the configuration."""
@@ -237,7 +237,7 @@ class Remotes:
         if host.sight is None or host.holds(name) is not None:
             return False
         told = self.fleet.told(host)
-        return told is not None and any(same_name(one.name) == name for one in told.models)
+        return told is not None and any(plain(one.name) == plain(model) for one in told.models)
 
     def has(self, name: str) -> bool:
         """Does a model of another server have this name, as far as is known? Nobody is asked."""
@@ -251,7 +251,8 @@ class Remotes:
         return (servers[0], model) if slash and model and len(servers) == 1 and offers(servers[0].spec, model) else None
 
     async def close(self) -> None:
-        """Closes every connection; open answers raise."""
+        """Ends the looks that requests began, and closes every connection; open answers raise."""
+        await self.traffic.close()
         for server in self._servers.values():
             await server.close()
 
@@ -271,6 +272,14 @@ def offers(spec: ServerSpec, model: str) -> bool:
     return model in spec.models if spec.models else MODEL_NAME.fullmatch(model) is not None
 
 
+def plain(model: str) -> str:
+    """A name in the one spelling of all that may mean the same model: Ollama asks neither for case nor for defaults."""
+    try:
+        return str(ModelName.parse(model)).lower()
+    except InvalidValue:
+        return same_name(model).lower()
+
+
 def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalModelsError:
     """A server's error as ours: without our key, with the server's name, and blaming nobody who is not at fault."""
     if isinstance(error, (Unauthenticated, Forbidden)):
@@ -278,8 +287,8 @@ def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalMo
     if isinstance(error, ModelNotFound):
         return ModelNotFound(f"{spec.name}/{model}")
     message = _without_key(error.message, spec)
-    if message.startswith("the server ") and f"'{spec.name}'" not in message:
-        message = f"the server '{spec.name}'{message.removeprefix('the server')}"
+    if f"'{spec.name}'" not in message:
+        message = message.replace("the server", f"the server '{spec.name}'", 1)
     if isinstance(error, OURS):
         return BackendError(message)
     if isinstance(error, QuotaExceeded):  # ours there, not the caller's here

@@ -361,9 +361,7 @@ class ResponseFlow:
         queued = making.writer.begin(queued=True)
         if not await self._keep(making):
             raise Unsupported("this response cannot be kept, which background needs", param="background")
-        own = Visit(making.visit.id, making.visit.caller)
-        own.operation, own.dialect = making.visit.operation, making.visit.dialect
-        making.visit = own
+        making.visit = own = making.visit.another()
 
         async def work(job: Job) -> None:
             job.events.add(queued)

@@ -14,12 +14,13 @@ from typing import TypeVar
 from msgspec import Raw, structs
 
 from localmodels.backends.protocol import Health
+from localmodels.backends.remote import NotOffered
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
 from localmodels.core.errors import LocalModelsError, ModelNotFound, Unsupported
 from localmodels.core.rerank import Ranking, RerankRequest
+from localmodels.dialects.ollama.unloading import is_unload
 from localmodels.dialects.protocol import Call
 from localmodels.dialects.table import WAYS
-from localmodels.fleet.fleet import id_of
 from localmodels.flows.chat import Answerer, Defaults, Finder, Found, Request, Stream
 from localmodels.flows.errand import Errand, Hop
 from localmodels.flows.own_copy import OwnCopy, unsuited
@@ -74,6 +75,8 @@ class RoutedTarget:
         Raises:
             Unavailable, ModelNotFound, Forbidden: it can go nowhere.
         """
+        if is_unload(fields):  # it is not for one of the hosts, whichever comes first
+            return None
         ask = self._routes.asked_as_it_is(self.meant, call, fields, visit)
         decision = self._routes.decided(self.meant, ask, visit)
         hops = speaking(decision.hops, dialect, call)
@@ -91,7 +94,7 @@ class RoutedTarget:
 
     async def unload(self) -> None:
         """Takes it out of the memory of this machine, where it is one of the hosts."""
-        if all(host.spec.kind != "local" for host in self.meant.hosts):
+        if not any(host.is_own for host in self.meant.hosts):
             names = ", ".join(f"'{host.spec.name}'" for host in self.meant.hosts)
             why = f"{self.name} is on {names}; say with `server` where it shall leave the memory"
             raise Unsupported(why, param="keep_alive")
@@ -201,7 +204,7 @@ class Routed:
 
     async def _elsewhere(self, error: LocalModelsError) -> None:
         """Goes to the next host, or raises."""
-        await self._errand.after(error)
+        await self._errand.after(error, unsuited=isinstance(error, NotOffered))
         await self.arrive()
 
     async def _answerer(self, found: Found | None) -> Answerer:
@@ -219,7 +222,7 @@ def untried(meant: Meant, visit: Visit) -> Meant:
     """The same without the hosts that have failed this request already."""
     if not visit.tried:
         return meant
-    return structs.replace(meant, hosts=tuple(host for host in meant.hosts if id_of(host.spec) not in visit.tried))
+    return structs.replace(meant, hosts=tuple(host for host in meant.hosts if host.id not in visit.tried))
 
 
 def speaking(hops: Sequence[Hop], dialect: str, call: Call) -> tuple[Hop, ...]:

@@ -17,12 +17,10 @@ from localmodels.core import via
 from localmodels.core.access import EVERY_MODEL, Caller
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest
 from localmodels.core.errors import Forbidden, LocalModelsError, ModelNotFound
-from localmodels.core.fleet import LOCAL
 from localmodels.core.rerank import RerankRequest
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.affinity import Affinity, Prefix, Sessions
 from localmodels.fleet.automatic import is_automatic
-from localmodels.fleet.fleet import id_of
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.prefix import marks_of, marks_of_fields
 from localmodels.fleet.routing import Ask, Explanation, Target, decide, explain
@@ -100,7 +98,7 @@ class Routes:
         able = [host for host in holders if host.spec.is_active and _leads(host, model, passed)]
         hosts = tuple(host for host in able if name in host.spec.models)
         if not hosts and self.remotes.registered:
-            hosts = tuple(filter(_is_shared, able))
+            hosts = tuple(host for host in able if host.is_shared)
         return Meant(spelled(model, hosts), model, hosts) if hosts else None
 
     def automatic(self, name: str) -> Meant | None:
@@ -108,7 +106,7 @@ class Routes:
         if not is_automatic(name):
             return None
         passed = via.way()
-        shared = (host for host in self._fleet.hosts() if host.spec.is_active and _is_shared(host))
+        shared = (host for host in self._fleet.hosts() if host.spec.is_active and host.is_shared)
         hosts = tuple(host for host in shared if host.gateway not in passed)
         return Meant(name, name, hosts) if hosts else None
 
@@ -158,11 +156,11 @@ class Routes:
             server, model = found
             meant = Meant(name, same_name(model), (server.host,))
         else:
-            hosts = tuple(host for host in self._fleet.hosts() if _is_shared(host))
+            hosts = tuple(host for host in self._fleet.hosts() if host.is_shared)
             known = self.meant(name) or self.automatic(name)
             if known is None and not any(host.holds(same_name(name)) for host in hosts):
                 raise ModelNotFound(name)
-            tables = known is not None and not any(map(_is_shared, known.hosts))
+            tables = known is not None and not any(host.is_shared for host in known.hosts)
             meant = known if known is not None and tables else Meant(name, same_name(name), hosts)
         if is_automatic(name):
             meant = replace(meant, model=name)
@@ -198,7 +196,7 @@ class Routes:
     def _hop(self, target: Target) -> Hop | None:
         """The way to a target; None where it has left meanwhile."""
         server = self.remotes.at(target.host)
-        if server is None and target.host.spec.kind != LOCAL:
+        if server is None and not target.host.is_own:
             return None
         return Hop(target.host, target.model, server, lambda: target.reason, self.policy == "auto", target)
 
@@ -211,7 +209,7 @@ class Routes:
         return ModelNotFound(meant.name)
 
     def _begun(self, hop: Hop, meant: Meant, prefix: Prefix, visit: Visit) -> None:
-        host_id = id_of(hop.host.spec)
+        host_id = hop.host.id
         if prefix:
             self._affinity.remember(prefix, host_id)
         if visit.session:
@@ -219,8 +217,8 @@ class Routes:
 
     def _heard(self, host: Host) -> None:
         """Something of this host is not as it was; what has been down has most likely been started anew."""
-        if host.state == "down" or self._fleet.host(id_of(host.spec)) is not host:
-            self._affinity.forget(id_of(host.spec))
+        if host.state == "down" or self._fleet.host(host.id) is not host:
+            self._affinity.forget(host.id)
 
 
 def call_of(request: Request) -> Call:
@@ -239,11 +237,6 @@ def spelled(model: str, hosts: tuple[Host, ...]) -> str:
     """The name of a model, as most of its hosts would list it: with ``:latest`` only where one has it so."""
     names = {holding.model for host in hosts if (holding := host.holds(model)) is not None}
     return model if model in names or not names else min(names)
-
-
-def _is_shared(host: Host) -> bool:
-    """Are its models offered under their bare names, wherever they are?"""
-    return host.spec.registered or host.spec.kind == LOCAL
 
 
 def _leads(host: Host, model: str, passed: tuple[str, ...]) -> bool:

@@ -21,7 +21,7 @@ from msgspec.structs import asdict, replace
 
 from localmodels.backends.lookup import Lookup, reach_at, system_lookup
 from localmodels.core.address import Address
-from localmodels.core.errors import Conflict, LocalModelsError, NotFound, Unreachable
+from localmodels.core.errors import Conflict, LocalModelsError, NotFound, QueueFull, Unreachable
 from localmodels.core.fleet import LOCAL, FleetStore, ModelChange, ModelRow, Replicas, ServerChange, ServerRow
 from localmodels.core.roster import Discovery, ModelNow, ServerNow, Wish
 from localmodels.core.secrets import Secret
@@ -265,6 +265,7 @@ class Servers:
         Raises:
             NotFound: there is none of this id.
             BackendError: it does not answer.
+            QueueFull: it is too busy to tell.
             StoreFailed: it cannot be written down.
         """
         row = self.roster.server(server_id)
@@ -295,14 +296,17 @@ class Servers:
         Raises:
             NotFound: there is none of this id.
             BackendError: it does not answer; says why.
+            QueueFull: it is well, and too busy to tell.
         """
         host = self._fleet.host(server_id)
         before = self._fleet.told(host) if host else None
         host = await self._monitor.look(server_id)
         told = self._fleet.told(host)
-        if told is None or told is before:
-            raise Unreachable(f"the server '{host.spec.name}' cannot be asked: {host.failure or 'it does not answer'}")
-        return told
+        if told is not None and told is not before:
+            return told
+        if host.state != "down":
+            raise QueueFull(f"the server '{host.spec.name}' is too busy to tell what it has", retry_after=1.0)
+        raise Unreachable(f"the server '{host.spec.name}' cannot be asked: {host.failure or 'it does not answer'}")
 
     async def _gone_on(self, work: Callable[[], Awaitable[None]]) -> None:
         """Does what never ends; a defect in it must not end it either."""

@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from localmodels.core.errors import LocalModelsError
-from localmodels.core.fleet import LOCAL, Loads, Replicas
-from localmodels.fleet.fleet import FRESH_LOADS, Fleet, id_of
+from localmodels.core.fleet import Loads, Replicas
+from localmodels.fleet.fleet import FRESH_LOADS, Fleet
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.shares import parts
 from localmodels.flows.known import Sleep
@@ -89,7 +89,7 @@ class Sharing:
 
     def hear(self, host: Host) -> None:
         """Something of this host is not as it was: it may be new, or have another number of places."""
-        self._fleet.keep({id_of(host.spec): self._kept(host)})
+        self._fleet.keep({host.id: self._kept(host)})
 
     def _took_in(self, heard: Sequence[Loads]) -> None:
         """This is what others say. Those who could not be heard for a while may not have found back yet."""
@@ -106,8 +106,8 @@ class Sharing:
         return Loads(
             self._gateway,
             self._now(),
-            {id_of(host.spec): host.in_flight for host in hosts if host.in_flight},
-            {id_of(host.spec): host.waiting for host in hosts if host.waiting},
+            {host.id: host.in_flight for host in hosts if host.in_flight},
+            {host.id: host.waiting for host in hosts if host.waiting},
         )
 
     async def _tell(self) -> None:
@@ -119,14 +119,14 @@ class Sharing:
 
     def _part(self) -> None:
         self._fleet.elsewhere(self._heard if self._hears else ())
-        self._fleet.keep({id_of(host.spec): self._kept(host) for host in self._fleet.hosts()})
+        self._fleet.keep({host.id: self._kept(host) for host in self._fleet.hosts()})
 
     def _kept(self, host: Host) -> int:
         """Places there that are the other gateways'."""
         most = host.spec.max_concurrent
-        if not most or host.spec.kind == LOCAL or not self._heard:
+        if not most or host.is_own or not self._heard:
             return 0
-        host_id, turn = id_of(host.spec), self._now() // int(TURN * SECOND)
+        host_id, turn = host.id, self._now() // int(TURN * SECOND)
         if not self._hears:
             equals = dict.fromkeys([self._gateway, *(one.gateway for one in self._heard)], 0)
             return most - max(1, parts(most, equals, turn)[self._gateway])

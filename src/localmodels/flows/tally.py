@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Literal
 
 from localmodels.core.errors import LocalModelsError
-from localmodels.fleet.fleet import Fleet, id_of
+from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.targets import Target
 
@@ -79,7 +79,7 @@ class Tally:
         return met
 
     def _owns(self, host: Host) -> bool:
-        return self._fleet.host(id_of(host.spec)) is host
+        return self._fleet.host(host.id) is host
 
     def _heard(self, host: Host) -> None:
         if not self._owns(host):

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Seconds of rest for a host that does not say how long it is busy; and the longest: a word of a minute ago is old.
 USUAL_REST, LONGEST_REST = 1.0, 30.0
+# So many are looked through for those that have ended: callers make up names, and nobody may ask for them again.
+MANY = 1_000
 
 Look = Callable[[str], Awaitable[object]]
 """Asks the host with this id at once what it has; whoever asks at the same time shares one look."""
@@ -44,7 +46,6 @@ class Traffic:
     Attributes:
         tally: what requests met, counted.
         look: asks a host what it has; set by whoever watches the hosts.
-        looking: the looks under way, by id of their host.
     """
 
     def __init__(
@@ -57,7 +58,8 @@ class Traffic:
         self.look: Look = _nowhere
         self._clock = clock
         self._rests: dict[tuple[str, str], float] = {}
-        self.looking: dict[str, asyncio.Task[None]] = {}
+        self._looking: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
         fleet.listen(places.look)
 
     def met(self, host: Host, model: str, error: LocalModelsError) -> None:
@@ -66,22 +68,35 @@ class Traffic:
             return
         busy = isinstance(error, (Unavailable, RateLimited)) and error.retry_after is not None
         seconds = min(error.retry_after or 0.0, LONGEST_REST) if busy else USUAL_REST
+        if len(self._rests) >= MANY:
+            self._forget()
         self._rests[id_of(host.spec), same_name(model)] = self._clock() + seconds
 
     def resting(self, model: str) -> frozenset[str]:
         """Ids of the hosts that shall not be asked for this model now, while there are others."""
         if not self._rests:
             return frozenset()
+        self._forget()
+        return frozenset(host_id for host_id, rested in self._rests if rested == same_name(model))
+
+    def _forget(self) -> None:
         now = self._clock()
         self._rests = {one: until for one, until in self._rests.items() if until > now}
-        return frozenset(host_id for host_id, rested in self._rests if rested == same_name(model))
 
     def missing(self, host: Host) -> None:
         """A host has not what it was asked for, so what it told is old: it is asked anew, beside everything else."""
         host_id = id_of(host.spec)
-        if host_id not in self.looking:
-            task = self.looking[host_id] = asyncio.create_task(self._look(host_id))
-            task.add_done_callback(lambda _: self.looking.pop(host_id, None))
+        if host_id not in self._looking and not self._closed:
+            task = self._looking[host_id] = asyncio.create_task(self._look(host_id))
+            task.add_done_callback(lambda _: self._looking.pop(host_id, None))
+
+    async def close(self) -> None:
+        """Ends the looks under way, and begins none any more."""
+        self._closed = True
+        for task in self._looking.values():
+            task.cancel()
+        if self._looking:
+            await asyncio.wait(tuple(self._looking.values()))
 
     async def _look(self, host_id: str) -> None:
         try:

@@ -10,7 +10,7 @@ import asyncio
 from typing import Protocol
 
 from localmodels.core.catalog import Running
-from localmodels.core.errors import Conflict, LocalModelsError, ModelNotFound
+from localmodels.core.errors import Conflict, LocalModelsError, ModelNotFound, QueueFull
 from localmodels.core.fleet import LOCAL, ModelRow, ServerRow
 from localmodels.core.roster import Availability, Freed, Unloaded
 from localmodels.dialects.told import Told
@@ -86,6 +86,7 @@ class Unloading:
             NotFound: there is no model of this id, or its server has it no more.
             Unsupported: servers of this kind cannot be told to.
             BackendError: the server does not answer.
+            QueueFull: it is too busy to tell what is in its memory; nothing was done.
             Conflict: it still answers with this model; the model leaves when it has.
         """
         row, server = self._placed(model_id)
@@ -123,22 +124,27 @@ class Unloading:
             return None
         await self._ask(remote, before.model.name)
         for _ in range(LOOKS):
-            if _in_memory(await self._servers.seen(server.id), row) is None:
+            if await self._is_out(row, server):
                 return before.size_vram
             await self._sleep(BETWEEN)
         words = f"{row.model} still answers on '{remote.name}'; it leaves memory when its last answer has ended"
         raise Conflict(words, param="model_id", retry_after=LOOKS * BETWEEN)
 
+    async def _is_out(self, row: ModelRow, server: ServerRow) -> bool:
+        """Does its server say so now? One that is too busy to tell has not said so yet."""
+        try:
+            return _in_memory(await self._servers.seen(server.id), row) is None
+        except QueueFull:
+            return False
+
     async def _ask(self, remote: Server, model: str) -> None:
         remote.enter()
-        failure: LocalModelsError | None = None
         try:
             await remote.far.unload(model)
         except LocalModelsError as error:
-            failure = error
             raise remote.said(error, model) from None
         finally:
-            if remote.leave(failure):
+            if remote.leave():
                 await remote.close()
 
 

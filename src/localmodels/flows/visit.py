@@ -103,6 +103,14 @@ class Visit:
         self.once = False
         self.route = ""
 
+    def another(self) -> Visit:
+        """A further one for the same request: what its caller said, and whom it has tried; nothing of its answer."""
+        other = Visit(self.id, self.caller)
+        other.operation, other.dialect = self.operation, self.dialect
+        other.session, other.once = self.session, self.once
+        other.tried, other.repeated = self.tried, self.repeated
+        return other
+
     def piece(self, now: int) -> None:
         """A piece of the answer came."""
         self.first = self.first or now

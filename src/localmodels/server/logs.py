@@ -56,5 +56,5 @@ def set_up_logging(level: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for talker in ("asyncio", "aiohttp"):
+    for talker in ("asyncio", "aiohttp", "httpx2", "httpcore2"):
         logging.getLogger(talker).setLevel(logging.WARNING)

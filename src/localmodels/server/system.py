@@ -393,7 +393,11 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
                 sockets,
                 drain=config.drain_timeout,
                 ready=lambda: greet(
-                    out, urls, as_json=as_json, admin_key=first_key(config.home, system.ring, config.database_url)
+                    out,
+                    urls,
+                    as_json=as_json,
+                    admin_key=first_key(config.home, system.ring, config.database_url),
+                    require_key=config.require_key,
                 ),
                 draining=system.drain,
                 reload=None if terminal else Reload(load, config, system.adopt),

@@ -53,7 +53,7 @@ def test_where_all_are_full_too_the_model_stays_where_it_is() -> None:
 
 def test_a_model_that_is_being_loaded_is_there() -> None:
     loading = cold("loading", busy=4)
-    loading.asked[M] = 1
+    loading.asked = {M: 1}
     loading.service = 4.0
     assert named([cold(), loading]) == ["loading"]
 
@@ -71,7 +71,8 @@ def test_nor_for_a_lower_tier() -> None:
     assert named([cold(priority=1), warm()]) == ["cold", "warm"]
 
 
-def test_nor_for_a_host_that_is_down() -> None:
+def test_nor_for_a_host_that_may_not_be_asked() -> None:
     down = warm()
     down.state = "down"
-    assert named([cold(), down]) == ["cold", "warm"]
+    off = host("off", MODEL, busy=4, service=4.0, loaded=["m"], active=False)
+    assert named([cold(), down, off]) == ["cold", "warm", "off"]

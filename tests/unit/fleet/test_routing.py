@@ -10,6 +10,7 @@ from tests.unit.fleet.standing import GB, host, names
 from localmodels.fleet.affinity import Affinity, Prefix
 from localmodels.fleet.hosts import Holding, Host
 from localmodels.fleet.routing import POLICIES, Ask, decide, explain
+from localmodels.fleet.turns import Turns
 
 PROMPT: Prefix = ((11, 500), (12, 1000), (13, 2000))
 BIG = Holding("m", size=8 * GB)
@@ -77,7 +78,7 @@ def test_auto_goes_by_the_time_to_the_first_token(hosts: list[Host], expected: s
 
 def test_a_model_that_is_being_loaded_for_others_is_not_cold() -> None:
     loading = host("b", BIG, busy=1, loaded=())
-    loading.asked["m:latest"] = 1
+    loading.asked = {"m:latest": 1}
     assert order(host("a", BIG, loaded=()), loading) == "b a"
 
 
@@ -201,12 +202,6 @@ class TestUnderEveryPolicy:
         hosts = [host("a", Holding("m", digest="01")), host("b", Holding("m", digest="02"))]
         assert {order(*hosts, policy=policy, turn=turn)[0] for turn in range(4)} == {"a", "b"}
 
-    def test_the_copy_that_is_named_goes_before_all_others(self, policy: str) -> None:
-        old, new = Holding("m", digest="01"), Holding("m", digest="02")
-        hosts = [host("a", new, priority=9), host("b", new), host("c", old, busy=4), host("d", new)]
-        for turn in range(4):
-            assert order(*hosts, policy=policy, turn=turn, digest="01", sticky="a")[0] == "c"
-
     def test_a_conversation_stays_at_home(self, policy: str) -> None:
         hosts = [host("a", default=True, priority=1), host("b", busy=3), host("c")]
         for turn in range(3):
@@ -271,9 +266,44 @@ def test_the_reason_names_the_model_where_the_choice_of_it_was_ours() -> None:
     assert told.reason == "auto; m:latest, warm, 0 of 4 busy"
 
 
+@pytest.mark.parametrize("policy", ["auto", "prefix"])
+def test_a_model_that_is_being_loaded_is_warm_to_the_decision_and_to_its_reason(policy: str) -> None:
+    loading, cold = host("a", BIG, loaded=()), host("b", BIG, loaded=())
+    loading.asked = {"m:latest": 1}
+    hosts, affinity = [cold, loading], held(a=1000, b=1000)
+    for turn in range(2):
+        first, second = decide(Ask("m", prefix=PROMPT), hosts, policy, affinity, turn)
+        assert first.reason == f"{policy}; warm, prefix 1000/2000, 0 of 4 busy"
+        assert second.reason == f"{policy}; cold, 0 of 4 busy"
+
+
+def test_what_is_asked_there_is_warm_also_where_nothing_is_told() -> None:
+    silent = host("a")
+    assert silent.warmth("m:latest") is None
+    silent.asked = {"m:latest": 1}
+    assert (silent.warmth("m:latest"), silent.is_warm("m:latest"), silent.warmth("n:latest")) == (True, None, None)
+
+
+def test_places_that_are_the_part_of_others_are_none() -> None:
+    kept = host("a", busy=1, elsewhere=1)
+    kept.kept = 3
+    free, full = decide(Ask("m"), [kept, host("b", busy=3)])
+    assert (free.id, full.id, full.free, full.reason) == ("b", "a", False, "auto; 4 of 4 busy")
+    assert (kept.taken, kept.free) == (4, False)
+    kept.kept = 0
+    assert (kept.taken, kept.free) == (2, True), "those that they have are taken"
+    kept.elsewhere = 0
+    assert kept.taken == 1
+
+
 def test_what_a_target_tells_is_how_the_host_was() -> None:
-    one = host("a", loaded=())
+    one, turns = host("a", loaded=()), Turns()
     (target,) = decide(Ask("m"), [one])
+    assert turns.ask([one], model="m:latest") is one
+    assert (one.warmth("m:latest"), target.warm) == (True, False), "the request itself is no reason to go there"
+    (later,) = decide(Ask("m"), [one])
+    turns.give_back(one, "m:latest")
+    assert (one.warmth("m:latest"), later.warm) == (False, True)
     one.in_flight, one.sight = 4, None
     assert (target.busy, target.free, target.warm, target.reason) == (0, True, False, "auto; cold, 0 of 4 busy")
 

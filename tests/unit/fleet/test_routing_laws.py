@@ -45,6 +45,10 @@ def fleet(chance: Random) -> list[Host]:
             loaded=chance.choice((None, (), ("m",), ("n",))),
             memory=chance.choice((None, 0, 5 * GB)),
         )
+        if chance.random() < 0.2:
+            one.asked = {chance.choice(["m:latest", "n:latest"]): 1}
+        if chance.random() < 0.2:
+            one.kept = chance.randrange(5)
         if chance.random() < 0.1:
             one.sight = None
         hosts.append(one)
@@ -57,7 +61,6 @@ def question(chance: Random) -> Ask:
         chance.choice(["m", "m", "m:latest", "x:1", "auto", "auto:code", "gone"]),
         prefix=chance.choice([(), PROMPT]),
         tokens=chance.choice([0, 5, 100_000]),
-        digest=chance.choice(["", "", "01"]),
         sticky=chance.choice(["", "h1", "h2", "gone"]),
         excluded=frozenset(chance.sample(["h1", "h4", "h6"], chance.randrange(2))),
         once=chance.random() < 0.2,
@@ -93,6 +96,17 @@ def test_targets_are_the_hosts_that_can_be_asked_each_once(seed: int, policy: st
     ]
     assert sorted(names(targets)) == sorted(fit)
     assert all(target.holding is target.host.holds(model) for target in targets)
+
+
+@EXAMPLES
+@given(seeds, policies)
+def test_a_target_says_of_its_host_what_the_host_says_of_itself(seed: int, policy: str) -> None:
+    _, _, targets = decided(seed, policy)
+    for target in targets:
+        one = target.host
+        assert (target.id, target.warm) == (one.id, one.warmth(target.course.model))
+        assert (target.busy, target.free) == (one.taken, one.free)
+        assert target.cached == (0 if target.warm is False else target.course.cached.get(one.id, 0))
 
 
 @EXAMPLES
@@ -140,9 +154,8 @@ def tier(target: Target) -> tuple[int, int]:
 @given(seeds, st.integers(0, 1000))
 def test_under_auto_no_full_host_goes_before_a_free_one(seed: int, turn: int) -> None:
     ask, _, targets = decided(seed, "auto", turn)
-    if not ask.digest:
-        rest = targets[1:] if targets and targets[0].id == ask.sticky else targets
-        assert [target.free for target in rest] == sorted((target.free for target in rest), reverse=True)
+    rest = targets[1:] if targets and targets[0].id == ask.sticky else targets
+    assert [target.free for target in rest] == sorted((target.free for target in rest), reverse=True)
 
 
 @EXAMPLES
@@ -150,8 +163,6 @@ def test_under_auto_no_full_host_goes_before_a_free_one(seed: int, turn: int) ->
 def test_under_auto_and_priority_higher_tiers_go_first(seed: int, turn: int) -> None:
     for policy in ("auto", "priority"):
         ask, _, targets = decided(seed, policy, turn)
-        if ask.digest:
-            continue
         rest = [target for target in targets if target.id != ask.sticky]
         groups = [[one for one in rest if one.free], [one for one in rest if not one.free]]
         for group in groups if policy == "auto" else [rest]:
@@ -163,10 +174,10 @@ def test_under_auto_and_priority_higher_tiers_go_first(seed: int, turn: int) -> 
 def test_home_goes_first_if_it_is_up_and_has_a_place(seed: int, policy: str, turn: int) -> None:
     ask, _, targets = decided(seed, policy, turn)
     home = next((target for target in targets if target.id == ask.sticky), None)
-    if home and home.free and home.state != "trying" and not ask.digest:
+    if home and home.free and home.state != "trying":
         assert targets[0] is home
     if home and not home.free and any(target.free for target in targets) and policy not in {"round_robin", "priority"}:
-        assert targets[0] is not home or ask.digest
+        assert targets[0] is not home
 
 
 @EXAMPLES

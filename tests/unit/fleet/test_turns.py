@@ -12,7 +12,7 @@ from localmodels.core.errors import LocalModelsError, QueueFull, Unavailable
 from localmodels.core.servers import ServerSpec
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.stands import Waiter
-from localmodels.fleet.turns import PASSED, Turns, answers
+from localmodels.fleet.turns import PASSED, Turns
 
 CALLERS = {"a": 1, "b": 1, "c": 3, "d": 1}
 HOSTS = 4
@@ -69,7 +69,7 @@ class History:
 
     def enter(self, host: Host, number: int) -> None:
         """Somebody has got a place, who came at this number."""
-        assert answers(host)
+        assert host.may_be_asked
         assert host.in_flight <= host.spec.max_concurrent
         self.served += 1
         self.inside.append((host, "m"))
@@ -120,7 +120,7 @@ class History:
         assert sum(host.waiting for host in self.hosts) == len(self.waiting) == self.turns.waiting
         # Nobody waits while a host that would suit him has a place; one that has to prove itself has only one.
         for waiter in self.waiting:
-            assert not any(host.free and answers(host) and host.state != "trying" for host in waiter.hosts)
+            assert not any(host.free and host.may_be_asked and host.state != "trying" for host in waiter.hosts)
 
 
 def spec(number: int) -> ServerSpec:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.awaited import awaited
 from tests.unit.fleet.standing import host
 
+from localmodels.core.errors import LocalModelsError, QueueFull, Unavailable, Unreachable
+from localmodels.core.servers import ServerSpec
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.places import Places
 from localmodels.flows.errand import Errand, Hop
+from localmodels.flows.remotes import Remotes
 from localmodels.flows.traffic import Traffic
 from localmodels.flows.visit import Visit
 
@@ -62,3 +66,32 @@ async def test_when_who_has_it_goes_down_it_goes_elsewhere() -> None:
     way.warm.state = "down"
     way.traffic.places.look(way.warm)
     assert await request is way.cold
+
+
+async def refused(patience: float, *, gone: bool) -> LocalModelsError:
+    """What the caller reads when the first of two hosts fails him, and the second is full or goes down meanwhile."""
+    remotes = Remotes(patience=patience)
+    await remotes.adopt([ServerSpec(name=name, url=f"http://{name}", kind="ollama", max_concurrent=1) for name in "ab"])
+    hops = [Hop(server.host, "m", server) for server in remotes.servers()]
+    second = hops[1].host
+    await remotes.traffic.places.get([second], "other", model="m")
+    try:
+        async with Errand(hops, Visit(), remotes.traffic) as errand:
+            if gone:
+                second.state = "down"
+            await errand.after(Unreachable("the server cannot be reached"))
+    except LocalModelsError as error:
+        return error
+    finally:
+        assert hops[0].host.in_flight == 0, "the place at the first was given back"
+        await remotes.close()
+    raise AssertionError("nobody had a place")
+
+
+@pytest.mark.parametrize(("gone", "kind"), [(False, QueueFull), (True, Unavailable)])
+@awaited
+async def test_that_the_next_host_has_no_place_is_said_of_that_host(gone: bool, kind: type[LocalModelsError]) -> None:
+    error = await refused(0.0, gone=gone)
+    assert type(error) is kind
+    assert "'b'" in error.message
+    assert "'a'" not in error.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from hashlib import sha256
@@ -15,7 +16,7 @@ from tests.awaited import awaited
 from localmodels.backends.far import Far
 from localmodels.backends.http import Reply
 from localmodels.core import via
-from localmodels.core.errors import LocalModelsError, Unreachable
+from localmodels.core.errors import Unreachable
 from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.flows.listed import FRESH, MOST_MODELS, Listed
 
@@ -72,10 +73,9 @@ class Watch:
     def __init__(self, kind: ServerKind = "openai", body: bytes | None = b"{}", **spec: Any) -> None:
         self.now = 1000.0
         self.carrier = Carrier(body)
-        self.outcomes: list[LocalModelsError | None] = []
         described = ServerSpec(name="far", url="http://far", kind=kind, **spec)
         far = Far(described, self.carrier)
-        self.listed = Listed(described, far.models, self.outcomes.append, clock=lambda: self.now)
+        self.listed = Listed(described, far.models, clock=lambda: self.now)
 
     async def names(self, patience: float = 60.0) -> list[str]:
         return [model.name for model in await self.listed.models(patience=patience)]
@@ -95,7 +95,7 @@ async def test_a_list_is_asked_for_once_and_again_when_it_is_old() -> None:
     assert await watch.names() == ["far/a", "far/b/c:7"], "nobody waits for the second list"
     await watch.settled()
     assert await watch.names() == ["far/new"]
-    assert watch.outcomes == [None, None]
+    assert watch.listed.known
 
 
 @awaited
@@ -110,7 +110,8 @@ async def test_a_slow_server_holds_nobody_up_for_long() -> None:
 
 
 @awaited
-async def test_what_was_known_stays_when_the_server_goes() -> None:
+async def test_what_was_known_stays_when_the_server_goes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     watch = Watch(body=b'{"data": [{"id": "a"}]}')
     await watch.names()
     watch.now += FRESH
@@ -118,7 +119,7 @@ async def test_what_was_known_stays_when_the_server_goes() -> None:
     await watch.names()
     await watch.settled()
     assert await watch.names() == ["far/a"]
-    assert isinstance(watch.outcomes[-1], Unreachable)
+    assert "the server 'far' does not list its models: the server cannot be reached" in caplog.text
 
 
 @awaited
@@ -163,7 +164,7 @@ async def test_a_model_without_a_digest_gets_one_of_its_name() -> None:
 async def test_what_is_no_list_is_a_failure_and_shows_nothing(body: bytes) -> None:
     watch = Watch(body=body)
     assert await watch.names() == []
-    assert watch.outcomes[-1] is not None
+    assert not watch.listed.known
 
 
 @awaited

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
@@ -13,7 +15,15 @@ from tests.awaited import awaited
 from localmodels.core.access import LOCAL, USUAL, Caller
 from localmodels.core.catalog import Model
 from localmodels.core.chat import ChatRequest
-from localmodels.core.errors import LocalModelsError, ModelNotFound, ShuttingDown, Unavailable, Unreachable
+from localmodels.core.errors import (
+    DiskFull,
+    LocalModelsError,
+    ModelNotFound,
+    QueueFull,
+    ShuttingDown,
+    Unavailable,
+    Unreachable,
+)
 from localmodels.core.library import Progress
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.told import Told
@@ -57,7 +67,8 @@ def test_the_best_host_for_a_model() -> None:
 class Pulling:
     """Pulls that a test lets go on."""
 
-    def __init__(self, made: Fleet, error: LocalModelsError | None = None) -> None:
+    def __init__(self, made: Fleet, error: LocalModelsError | None = None, *, told: bool = True) -> None:
+        self.told = told
         self.gate = asyncio.Event()
         self.begun: list[tuple[str, str]] = []
         self.looked: list[str] = []
@@ -78,7 +89,10 @@ class Pulling:
         self.looked.append(host_id)
         host = self._fleet.host(host_id)
         assert host is not None
-        self._fleet.saw(host, Told((Model("m", 0, "", ""),)))
+        if self.told:
+            self._fleet.saw(host, Told((Model("m", 0, "", ""),)))
+        else:
+            self._fleet.failed(host, QueueFull("full"), 0.0)
         return host
 
 
@@ -178,3 +192,36 @@ async def test_a_pull_that_was_given_up_is_told_too() -> None:
     with pytest.raises(ShuttingDown):
         await waiting
     assert at.ended == [("a", "left")]
+
+
+@awaited
+async def test_a_failure_that_nobody_waits_for_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    at = Pulling(fleet(spec("a")), DiskFull("the disk is full"))
+    alone = asyncio.ensure_future(at.pulls.pulled("m"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    alone.cancel()
+    await asyncio.wait((alone,))
+    at.gate.set()
+    while not at.ended:  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()  # with the task goes whoever would say that nobody has looked at its error
+    assert [record.getMessage() for record in caplog.records if record.name != "asyncio"] == [
+        "fetching the model 'm' to 'a'",
+        "fetching the model 'm' to 'a' has ended: disk_full",
+        "the model 'm' was not fetched: DiskFull: the disk is full",
+    ]
+    assert not [record for record in caplog.records if record.name == "asyncio" and record.levelno >= logging.ERROR]
+
+
+@awaited
+async def test_a_host_that_has_not_told_yet_of_what_it_fetched_is_asked_again_later() -> None:
+    at = Pulling(fleet(spec("a")), told=False)
+    at.gate.set()
+    missing = Missing("m", at.pulls, lambda name: None)
+    with pytest.raises(Unavailable, match="the model was fetched to 'a', which has not told of it yet") as caught:
+        async with missing.ready(ChatRequest("m", ()), Visit("req", LOCAL)):
+            pass
+    assert caught.value.retry_after == 1

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from msgspec.structs import asdict, replace
 from tests.awaited import awaited
-from tests.fleet_world import Ollama, Store, World
+from tests.fleet_world import Answer, Ollama, Store, World
 
 from localmodels.core.errors import (
     BackendError,
@@ -17,6 +17,7 @@ from localmodels.core.errors import (
     InvalidValue,
     LoadFailed,
     NotFound,
+    QueueFull,
     StoreFailed,
     Unreachable,
     Unsupported,
@@ -520,6 +521,41 @@ async def test_a_model_is_unloaded_on_the_server_that_has_it() -> None:
         ollama.failure = LoadFailed("out of order")
         with pytest.raises(BackendError, match="the server 'a' cannot be asked"):
             await world.unloading.unload(model.row.id)
+
+
+class Occupied(Ollama):
+    """One that is too busy to tell, for so many questions after it was told to unload."""
+
+    refuses = 0
+
+    async def answer(self, method: str, path: str, body: bytes | None) -> Answer:
+        if path != "/api/generate" and "POST /api/generate" in self.asked and self.refuses:
+            self.refuses -= 1
+            raise QueueFull("the server is busy", retry_after=1)
+        return await super().answer(method, path, body)
+
+
+@awaited
+async def test_one_that_is_too_busy_to_tell_is_not_said_to_be_down() -> None:
+    async with World() as world:
+        ollama = Ollama(m=1)
+        server = await world.add("a", A, ollama)
+        ollama.failure = QueueFull("the server is busy", retry_after=1)
+        with pytest.raises(QueueFull, match="the server 'a' is too busy to tell what it has") as caught:
+            await world.servers.discover(server)
+        assert (caught.value.retry_after, world.servers.one(server).available) == (1, True)
+        assert "too busy" in (await world.unloading.check(world.servers.models(server)[0].row.id)).error
+
+
+@awaited
+async def test_a_model_is_out_when_its_server_has_time_to_say_so() -> None:
+    async with World() as world:
+        ollama = Occupied(m=1)
+        server = await world.add("a", A, ollama)
+        [model] = world.servers.models(server)
+        ollama.loaded["m"], ollama.refuses = 2**30, 3
+        assert (await world.unloading.unload(model.row.id)).status == "unloaded"
+        assert (ollama.loaded, ollama.refuses) == ({}, 0)
 
 
 @pytest.mark.parametrize("kind", ["openai", "llamacpp", "anthropic"])

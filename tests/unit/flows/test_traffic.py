@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from tests.awaited import awaited
 
+from localmodels.backends.http import Reply
 from localmodels.core.errors import (
     BackendError,
     InvalidRequest,
@@ -18,6 +19,7 @@ from localmodels.core.errors import (
 from localmodels.core.servers import ServerSpec
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.places import Places
+from localmodels.flows.remotes import Remotes
 from localmodels.flows.traffic import LONGEST_REST, USUAL_REST, Traffic
 
 
@@ -92,8 +94,57 @@ async def test_who_lacks_a_model_is_asked_anew_once_at_a_time() -> None:
         await asyncio.sleep(0)
     assert asked == ["id-a"]
     gate.set()
-    while world.traffic.looking:  # noqa: ASYNC110  # nobody tells
+    while len(asked) < 2:
+        world.traffic.missing(host)
         await asyncio.sleep(0)
-    world.traffic.missing(host)
-    await asyncio.sleep(0)
     assert asked == ["id-a", "id-a"]
+
+
+class Line:
+    """A way that nobody goes; notes when it is closed."""
+
+    def __init__(self, events: list[str]) -> None:
+        self._events = events
+
+    async def open(self, method: str, path: str, body: bytes | None) -> Reply:
+        raise Unreachable("the server cannot be reached")
+
+    async def close(self) -> None:
+        self._events.append("closed")
+
+
+@awaited
+async def test_looks_end_before_the_connections_that_they_need() -> None:
+    events = list[str]()
+    remotes = Remotes(lambda spec: Line(events))
+    await remotes.adopt([ServerSpec(name="a", url="http://x", kind="ollama")])
+
+    async def look(host_id: str) -> None:
+        events.append("looks")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            events.append("ended")
+
+    remotes.traffic.look = look
+    (server,) = remotes.servers()
+    remotes.traffic.missing(server.host)
+    await asyncio.sleep(0)
+    await remotes.close()
+    remotes.traffic.missing(server.host)
+    await asyncio.sleep(0)
+    assert events == ["looks", "ended", "closed"]
+
+
+@awaited
+async def test_what_requests_met_says_nothing_of_a_server_but_through_the_fleet() -> None:
+    remotes = Remotes(lambda spec: Line([]))
+    await remotes.adopt([ServerSpec(name="a", url="http://x", kind="ollama")])
+    (server,) = remotes.servers()
+    assert server.said(Unreachable("the server is gone")).message == "the server 'a' is gone"
+    assert await server.listed.models(patience=60.0) == ()
+    assert (server.answers, server.state().get("failure")) == (True, None)
+    remotes.fleet.failed(server.host, Unreachable("gone"), 0.0)
+    assert (server.answers, server.state()["status"], server.state()["failure"]) == (False, "down", "gone")
+    await remotes.close()

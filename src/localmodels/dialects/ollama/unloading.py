@@ -5,14 +5,14 @@ That much is Ollama's; ``server`` is ours. The answer is Ollama's too, and says 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from localmodels.core.errors import Garbled, InvalidRequest
+from localmodels.core.errors import Garbled, InvalidRequest, InvalidValue
 from localmodels.core.library import Outcome
 from localmodels.dialects import asked, strict_json
 from localmodels.dialects.durations import read_keep_alive
@@ -50,6 +50,9 @@ class Unloaded(wire.Line, omit_defaults=True, kw_only=True):
     servers: tuple[Outcome, ...] = ()
 
 
+_CONTENT = ("prompt", "suffix", "images", "context", "messages")
+_NOTHING = frozenset({b"null", b'""', b"[]"})
+_KEPT: msgspec.json.Decoder[float | str | None] = msgspec.json.Decoder(float | str | None)
 _ASKED = msgspec.json.Decoder(Asked)
 _UNLOADED = msgspec.json.Decoder(Unloaded)
 
@@ -73,6 +76,17 @@ def read_unload(body: bytes) -> Unload | None:
         )
         raise InvalidRequest(what, param="server")
     return Unload(asked.required(sent.model or sent.name, "model"), servers, sent.stream is not False)
+
+
+def is_unload(fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Do these fields of a request ask for nothing but that a model leaves the memory?"""
+    if "keep_alive" not in fields:
+        return False
+    try:
+        kept = read_keep_alive(_KEPT.decode(fields["keep_alive"]))
+    except (msgspec.DecodeError, InvalidValue):
+        return False  # whoever reads the request says what is wrong
+    return kept == 0 and all(bytes(fields.get(name, b"null")) in _NOTHING for name in _CONTENT)
 
 
 def write_unload(model: str, servers: Sequence[str]) -> bytes:
