@@ -173,9 +173,13 @@ async def test_one_further_generation_counts_whichever_way_it_goes() -> None:
 @pytest.mark.parametrize("keep_alive", [0, "0s", "0"])
 @awaited
 async def test_to_unload_is_no_question_to_whichever_host_is_first(keep_alive: object) -> None:
-    async with fleet({"far": GOOD}) as at:
-        status, _, body = await ask(at, "/api/chat", {"model": MODEL, "messages": [], "keep_alive": keep_alive})
+    empty = {"model": MODEL, "messages": [], "keep_alive": keep_alive}
+    async with fleet({"far": GOOD, "near": GOOD}) as at:
+        status, _, body = await ask(at, "/api/chat", empty)
         assert status == 400
         assert b"say with `server` where" in body
-        assert at.generations() == {"far": 0}
         assert not at.fakes["far"].asked
+        assert not at.fakes["near"].asked
+    async with fleet({"far": GOOD}) as at:  # there is no question which
+        assert (await ask(at, "/api/chat", empty))[0] == 200
+        assert [one.path for one in at.fakes["far"].asked] == ["/api/chat"]

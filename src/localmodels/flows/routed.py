@@ -75,7 +75,7 @@ class RoutedTarget:
         Raises:
             Unavailable, ModelNotFound, Forbidden: it can go nowhere.
         """
-        if is_unload(fields):  # it is not for one of the hosts, whichever comes first
+        if len(self.meant.hosts) > 1 and is_unload(fields):  # it is not for whichever of them comes first
             return None
         ask = self._routes.asked_as_it_is(self.meant, call, fields, visit)
         decision = self._routes.decided(self.meant, ask, visit)

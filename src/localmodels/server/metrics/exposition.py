@@ -5,7 +5,7 @@ This module is loaded by the first scrape: most servers are never scraped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -17,6 +17,25 @@ from localmodels.flows.reading import Reading
 from localmodels.server.metrics.meter import Asked, Histogram, Meter, OfModel
 
 ASKED = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+
+_HISTOGRAMS: Sequence[tuple[str, str, Callable[[OfModel], Histogram]]] = (
+    (
+        "gen_ai_server_time_to_first_token_seconds",
+        "From the request to the first piece.",
+        lambda figures: figures.first_token,
+    ),
+    (
+        "gen_ai_server_time_per_output_token_seconds",
+        "Between two tokens after the first.",
+        lambda figures: figures.each_token,
+    ),
+    (
+        "localmodels_queue_wait_seconds",
+        "From the request until a model took it, loading included.",
+        lambda figures: figures.waited,
+    ),
+)
+END = b"# EOF\n"  # of OpenMetrics; Prometheus' own form has none
 
 
 class Figures(Collector):
@@ -87,22 +106,15 @@ class Figures(Collector):
         duration = HistogramMetricFamily(
             "gen_ai_server_request_duration_seconds", "From the request to its end.", labels=[*ASKED, "error_type"]
         )
-        first = HistogramMetricFamily(
-            "gen_ai_server_time_to_first_token_seconds", "From the request to the first piece.", labels=ASKED
-        )
-        each = HistogramMetricFamily(
-            "gen_ai_server_time_per_output_token_seconds", "Between two tokens after the first.", labels=ASKED
-        )
-        waited = HistogramMetricFamily(
-            "localmodels_queue_wait_seconds", "From the request until a model took it, loading included.", labels=ASKED
-        )
         for asked, figures in models:
             for error, histogram in sorted(figures.duration.items()):
                 add(duration, [*asked, error], histogram)
-            add(first, asked, figures.first_token)
-            add(each, asked, figures.each_token)
-            add(waited, asked, figures.waited)
-        yield from (duration, first, each, waited)
+        yield duration
+        for name, doc, histogram_of in _HISTOGRAMS:
+            family = HistogramMetricFamily(name, doc, labels=ASKED)
+            for asked, figures in models:
+                add(family, asked, histogram_of(figures))
+            yield family
 
 
 def add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:
@@ -124,10 +136,25 @@ def families(readings: Iterable[Reading]) -> Iterator[Metric]:
         yield family
 
 
+class Alone(CollectorRegistry):
+    """A registry of one family."""
+
+    def __init__(self, family: Metric) -> None:
+        super().__init__()
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        """The one."""
+        yield self._family
+
+
 def exposition(meter: Meter, readings: Iterable[Reading], accept: str) -> tuple[bytes, str]:
-    """The page, and its content type; ``accept`` is the scraper's header."""
-    registry = CollectorRegistry()
-    registry.register(Figures(meter, readings))
+    """The page, and its content type; ``accept`` is the scraper's header.
+
+    Family by family: of thousands of series the whole page would be a dozen megabytes of small things at once, and what
+    is taken from the system for a moment is not all given back, since somebody else's small thing lies among them.
+    """
     encode, content_type = choose_encoder(accept)
-    page: bytes = encode(registry)
-    return page, content_type
+    pieces = [encode(Alone(family)) for family in Figures(meter, readings).collect()]
+    ended = any(piece.endswith(END) for piece in pieces)
+    return b"".join(piece.removesuffix(END) for piece in pieces) + (END if ended else b""), content_type
