@@ -27,6 +27,7 @@ from tests.soak.visits import SHARES, Visit
 MIB = 2**20
 EVERY = 5.0  # seconds between two samples
 RELOADS = 20.0  # seconds between two SIGHUPs
+AWAY = frozenset({"503", "529"})  # of a server that is not asked for a moment; 529 is what Anthropic's clients know
 AT_ONCE = 128  # requests of the warming up
 SETTLED = 90.0  # seconds in which everything that was left behind has to end
 
@@ -118,7 +119,7 @@ class Load:
         for start in range(0, len(every), AT_ONCE):
             some = every[start : start + AT_ONCE]
             # Nearly all are for models that break: a server that breaks so often in a row is not asked for a moment.
-            await asyncio.gather(*(self.guest.once("warming up", one.request, one.wanted | {"503"}) for one in some))
+            await asyncio.gather(*(self.guest.once("warming up", one.request, one.wanted | AWAY) for one in some))
 
     async def _coming(self, seconds: float, rate: float) -> None:
         kinds, weights = tuple(SHARES), tuple(SHARES.values())
