@@ -17,6 +17,7 @@ from localmodels.backends.fake.script import Break
 from localmodels.core.access import USUAL, Caller
 from localmodels.core.chat import Chunk
 from localmodels.core.errors import Forbidden, ModelNotFound, Unavailable
+from localmodels.core.rerank import RerankRequest
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
 from localmodels.flows.failover import RESERVE, SHARE
@@ -189,3 +190,15 @@ async def test_who_waits_goes_by_what_its_owner_says_by_then(change: dict[str, A
             came = await asyncio.gather(*asked)
             assert [(one.error, one.text) for one in came] == [(None, "good")] * 4
             assert at.remotes.fleet.hosts()[0].state != "down"
+
+
+@awaited
+async def test_what_a_kind_of_server_has_not_is_asked_of_another() -> None:
+    kinds: Any = {"talks": "ollama", "ranks": "llamacpp"}
+    async with fleet({"talks": GOOD, "ranks": GOOD}, kinds=kinds) as at:
+        request = RerankRequest(MODEL, "Which?", ("one", "two"))
+        found = await at.finders.find(MODEL)
+        async with found.ready(request, visit_of()) as backend:
+            assert len((await backend.rank(request)).results) == 2
+        assert at.generations() == {"talks": 0, "ranks": 1}
+        assert at.remotes.fleet.hosts()[0].state != "down"

@@ -160,7 +160,7 @@ async def test_a_model_that_is_switched_off_is_found_by_no_name() -> None:
     world = FleetWorld()
     await world.adopt(member("box", "m", "n"))
     world.remotes.fleet.restrict([ModelRow(id="1", server_id="id-box", model="m:latest", name="m", is_active=False)])
-    for name in ("m", "box/m", "box/m:latest"):
+    for name in ("m", "box/m", "box/m:latest", "box/M", "box/library/m", "box/registry.ollama.ai/library/m:latest"):
         with pytest.raises(ModelNotFound):
             await world.found(name)
     assert await world.found("box/n") == "box/n"

@@ -20,7 +20,7 @@ from localmodels.core.servers import ServerSpec
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.places import Places
 from localmodels.flows.remotes import Remotes
-from localmodels.flows.traffic import LONGEST_REST, USUAL_REST, Traffic
+from localmodels.flows.traffic import LONGEST_REST, MANY, USUAL_REST, Traffic
 
 
 class Clock:
@@ -148,3 +148,13 @@ async def test_what_requests_met_says_nothing_of_a_server_but_through_the_fleet(
     remotes.fleet.failed(server.host, Unreachable("gone"), 0.0)
     assert (server.answers, server.state()["status"], server.state()["failure"]) == (False, "down", "gone")
     await remotes.close()
+
+
+@awaited
+async def test_names_that_callers_make_up_are_not_remembered_for_ever() -> None:
+    world = World()
+    for number in range(3 * MANY):
+        world.clock.now = float(number)
+        world.fails("a", Unavailable("busy"), f"made-up-{number}")
+    assert len(world.traffic._rests) <= MANY
+    assert world.traffic.resting(f"made-up-{3 * MANY - 1}") == {"id-a"}

@@ -206,7 +206,7 @@ class Together:
                 await connection.fetchval(_GIVE, LOCKS, RECONCILING)
         except LOST:
             connection.terminate()
-        except BaseException:
+        except BaseException:  # also when it is cut off: what is closed frees the lock
             connection.terminate()
             raise
         finally:
