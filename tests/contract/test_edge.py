@@ -12,6 +12,7 @@ import uvicorn
 from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 from tests.contract.edge import LOOPS, Served, Streams, run, serving
+from tests.garbage import left_over
 from tests.hostile.framing import echo
 from tests.hostile.slow import KINDS, visit
 
@@ -19,6 +20,9 @@ from localmodels.backends.fake.http import hang_up
 from localmodels.core.address import Address
 from localmodels.server import http, listeners
 from localmodels.server.edge.bounds import Bounds
+from localmodels.server.edge.connection import Connection
+from localmodels.server.edge.exchange import Exchange
+from localmodels.server.edge.reader import Reader
 from localmodels.server.edge.server import EdgeServer
 from localmodels.server.wire import attended, respond
 
@@ -273,3 +277,33 @@ async def under_uvicorn(application: object, sockets: list[socket.socket]) -> No
 
 
 HOSTS = {"edge": under_the_edge, "uvicorn": under_uvicorn}
+
+
+POST = b"POST /next HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+CHUNKS = b"POST /next HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_who_has_gone_is_held_by_nobody(loop: str) -> None:
+    async def main() -> None:
+        streams = Streams()
+        async with serving(streams) as served:
+            with left_over(Connection, Exchange, Reader) as found:
+                for sent in (GET, POST, CHUNKS, GET + POST + CHUNKS):
+                    reader, writer = await connect(served.port)
+                    writer.write(sent)
+                    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+                    leave(writer, "closes")
+                for sent in (SILENT, STREAM, CHUNKS.replace(b"/next", b"/silent")):
+                    _, writer = await connect(served.port)
+                    writer.write(sent)
+                    await streams.until(lambda: streams.open == 1)
+                    leave(writer, "resets")
+                    await streams.until(lambda: streams.open == 0)
+                while served.server.open:  # noqa: ASYNC110  # who leaves tells nobody else
+                    await asyncio.sleep(0.001)
+                del reader, writer
+                await asyncio.sleep(0)
+            assert found == []
+
+    run(loop, main())

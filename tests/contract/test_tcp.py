@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from tests.awaited import awaited
+from tests.garbage import left_over
 
 from localmodels.backends.http import whole
-from localmodels.backends.round_trip import Patience, Unanswered
+from localmodels.backends.round_trip import Patience, RoundTrip, Unanswered
 from localmodels.backends.tcp import Tcp
+from localmodels.core import once
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -174,6 +176,20 @@ async def test_what_somebody_may_have_begun_to_work_for_is_not_sent_again() -> N
 
 
 @awaited
+async def test_what_may_be_sent_only_once_gets_a_new_connection_and_no_second_one() -> None:
+    async with told(lambda number: None if number == 2 else OK) as (server, tcp):
+        assert await get(tcp) == b"hi"
+        once.say(once=True)
+        with pytest.raises(Unanswered):
+            await tcp.open("POST", "/", b"{}")
+        once.say(once=False)
+        assert (server.connections, len(server.requests)) == (2, 2)
+        assert await get(tcp) == b"hi"
+        assert server.connections == 2, "the kept one still serves the others"
+        assert [b"X-LocalModels-Once: true" in request for request in server.requests] == [False, True, False]
+
+
+@awaited
 async def test_a_kept_connection_that_breaks_in_an_answer_is_not_tried_again() -> None:
     async with told(lambda number: OK if number == 1 else b"HTTP/1.1 200 O" + LAST) as (server, tcp):
         await get(tcp)
@@ -229,3 +245,16 @@ async def test_a_large_answer_that_nobody_reads_is_left_to_the_sender_and_then_r
         reply.close()
         assert await get(tcp) == b"hi"
         assert server.connections == 1
+
+
+@awaited
+async def test_an_exchange_that_is_over_is_held_by_nobody() -> None:
+    async with told(lambda number: None if number % 3 == 0 else OK + LAST if number % 3 == 1 else OK) as (_, tcp):
+        with left_over(RoundTrip) as found:
+            answers = []
+            for _ in range(12):
+                with suppress(Unanswered):
+                    answers.append(await get(tcp))
+            await asyncio.sleep(0)  # what the connection itself has still to say
+        assert answers
+        assert found == []

@@ -102,7 +102,8 @@ class RoundTrip(asyncio.Protocol):
         self._patience = patience
         self._give_back = give_back
         self._head: dict[str, str] = {}
-        self._parser = httptools.HttpResponseParser(self)
+        # Each holds the other, so it goes with the connection: what only the search for garbage frees, stays for long.
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -237,7 +238,10 @@ class RoundTrip(asyncio.Protocol):
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            try:
+                raise self._failure
+            finally:  # what was raised leads here, so it is not kept; nobody goes on behind it
+                self._failure = StreamCut("the answer has failed before")
 
     # What the connection tells.
 
@@ -249,11 +253,12 @@ class RoundTrip(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer."""
         self.untouched = False
-        if self._whole:
+        parser = self._parser
+        if self._whole or parser is None:
             self._kept = False  # whatever it is, the next answer would begin with it
             return
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(Garbled(f"the server's answer is not HTTP: {type(error).__name__}"))
         if not self.status:
@@ -280,7 +285,7 @@ class RoundTrip(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._among.discard(self)
-        self._transport = None
+        self._transport = self._parser = None
         self._rest()
 
     def _fail(self, error: LocalModelsError) -> None:
@@ -338,6 +343,7 @@ class RoundTrip(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
+        assert self._parser is not None  # noqa: S101 - it calls
         status = self._parser.get_status_code()
         if self._whole or self.status or status in INTERIM:  # what comes before and behind the answer is none of it
             return
@@ -363,6 +369,7 @@ class RoundTrip(asyncio.Protocol):
             self._head.clear()
             return
         if not self._whole:
+            assert self._parser is not None  # noqa: S101 - it calls
             self._whole = True
             self._kept = self._parser.should_keep_alive()
             self._rest()

@@ -156,6 +156,8 @@ class Application:
             outcome = Outcome(begun.row, scope["method"], path, begun.status, visit)
             for watch in self._watchers:
                 watch(outcome)
+            if visit.error is not None:
+                _forget(visit.error)
 
     async def _answer(self, scope: Scope, path: str, receive: Receive, begun: _Begun) -> None:
         refusal = self._gate.judge(
@@ -253,6 +255,20 @@ def id_headers(request_id: str) -> Headers:
 
 def _allow(error: LocalModelsError) -> Headers:
     return [(b"allow", ", ".join(error.allowed).encode())] if isinstance(error, MethodNotAllowed) else ()
+
+
+def _forget(error: BaseException) -> None:
+    """Frees what a request that failed went through: its error leads there, and from there back to the error.
+
+    The search for garbage would find it minutes later, and until then it keeps the memory around it from being given
+    back. No log is to show it any more.
+    """
+    errors: list[BaseException | None] = [error]
+    while errors:
+        one = errors.pop()
+        if one is not None and one.__traceback__ is not None:  # also those that were met before are passed over so
+            one.__traceback__ = None
+            errors += one.__cause__, one.__context__
 
 
 class _Begun:

@@ -11,6 +11,9 @@ from localmodels.state.tables import RESPONSE
 from localmodels.state.writing import insert_into
 
 _FIELDS = StoredResponse.__struct_fields__
+# How many bytes each and those after it are, together; made once, since SQLAlchemy makes much of it.
+_UPTO = func.sum(RESPONSE.c.size).over(order_by=(RESPONSE.c.created_at.desc(), RESPONSE.c.id)).label("upto")
+_SIZES = select(RESPONSE.c.owner, RESPONSE.c.id, _UPTO).subquery()
 
 
 class Responses:
@@ -66,10 +69,8 @@ class Responses:
 
     def sweep(self, quota: int) -> int:
         """Takes away what has expired, and the oldest of what is more than ``quota`` bytes in all; how many."""
-        before = func.sum(RESPONSE.c.size).over(order_by=(RESPONSE.c.created_at.desc(), RESPONSE.c.id))
-        sizes = select(RESPONSE.c.owner, RESPONSE.c.id, before.label("upto")).subquery()
         old = self._connection.execute(delete(RESPONSE).where(RESPONSE.c.expires_at <= self._now)).rowcount
-        over = self._connection.execute(select(sizes.c.owner, sizes.c.id).where(sizes.c.upto > quota)).all()
+        over = self._connection.execute(select(_SIZES.c.owner, _SIZES.c.id).where(_SIZES.c.upto > quota)).all()
         for owner, found in over:
             self._connection.execute(delete(RESPONSE).where(RESPONSE.c.owner == owner, RESPONSE.c.id == found))
         return old + len(over)

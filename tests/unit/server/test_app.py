@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 from tests.everybody import Everybody
+from tests.garbage import left_over
 
 from localmodels.core.access import STRANGER, Caller
 from localmodels.core.errors import MethodNotAllowed, NotFound, RateLimited
@@ -293,3 +294,11 @@ def test_a_slash_too_few_or_too_many_is_told_and_not_followed(path: str, said: s
     with pytest.raises(NotFound) as caught:
         directory.find("POST", path)
     assert caught.value.message == said
+
+
+def test_a_request_that_failed_is_held_by_nobody() -> None:
+    with left_over(Visit, Outcome) as found:
+        assert ask("/v1/plainly")[0] == 404
+        assert ask("/v1/nothing")[0] == 404
+        assert ask("/v1/fails")[0] == 500
+    assert found == []

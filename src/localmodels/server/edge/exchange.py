@@ -108,6 +108,7 @@ class Exchange:
     def task_ended(self, task: asyncio.Task[None]) -> None:
         """The application is done; an answer that it owes will not come."""
         self._line.ended(task)
+        self.task = None  # a cancelled one remembers by what, and that leads back here
         error = None if task.cancelled() else task.exception()
         if isinstance(error, LocalModelsError):
             log.info("the answer at %s broke off: %s", self._request.path, error)

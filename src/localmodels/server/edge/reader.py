@@ -138,6 +138,8 @@ class Reader:
         self._left = request.length
         self.whole = request.length == 0
         self.request = request
+        if request.length != CHUNKED:
+            self._parser = None  # each holds the other; only a body in chunks is parsed further
 
     def _parse(self, head: bytes) -> None:
         self._parser = httptools.HttpRequestParser(self)
@@ -182,6 +184,8 @@ class Reader:
             start = stop
         self._broken = data[-1] in b"\r\n"
         self.ahead = data[start:]
+        if self.whole:
+            self._parser = None
 
     def _feed_parser(self, data: bytes) -> None:
         assert self._parser is not None  # noqa: S101 - there is a head
