@@ -21,6 +21,7 @@ from localmodels.backends.http import Http
 from localmodels.backends.internet import Internet
 from localmodels.backends.remote import Remote
 from localmodels.backends.round_trip import Patience
+from localmodels.core.access import ANYBODY, Caller
 from localmodels.core.address import Address
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import ChatRequest
@@ -127,13 +128,13 @@ class Registry:
             raise ModelNotFound(name)
         return Borrowed(name, backend)
 
-    async def models(self) -> tuple[Model, ...]:
+    async def models(self, caller: Caller = ANYBODY, *, choices: bool = False) -> tuple[Model, ...]:
         return ()
 
     async def describe(self, name: str, *, verbose: bool) -> Description:
         raise ModelNotFound(name)
 
-    def running(self) -> tuple[Running, ...]:
+    def running(self, caller: Caller = ANYBODY) -> tuple[Running, ...]:
         return ()
 
     async def unload(self, entry: Entry) -> None: ...

@@ -86,7 +86,7 @@ def test_the_sdk_makes_copies_unloads_and_takes_away_on_several(
         assert [("mine:latest" in names(served)) for served in everyone] == [False, False, True]
         with pytest.raises(ModelNotFound):
             client.delete("mine", server=("a", "local"))
-        with pytest.raises(BackendError, match=r"1 of 4 servers: late: the server 'late': no server answers"):
+        with pytest.raises(BackendError, match=r"1 of 4 servers failed: late: no server answers"):
             client.delete("mine", server="*")
         assert "mine:latest" not in names(behind[1])
         with pytest.raises(InvalidRequest, match="there is no server 'nope'; there are: a, b, late"):
@@ -116,9 +116,9 @@ def test_ollamas_client_hears_all_and_raises_at_the_end(front: Served, digest: s
     heard: list[dict[str, Any]] = []
     with ollama.Client(host=front.url) as client:
         stream = client._request(ollama.ProgressResponse, "POST", "/api/create", json=asked, stream=True)
-        with pytest.raises(ollama.ResponseError, match="1 of 3 servers: late"):
+        with pytest.raises(ollama.ResponseError, match="1 of 3 servers failed: late"):
             heard.extend(line.model_dump() for line in stream)
-        with pytest.raises(ollama.ResponseError, match="1 of 3 servers: late") as raised:
+        with pytest.raises(ollama.ResponseError, match="1 of 3 servers failed: late") as raised:
             client._request(ollama.ProgressResponse, "POST", "/api/create", json={**asked, "stream": False})
         assert raised.value.status_code == 502
         whole = client._request(
@@ -138,7 +138,7 @@ def test_a_deployment_to_all_is_converted_once_and_a_retry_does_what_is_missing(
     story = told(front, "POST", "/models/deploy/", **form(pack, **fields))
     last = story[-1]
     assert not succeeded(story)
-    assert "1 of 4 servers: late: the server 'late'" in last.details["msg"]
+    assert "1 of 4 servers failed: late: no server answers" in last.details["msg"]
     assert sum(line.action == "Convert model." for line in story if line.details.get("completed") == 0) <= 1
     rows = {row["server"]: row for row in story[-2].details["servers"]}
     assert {server: row["status"] for server, row in rows.items()} == {

@@ -559,3 +559,103 @@ def test_what_was_registered_outlives_a_new_configuration_and_a_new_start(far: S
         assert (fleet.row("local")["id"], fleet.row("local")["description"]) == (local["id"], "mine")
         assert fleet.good("GET", f"/api/models/{tiny['id']}")["priority"] == 7
         assert fleet.chat("tiny").headers["x-localmodels-server"] == "kept"
+
+
+def _events(body: str) -> list[dict[str, Any]]:
+    lines = (line.removeprefix("data: ") for line in body.splitlines())
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/chat", {"messages": PROMPT, "options": GREEDY}),
+        ("/api/generate", {"prompt": "Hello!", "options": GREEDY}),
+        ("/v1/chat/completions", {"messages": PROMPT, "max_tokens": 4}),
+        ("/v1/chat/completions", {"messages": PROMPT, "max_tokens": 4, "n": 2}),
+        ("/v1/completions", {"prompt": "Hello!", "max_tokens": 4}),
+        ("/v1/responses", {"input": "Hello!", "max_output_tokens": 16}),
+        ("/v1/messages", {"messages": PROMPT, "max_tokens": 4}),
+        ("/chat", {"message": "Hello!", "max_tokens": 4}),
+    ],
+)
+def test_an_answer_to_auto_names_the_model_that_gave_it(
+    fleet: Fleet, far: Served, path: str, fields: dict[str, Any]
+) -> None:
+    fleet.add("coder", far.url, capabilities=["code"])
+    # The one that answers is the one in memory; the third of these is on the other server alone.
+    assert fleet.chat("coder/tiny").status_code == 200
+    answer = fleet.ask("POST", path, {"model": "auto:code", "stream": False, **fields})
+    assert answer.headers["x-localmodels-server"] == "coder"
+    chosen = answer.headers["x-localmodels-route"].removeprefix("auto; ").partition(", ")[0]
+    assert chosen in {"tiny:latest", "both:latest", "endless:latest", "localmodels:latest"}
+    assert answer.json()["model"] in {chosen, chosen.removesuffix(":latest")}
+    streamed = fleet.ask("POST", path, {"model": "auto:code", "stream": True, **fields})
+    told = [event for event in _events(streamed.text) if "error" not in event or event["error"] is None]
+    named = {one["model"] for event in told for one in (event, *map(event.get, ("response", "message")))
+             if isinstance(one, dict) and "model" in one}  # fmt: skip
+    assert named == {answer.json()["model"]}
+
+
+def test_auto_is_listed_for_clients_that_ask_by_what_they_read(
+    fleet: Fleet, far: Served, front: Served, tmp_path: Path
+) -> None:
+    def ids(path: str = "/v1/models", **headers: str) -> list[str]:
+        told = fleet.ask("GET", path, **headers).json()
+        return [row.get("id") or row["name"] for row in told.get("data") or told["models"]]
+
+    fleet.add("coder", far.url, capabilities=["code"])
+    assert [name for name in ids() if name.startswith("auto")][:2] == ["auto", "auto:code"]
+    assert ids()[-1].startswith("auto"), "whoever takes the first gets a model"
+    entry = fleet.good("GET", "/v1/models/auto:code")
+    assert (entry["id"], entry["owned_by"]) == ("auto:code", "localmodels")
+    assert "auto" in ids("/v1/models?limit=100", **{"anthropic-version": "2023-06-01"})
+    assert fleet.good("GET", "/v1/models/auto")["context_length"] > 0
+    for path in ("/api/tags", "/models"):
+        assert not [name for name in ids(path) if name.startswith("auto")], "they would show, copy and delete it"
+    assert not [name for name in ids(**{"x-localmodels-via": "another"}) if name.startswith("auto")]
+
+
+def test_a_key_for_one_server_sees_its_models(fleet: Fleet, far: Served, home: Path) -> None:
+    fleet.add("s2", far.url)
+    assert fleet.chat("s2/tiny").status_code == 200
+    key = Fleet(fleet.served, made(home, "s2-alone", "--only", "s2/*"))
+    own = Fleet(fleet.served, made(home, "own-alone", "--only", "local/*"))
+    eventually(lambda: {one.ask("GET", "/api/version").status_code for one in (key, own)} == {200}, "the keys count")
+    names = {"s2/tiny:latest", "s2/endless:latest", "s2/embedder:latest", "s2/both:latest", "s2/localmodels:latest"}
+    for asked, expected in (
+        (key, names),
+        (own, {"local/near:latest", "local/both:latest", "local/localmodels:latest"}),
+    ):
+        listed = [
+            {row["name"] for row in asked.good("GET", "/api/tags")["models"]},
+            {row["name"] for row in asked.good("GET", "/models")["models"]},
+            {row["id"] for row in asked.good("GET", "/v1/models")["data"]},
+            {row["id"] for row in asked.ask("GET", "/v1/models", **{"anthropic-version": "1"}).json()["data"]},
+        ]
+        assert listed == [expected] * 4
+        for name in expected:
+            assert asked.good("GET", f"/v1/models/{name}")["id"] == name
+            assert asked.good("POST", "/api/show", {"model": name})["name"] == name
+    for query in ("", "?server=s2"):  # `both` is the same file
+        names = {row["name"] for row in key.good("GET", f"/api/ps{query}")["models"]}
+        assert names & {"s2/tiny:latest", "s2/both:latest"}
+        assert all(name.startswith("s2/") for name in names)
+    assert key.chat("s2/tiny:latest").status_code == own.chat("local/near:latest").status_code == 200
+    assert key.chat("tiny").status_code == own.chat("near").status_code == 403
+
+
+@awaited
+async def test_a_server_that_refuses_a_request_is_in_no_list_after_it(fleet: Fleet) -> None:
+    def holders() -> set[str]:
+        return {name for row in fleet.good("GET", "/api/tags")["models"] for name in row.get("servers", ())}
+
+    for number in range(5):
+        async with FakeServer(names=("gone:latest",)) as server:
+            await _in_thread(fleet.add, f"gone{number}", server.url)
+            assert f"gone{number}" in await _in_thread(holders)
+        assert (await _in_thread(fleet.chat, f"gone{number}/gone")).status_code == 502
+        if number % 2:
+            assert f"gone{number}" not in await _in_thread(holders)
+        else:
+            assert (await _in_thread(fleet.row, f"gone{number}"))["state"] == "down"

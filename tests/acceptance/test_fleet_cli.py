@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +22,7 @@ from typing import Any
 
 import pytest
 from tests.acceptance.serving import PATIENCE, Served, environment, eventually, serve
+from tests.postgres import Postgres
 
 from localmodels.client import AsyncClient, ChatRequest, Client, ServerChange, user
 from localmodels.core.errors import NotFound
@@ -126,7 +131,7 @@ def test_a_key_comes_from_the_environment_and_is_shown_to_nobody(gateway: Gatewa
         assert json.loads(told[-1].stdout)[1]["has_key"] is True
         assert gateway.json("run", "locked/localmodels", "Hi")["done"]
         elsewhere = gateway("servers", "set", "locked", "--url", "http://127.0.0.1:9")
-        assert (elsewhere.returncode, "say key too" in elsewhere.stderr) == (1, True)
+        assert (elsewhere.returncode, "say --key-env, --key-file or --no-key too" in elsewhere.stderr) == (1, True)
     finally:
         assert gateway("servers", "rm", "locked").returncode == 0
     written = "".join(done.stdout + done.stderr for done in told) + gateway.log.read_text()
@@ -142,13 +147,120 @@ def test_what_stands_still_is_told_in_words(gateway: Gateway, tmp_path: Path) ->
         assert (done.returncode, done.stdout) == (1, "'short' does not answer: the server cannot be reached\n")
         assert gateway.json("run", "localmodels", "Hi")["done"]  # here
         done = gateway("rm", "nobody", "--server", "short", "--server", "local")
-        assert (done.returncode, "short: " in done.stderr) == (1, True)
+        assert (done.returncode, "short     failed" in done.stderr) == (1, True)
         done = gateway("servers", "discover", "short")
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         done = gateway("ps", "--server", "*")
-        assert (done.returncode, "'short'" in done.stderr) == (1, True)
+        assert (done.returncode, done.stderr.count("'short'")) == (1, 1)
     finally:
         assert gateway("servers", "rm", "short").returncode == 0
+
+
+def test_who_did_it_is_told_where_another_failed_and_it_can_be_repeated(
+    gateway: Gateway, behind: Served, tmp_path: Path
+) -> None:
+    (tmp_path / "Modelfile").write_text("FROM localmodels\nSYSTEM Be brief.")
+    made = ("create", "made", "-f", str(tmp_path / "Modelfile"))
+    with serve(home=tmp_path / "late") as late:
+        port = late.url.rpartition(":")[2]
+        assert gateway("servers", "add", "late", late.url).returncode == 0
+    with gateway.fleet(box=behind.url):
+        for words, did in ((made, "made 'made'"), (("cp", "made", "twin"), "copied 'made' to 'twin'")):
+            done = gateway(*words, "--server", "*")
+            *_, one, other, last, error = done.stderr.splitlines()
+            cells = [re.split(r" {4,}", line) for line in (one, other, last)]
+            table = {name: rest for name, *rest in cells}
+            assert (done.returncode, done.stdout) == (1, "")
+            assert (table["local"], table["box"]) == ([did], [did])
+            assert (table["late"][0], "no server answers" in table["late"][1]) == ("failed", True)
+            assert error.startswith("Error: 1 of 3 servers failed; repeat it as it is")
+            assert error.endswith("or with --server late alone")
+        with serve(home=tmp_path / "late", listen=f"127.0.0.1:{port}"):
+            assert gateway(*made, "--server", "late").returncode == 0
+            rows = gateway.rows("cp", "made", "twin", "--server", "*")  # as it was
+            assert sorted((row["server"], row["status"]) for row in rows) == [
+                ("box", "success"), ("late", "success"), ("local", "success")
+            ]  # fmt: skip
+        for name in ("twin", "made"):
+            done = gateway("rm", name, "--server", "*", "--json")
+            rows = [json.loads(line) for line in done.stdout.splitlines()]
+            assert done.returncode == 1
+            assert {row["server"]: row["status"] for row in rows} == {
+                "local": "success", "box": "success", "late": "error"
+            }  # fmt: skip
+        assert gateway("servers", "rm", "late").returncode == 0
+
+
+def test_without_a_server_a_change_is_of_the_gateway_alone_and_says_who_has_the_model(
+    gateway: Gateway, behind: Served
+) -> None:
+    with gateway.fleet(box=behind.url):
+        assert gateway("cp", "localmodels", "there", "--server", "box").returncode == 0
+        for words in (("rm", "there"), ("cp", "there", "elsewhere")):
+            done = gateway(*words)
+            assert (done.returncode, "'box'" in done.stderr, "--server" in done.stderr) == (1, True, True)
+        done = gateway("rm", "box/there")
+        assert (done.returncode, "without the server's, and --server" in done.stderr) == (1, True)
+        assert gateway("rm", "there", "--server", "box").stderr == "deleted 'there' on 'box'\n"
+
+
+def test_what_a_server_has_no_more_can_be_forgotten(gateway: Gateway, behind: Served) -> None:
+    with gateway.fleet(box=behind.url):
+        assert gateway("cp", "localmodels", "lost", "--server", "box").returncode == 0
+        assert gateway("servers", "discover", "box").returncode == 0
+        done = gateway("models", "forget", "lost")
+        assert (done.returncode, "only what is gone" in done.stderr) == (1, True)
+        with Client(behind.url, environ={}) as client:
+            client.delete("lost")
+        assert gateway("servers", "discover", "box").returncode == 0
+        assert re.split(r" {4,}", gateway("models", "list", "lost").stdout.splitlines()[1])[2] == "gone"
+        assert gateway("models", "forget", "lost").stderr == "forgot 'lost:latest' of 'box'\n"
+        assert gateway.json("models", "list", "lost") == []
+
+
+def test_keys_are_those_that_the_server_of_the_home_goes_by(tmp_path: Path, postgres: Postgres) -> None:
+    """A service has its database from an environment that the shell beside it does not have."""
+    url, home = postgres.database().reveal(), tmp_path / "home"
+
+    def keys(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        told = {**environment(), "LOCALMODELS_HOME": str(home), **environ}
+        return subprocess.run([*PROGRAM, "keys", *words], env=told, capture_output=True, text=True, check=False)
+
+    with serve(home=home, environ={"LOCALMODELS_DATABASE_URL": url}) as served:
+        done = keys("add", "bob")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"the server that runs on {home} keeps its keys in postgresql://" in done.stderr
+        assert f"and not in {home / 'state.db'}" in done.stderr
+        assert not (home / "state.db").exists()
+        made = keys("add", "bob", LOCALMODELS_DATABASE_URL=url)
+        assert (made.returncode, made.stderr.count("\n")) == (0, 1)
+        assert served.get("/api/keys").json()["keys"][-1]["name"] == "bob"
+    done = keys("list")
+    assert (done.returncode, f"delete {home / 'state.at'}" in done.stderr) == (1, True)
+    with serve(home=home):
+        done = keys("list", LOCALMODELS_DATABASE_URL=url)
+        assert (done.returncode, "take the setting away here" in done.stderr) == (1, True)
+        assert keys("list").stderr == ""
+    done = keys("list", LOCALMODELS_DATABASE_URL=url)
+    assert (done.returncode, "bob" in done.stdout, done.stderr.startswith("Note: ")) == (0, True, True)
+
+
+@pytest.mark.parametrize("room", [80, 60])
+def test_a_table_fits_the_terminal(gateway: Gateway, room: int) -> None:
+    shown, end = pty.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, room, 0, 0))
+    for words in (("servers", "list"), ("models", "list")):
+        environ = {**environment(), "LOCALMODELS_HOST": gateway.served.url, "TERM": "xterm"}
+        assert (
+            subprocess.run([*PROGRAM, *words], env=environ, stdout=end, timeout=PATIENCE, check=False).returncode == 0
+        )
+        lines = re.sub(r"\x1b\[\d*m", "", os.read(shown, 65_536).decode()).splitlines()
+        assert max(len(line.rstrip()) for line in lines) <= room
+        assert lines[0].startswith("NAME")
+        assert "…" not in lines[1]  # nothing that is shown of the first had to be cut
+        assert "local" in lines[1]
+    os.close(end)
+    os.close(shown)
 
 
 def test_a_model_is_copied_found_unloaded_and_deleted_on_all_servers(gateway: Gateway, behind: Served) -> None:

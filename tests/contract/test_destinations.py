@@ -37,6 +37,7 @@ from tests.registry.models import TINY
 from localmodels.backends.carriers import carrier_to
 from localmodels.backends.far import Far
 from localmodels.backends.lookup import reach_at
+from localmodels.backends.pinned import transport_to
 from localmodels.client import AsyncClient
 from localmodels.core.address import Address
 from localmodels.core.catalog import ModelName
@@ -47,7 +48,6 @@ from localmodels.core.secrets import Secret
 from localmodels.core.servers import Reach, ServerSpec
 from localmodels.dialects.passage import Passage
 from localmodels.dialects.table import WAYS
-from localmodels.flows.pinned import transport_to
 from localmodels.registry.addresses import Registries
 from localmodels.registry.credentials import Login
 
@@ -117,8 +117,8 @@ async def probe(server: ServerSpec) -> None:
 
 async def models(server: ServerSpec) -> None:
     async with opened(server) as far:
-        await far.models()
         await far.describe("m")
+        await far.describe("n")
 
 
 async def deploy(server: ServerSpec) -> None:

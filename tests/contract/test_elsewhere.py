@@ -391,8 +391,8 @@ async def test_who_fails_is_told_and_the_others_have_it(entry: Entry) -> None:
     world.far["a"].fails["/api/create"] = StoreFailed(f"no room, {KEY}")
     world.far["b"].models.clear()
     said, failure = await world.put("a, b", entry)
-    assert failure == "1 of 2 servers: a: the server 'a': no room, ***"
-    assert [(step.server, step.failure) for step in said if step.failure] == [("a", "the server 'a': no room, ***")]
+    assert failure == "1 of 2 servers failed: a: no room, ***"
+    assert [(step.server, step.failure) for step in said if step.failure] == [("a", "no room, ***")]
     assert world.far["b"].models == {"mine:latest"}
     assert world.given == 0
 

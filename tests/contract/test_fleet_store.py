@@ -247,6 +247,25 @@ def test_what_is_found_leaves_its_owner_s_word(tell: Callable[[Story], None]) ->
     tell(story)
 
 
+def test_what_is_gone_can_be_forgotten_and_nothing_else(tell: Callable[[Story], None]) -> None:
+    async def story(fleet: FleetStore) -> None:
+        await fleet.add(PLAIN)
+        other = replace(MODEL, id="m-2", model="other")
+        await fleet.keep_models("id-1", [MODEL, other])
+        before = await fleet.generation()
+        assert [await fleet.forget_model(one) for one in ("m-1", "m-9")] == [False, False]
+        assert await fleet.generation() == before
+        await fleet.keep_models("id-1", [replace(MODEL, present=False)])
+        assert await fleet.forget_model("m-1")
+        assert await fleet.models() == (other,)
+        assert await fleet.generation() == before + 2
+        assert not await fleet.forget_model("m-1")
+        await fleet.keep_models("id-1", [MODEL])  # it came back, as if it were new
+        assert len(await fleet.models()) == 2
+
+    tell(story)
+
+
 def test_rows_that_are_not_named_stay(tell: Callable[[Story], None]) -> None:
     many = [replace(MODEL, id=f"m-{number}", model=f"{name}:latest") for number, name in enumerate("Bab_")]
 

@@ -319,7 +319,7 @@ async def test_errors_of_a_server_are_told_as_ours(
             assert KEY not in came.error.message
             assert len(came.error.message) < 1_100
             if failure.status == 404:
-                assert came.error.message == "model 'far/far/m:1' not found"
+                assert came.error.message == "model 'far/far/m:1' not found: the server 'far' has no model 'far/m:1'"
             if failure.status == 429:
                 assert came.error.retry_after == 7
 

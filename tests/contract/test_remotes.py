@@ -67,6 +67,10 @@ class World(Struct):
     def busy(self) -> int:
         return self.remotes.servers()[0].host.in_flight
 
+    async def look(self) -> None:
+        (server,) = self.remotes.servers()
+        self.remotes.fleet.saw(server.host, await server.far.look())
+
 
 @asynccontextmanager
 async def world(kind: ServerKind, script: Script | Choose = SCRIPT, **spec: Any) -> AsyncIterator[World]:
@@ -99,10 +103,10 @@ async def test_a_chat_is_translated_and_counted(kind: ServerKind) -> None:
 @awaited
 async def test_models_are_listed_under_their_servers_name(kind: ServerKind) -> None:
     async with world(kind) as at:
+        await at.look()
         assert [model.name for model in await at.finders.models()] == ["far/m:1", "far/org/other"]
-        (asked,) = at.fake.asked
-        assert asked.path in {"/v1/models", "/api/tags"}
-        assert KEY in "".join(asked.headers.values())
+        assert {asked.path for asked in at.fake.asked} & {"/v1/models", "/api/tags", "/v1/models?limit=1000"}
+        assert all(KEY in "".join(asked.headers.values()) for asked in at.fake.asked)
         assert at.remotes.servers()[0].state()["status"] == "up"
 
 
@@ -209,7 +213,7 @@ async def test_a_name_is_a_stranger_s_word_until_its_server_has_said_it(kind: Se
             await fold(at.answers.chat(ChatRequest("far/made-up", ()), empty := Visit("req", LOCAL)))
         assert empty.label == UNKNOWN
         assert await asked("far/real") == "far/real"  # it answers by it
-        await at.finders.models()
+        await at.look()
         assert await asked("far/m:1") == "far/m:1"
         assert at.remotes.servers()[0].knows("org/other")  # it lists it
 

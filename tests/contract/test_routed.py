@@ -141,6 +141,18 @@ async def test_and_by_nobody_where_the_caller_says_so(script: Script, error: typ
 
 
 @pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("once", [False, True])
+@awaited
+async def test_nor_by_the_same_one_on_another_connection(once: bool, road: str) -> None:
+    scripts = iter((GOOD, REFUSING, GOOD))
+    async with fleet({"only": lambda request: next(scripts)}) as at:
+        assert is_good(await went(at, road))
+        came = await went(at, road, once=once)
+        assert is_good(came) is not once, "a kept connection that closes at once is taken for an old one"
+        assert at.generations() == {"only": 2 if once else 3}
+
+
+@pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize(("script", "error"), REFUSED.values(), ids=REFUSED)
 @awaited
 async def test_what_is_wrong_with_a_request_is_wrong_everywhere(

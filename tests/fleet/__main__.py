@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 
 import uvloop
-from tests.fleet import cuts, failover, flaps, gateways, prefix
+from tests.fleet import cuts, failover, flaps, gateways, prefix, vllm
 from tests.proofs.claims import Claim
 
 PROOFS: Mapping[str, Callable[[int], Awaitable[list[Claim]]]] = {
@@ -16,18 +16,29 @@ PROOFS: Mapping[str, Callable[[int], Awaitable[list[Claim]]]] = {
     "cuts": lambda seed: cuts.proof(seed=seed),
     "flaps": lambda seed: flaps.proof(seed=seed),
     "prefix": lambda seed: prefix.proof(seed=seed),
+    "vllm": lambda _: vllm.proof(),
 }
+# Those that run without further things.
+_USUAL = tuple(name for name in PROOFS if name != "vllm" or vllm.PYTHON)
 
 
 def main() -> int:
     """Exit status 1 when a claim did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.fleet", description="What many servers behind one can do.")
-    parser.add_argument("proofs", nargs="*", metavar="PROOF", help=f"any of {', '.join(PROOFS)}; all without one")
+    parser.add_argument(
+        "proofs",
+        nargs="*",
+        metavar="PROOF",
+        help=f"any of {', '.join(PROOFS)}; all without one; vllm only where"
+        " LOCALMODELS_TEST_VLLM names a Python that has it",
+    )
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     if unknown := [name for name in asked.proofs if name not in PROOFS]:
         parser.error(f"there is no proof {unknown[0]}; there are {', '.join(PROOFS)}")
-    return uvloop.run(proven(asked.proofs or list(PROOFS), asked.seed))
+    if "vllm" in asked.proofs and not vllm.PYTHON:
+        parser.error("vllm: LOCALMODELS_TEST_VLLM has to name a Python that has it")
+    return uvloop.run(proven(asked.proofs or list(_USUAL), asked.seed))
 
 
 async def proven(names: list[str], seed: int) -> int:

@@ -1,4 +1,5 @@
-"""What real servers send, read: recorded from llama.cpp build 11549, and in the shapes of Ollama, OpenAI and vLLM.
+"""What real servers send, read: recorded from llama.cpp build 11549 and vLLM 0.32.0 (its build for processors, with a
+tiny random model of ours), and in the shapes of Ollama, OpenAI and other vLLMs.
 
 The files hold bodies as they came; only paths, keys and parts of no interest are shortened.
 """
@@ -23,8 +24,22 @@ from localmodels.core.chat import (
     TopLogprob,
     Usage,
 )
-from localmodels.core.errors import BackendError, ContextLengthExceeded, LocalModelsError, StreamCut, Unsupported
+from localmodels.core.errors import (
+    BackendError,
+    ContextLengthExceeded,
+    InvalidRequest,
+    LocalModelsError,
+    ModelNotFound,
+    NotFound,
+    StreamCut,
+    Unauthenticated,
+    Unsupported,
+)
+from localmodels.dialects import rerank
+from localmodels.dialects.failures import read_error
 from localmodels.dialects.llamacpp import LlamaCpp
+from localmodels.dialects.openai import counts
+from localmodels.dialects.openai.answers import reader as openai_reader
 from localmodels.dialects.protocol import EventReader
 from localmodels.dialects.table import DIALECTS
 
@@ -109,6 +124,17 @@ ANSWERS: dict[str, tuple[Callable[[], EventReader], Answer]] = {
         Answer(Done("tool_calls"), tool_calls=(ToolCall("call_1", "get_weather", '{"city":"Paris"}'),)),
     ),
     "vllm/chat-reasoning.sse": (OPENAI.chat_reader, Answer(Done("stop"), "Yes", "Hm")),
+    "vllm/chat-stop.sse": (
+        lambda: openai_reader(stops=("on",)),
+        Answer(Done("stop", Usage(15, 3), stop="on"), " ther\N{REPLACEMENT CHARACTER} up"),
+    ),
+    "vllm/chat-tools.sse": (
+        OPENAI.chat_reader,
+        Answer(
+            Done("stop", Usage(185, 48)),
+            tool_calls=(ToolCall("chatcmpl-tool-8ba54ab66704178b", "get_weather", '{"city": "Paris"}'),),
+        ),
+    ),
 }
 
 
@@ -135,13 +161,14 @@ def test_llamacpp_log_probabilities() -> None:
         ("ollama/chat-error.ndjson", OLLAMA.chat_reader, Chunk("The"), BackendError),
         ("vllm/chat-error.sse", OPENAI.chat_reader, Chunk("The"), BackendError),
         ("vllm/chat-abort.sse", OPENAI.chat_reader, Chunk("The"), StreamCut),
+        ("vllm/chat-engine-died.sse", OPENAI.chat_reader, Chunk(" ther"), BackendError),
     ],
 )
 def test_streams_that_break(
     name: str, reader: Callable[[], EventReader], first: Event, kind: type[LocalModelsError]
 ) -> None:
     broken = reader()
-    assert broken.feed(recorded(name)) == [first]
+    assert broken.feed(recorded(name))[0] == first
     with pytest.raises(LocalModelsError) as caught:
         broken.close()
     assert type(caught.value) is kind
@@ -158,6 +185,38 @@ def test_whole_answers() -> None:
         TokenLogprob(" there", -0.5, (), (TopLogprob(" there", -0.5), TopLogprob(" a", -1.5))),
         TokenLogprob(" was", 0.0),
     )
+
+
+def test_whole_answers_of_vllm() -> None:
+    called = OPENAI.read_chat_answer(recorded("vllm/chat-tools-whole.json"))
+    assert [(call.name, call.arguments) for call in called.tool_calls] == [("get_weather", '{"city": "Paris"}')]
+    assert called.done.reason == "tool_calls"
+    logged = OPENAI.read_chat_answer(recorded("vllm/chat-logprobs.json"))
+    assert [(token.token, [other.token for other in token.top]) for token in logged.logprobs] == [
+        (" ther", [" ther"]),
+        ("", [""]),  # half of a character, of which vLLM tells no bytes
+    ]
+    assert logged.done == Done("length", Usage(15, 2))
+    assert counts.read_count(recorded("vllm/tokenize.json")) == 15
+    ranking = rerank.read_answer(recorded("vllm/rerank.json"))
+    assert ([one.index for one in ranking.results], ranking.prompt_tokens) == ([1, 0], 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "kind", "says"),
+    [
+        ("no-key", 401, Unauthenticated, "Unauthorized"),
+        ("no-model", 404, ModelNotFound, "model 'nope' not found"),
+        ("no-path", 404, NotFound, "does not do this with its models"),
+        ("too-long", 400, ContextLengthExceeded, "2048 tokens, but the prompt has 2049 tokens"),
+        ("too-many-characters", 400, ContextLengthExceeded, "2048 tokens, and the request needs more"),
+        ("max-tokens", 400, InvalidRequest, "cannot be greater than max_model_len=2048"),
+    ],
+)
+def test_what_vllm_refuses(name: str, status: int, kind: type[LocalModelsError], says: str) -> None:
+    error = read_error(status, recorded(f"vllm/error-{name}.json"))
+    assert type(error) is kind
+    assert says in error.message
 
 
 def test_embeddings() -> None:

@@ -6,7 +6,7 @@ from localmodels.backends.http import Carrier, Http
 from localmodels.backends.kinds import KINDS
 from localmodels.backends.probes import Remembered
 from localmodels.core import via
-from localmodels.core.catalog import Description, Model
+from localmodels.core.catalog import Description
 from localmodels.core.errors import LoopDetected, Unsupported
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects import failures, offered
@@ -52,14 +52,6 @@ class Far:
         except BaseException:  # also when it is cut off: whoever comes back may be another
             self._remembered.version = None
             raise
-
-    async def models(self) -> tuple[Model, ...]:
-        """All that it lists, under our names for them.
-
-        Raises:
-            LocalModelsError: it does not tell.
-        """
-        return self._kind.read_models(self._name, await self.http.get(self._kind.models))
 
     async def describe(self, model: str) -> Description | None:
         """What it tells of one, by its name there; None where servers of its kind tell nothing.

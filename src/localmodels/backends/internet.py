@@ -1,7 +1,8 @@
 """The way to other servers by https: aiohttp, with its pool of connections, TLS and deadlines.
 
 Its rule is that of ``lookup``: aiohttp is given addresses that were judged, and connects to these. It follows nothing
-that an answer says, keeps no cookies, and knows no proxy of the environment and no ``.netrc``.
+that an answer says, keeps no cookies, and knows no proxy of the environment and no ``.netrc``. A POST is sent once,
+whatever becomes of its connection.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from yarl import URL
 
 from localmodels.backends.lookup import Lookup, checked, system_lookup
 from localmodels.backends.round_trip import KEEPALIVE, Patience, Unanswered
-from localmodels.core import via
+from localmodels.core import once, via
 from localmodels.core.destinations import allowed, literal
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
 from localmodels.core.servers import Reach
@@ -77,6 +78,7 @@ class Internet:
         if self._refusal:
             raise Unreachable(f"the server may not be asked: {self._refusal}")
         patience, passed = self._patience, via.told()
+        said = {**({via.HEADER: passed} if passed else {}), **({once.HEADER: "true"} if once.is_said() else {})}
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=patience.connect, connect=None, sock_read=patience.first_byte
         )
@@ -85,7 +87,7 @@ class Internet:
                 method,
                 self._base + path,
                 data=body,
-                headers={via.HEADER: passed} if passed else None,
+                headers=said or None,
                 timeout=timeout,
                 allow_redirects=False,
             )

@@ -11,11 +11,10 @@ from msgspec import Struct
 
 from localmodels.backends.http import Http
 from localmodels.backends.probes import Look, look_at_anthropic, look_at_llamacpp, look_at_ollama, look_at_openai
-from localmodels.backends.remote import ChatServer, LlamaServer, Remote
-from localmodels.core.catalog import Model
+from localmodels.backends.remote import ChatServer, LlamaServer, OpenAIServer, Remote
 from localmodels.core.servers import AnyKind, ServerSpec
-from localmodels.dialects import offered
 from localmodels.dialects.llamacpp import LlamaCpp
+from localmodels.dialects.openai import OpenAI
 from localmodels.dialects.protocol import Call
 from localmodels.dialects.table import CHATS, DIALECTS
 
@@ -31,8 +30,6 @@ class Kind(Struct, frozen=True, kw_only=True):
         backend: what speaks it, over these connections.
         native: the dialect in which requests can pass to it byte for byte.
         passes: what they can ask for.
-        models: the path of its list.
-        read_models: reads the list of a server of this name.
         look: asks it how it is.
         show: the path of what it tells of one model, in Ollama's form; empty where it tells nothing.
         unload: the path by which it takes a model out of memory, in Ollama's form; empty where it cannot be told to.
@@ -43,8 +40,6 @@ class Kind(Struct, frozen=True, kw_only=True):
     backend: Callable[[Http], ChatServer]
     native: str
     passes: frozenset[Call] = _TEXTS
-    models: str = "/v1/models"
-    read_models: Callable[[str, bytes], tuple[Model, ...]] = offered.read_entries
     look: Look = look_at_openai
     show: str = ""
     unload: str = ""
@@ -53,12 +48,10 @@ class Kind(Struct, frozen=True, kw_only=True):
 
 
 KINDS: Mapping[AnyKind, Kind] = {
-    "openai": Kind(backend=lambda http: Remote(http, DIALECTS["openai"]), native="openai"),
+    "openai": Kind(backend=lambda http: OpenAIServer(http, OpenAI()), native="openai"),
     "ollama": Kind(
         backend=lambda http: Remote(http, DIALECTS["ollama"]),
         native="ollama",
-        models="/api/tags",
-        read_models=offered.read_tags,
         look=look_at_ollama,
         show="/api/show",
         unload="/api/generate",

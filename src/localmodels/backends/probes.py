@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import time
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -60,12 +61,13 @@ Look = Callable[[Http, Remembered], Awaitable[Told]]
 
 async def look_at_ollama(http: Http, remembered: Remembered) -> Told:
     """Ollama, or another LocalModels."""
-    models = told.read_tags(await http.get("/api/tags", most=MOST_LIST))
+    listed = told.read_tags(await http.get("/api/tags", most=MOST_LIST))
+    models = listed.models
     about = await _if_told(http, "/api/version", told.read_about) or told.About()
     running = await _if_told(http, "/api/ps", told.read_ps)
     await _show(http, models, remembered)
     known = tuple(_known(model, remembered) for model in models)
-    return Told(known, about.version, running, gateway=about.gateway)
+    return Told(known, about.version, running, gateway=about.gateway, whole=not listed.more, more=listed.more)
 
 
 async def look_at_openai(http: Http, remembered: Remembered) -> Told:
@@ -73,7 +75,8 @@ async def look_at_openai(http: Http, remembered: Remembered) -> Told:
     entries = await _entries(http, "")
     if remembered.version is None:
         remembered.version = await _if_told(http, "/version", told.read_version) or ""
-    return Told(entries.models, remembered.version, _warm(entries))
+    whole = bool(entries.models) and not entries.more  # many have no list, and answer all the same
+    return Told(entries.models, remembered.version, _warm(entries), whole=whole, more=entries.more)
 
 
 async def look_at_llamacpp(http: Http, remembered: Remembered) -> Told:
@@ -81,7 +84,7 @@ async def look_at_llamacpp(http: Http, remembered: Remembered) -> Told:
     entries = await _entries(http, "")
     props = await _if_told(http, "/props", told.read_props) or told.Props()
     if props.routes:
-        return Told(entries.models, props.version, _warm(entries))
+        return Told(entries.models, props.version, _warm(entries), whole=not entries.more, more=entries.more)
     models = tuple(
         replace(
             model,
@@ -91,11 +94,12 @@ async def look_at_llamacpp(http: Http, remembered: Remembered) -> Told:
         for model in entries.models
     )
     running = () if props.sleeps else tuple(told.in_memory(model, model.context_length) for model in models)
-    return Told(models, props.version, running, busy=None if props.sleeps else await _slots(http))
+    # With one model it answers by any name.
+    return Told(models, props.version, running, busy=None if props.sleeps else await _slots(http), more=entries.more)
 
 
 async def look_at_anthropic(http: Http, remembered: Remembered) -> Told:
-    """Anthropic's API, page by page."""
+    """Anthropic's API, page by page. It lists models by their days, and answers by shorter names, too."""
     models: dict[str, Model] = {}
     query = f"?limit={told.PAGE}"
     while query and len(models) < told.MOST_MODELS:
@@ -105,13 +109,13 @@ async def look_at_anthropic(http: Http, remembered: Remembered) -> Told:
             raise Garbled("the pages of the server's list have no end")
         models.update(fresh)
         query = page.following
-    return Told(tuple(models.values())[: told.MOST_MODELS])
+    return Told(tuple(models.values())[: told.MOST_MODELS], more=bool(query) or len(models) > told.MOST_MODELS)
 
 
 async def _entries(http: Http, query: str) -> Entries:
     """A list in OpenAI's form; an empty one of a server that has none."""
     try:
-        return told.read_entries(await http.get(f"/v1/models{query}", most=MOST_LIST))
+        return told.read_entries(await http.get(f"/v1/models{query}", most=MOST_LIST), time())
     except _LISTLESS:
         return Entries(())
 
@@ -119,7 +123,8 @@ async def _entries(http: Http, query: str) -> Entries:
 def _warm(entries: Entries) -> tuple[Running, ...] | None:
     if entries.running is None:
         return None
-    return tuple(told.in_memory(model, 0) for model in entries.models if model.name in entries.running)
+    warm = entries.running
+    return tuple(told.in_memory(model, model.context_length) for model in entries.models if model.name in warm)
 
 
 async def _if_told(http: Http, path: str, read: Callable[[bytes], T]) -> T | None:

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from typing import Protocol
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from localmodels.backends.http import Http
 from localmodels.backends.protocol import Health
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
-from localmodels.core.errors import LocalModelsError, Unsupported
+from localmodels.core.errors import (
+    ContextLengthExceeded,
+    Forbidden,
+    Garbled,
+    InvalidRequest,
+    InvalidValue,
+    LocalModelsError,
+    MethodNotAllowed,
+    ModelNotFound,
+    NotFound,
+    Unsupported,
+)
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects import rerank
 from localmodels.dialects.llamacpp import LlamaCpp
+from localmodels.dialects.openai import OpenAI, counts
 from localmodels.dialects.openai.embeddings import read_models
 from localmodels.dialects.protocol import Call, EventReader
 
 Stream = AsyncGenerator[list[Event], None]
+R = TypeVar("R", ChatRequest, GenerateRequest)
+
+# What comes of a path that a server does not have, or at which it has another thing (llama.cpp and we count a text).
+_NOT_THERE = (Forbidden, Garbled, InvalidRequest, InvalidValue, MethodNotAllowed, NotFound)
+# vLLM 0.32: `max_tokens=99999 cannot be greater than max_model_len=2048.`
+_LIMIT = re.compile(r"max_(?:completion_)?tokens\W.*greater than max_model_len")
 
 
 class Chatting(Protocol):
@@ -131,6 +151,67 @@ class Remote(ChatServer):
     async def models(self) -> tuple[str, ...]:
         """Names that may be asked for there."""
         return self._dialect.read_models(await self._http.get(self._dialect.paths["models"]))
+
+
+class OpenAIServer(Remote):
+    """Whatever speaks OpenAI's API; of vLLM's and SGLang's, also what they tell beyond it."""
+
+    def __init__(self, http: Http, dialect: OpenAI) -> None:
+        super().__init__(http, dialect)
+        self._openai = dialect
+
+    def chat(self, request: ChatRequest) -> Stream:
+        """Goes on with a conversation; always streamed."""
+        return self._limited(request, self._chat)
+
+    def generate(self, request: GenerateRequest) -> Stream:
+        """Goes on with a text; always streamed."""
+        return self._limited(request, super().generate)
+
+    def _chat(self, request: ChatRequest) -> Stream:
+        body = self._openai.write_chat(replace(request, stream=True, include_usage=True))
+        reader = self._openai.chat_reader(stops=request.options.stop or ())
+        return self._http.stream(self._openai.paths["chat"], body, reader)
+
+    @staticmethod
+    async def _limited(request: R, ask: Callable[[R], Stream]) -> Stream:
+        """The answer. A limit beyond the context limits nothing, but vLLM refuses it: then the same without it."""
+        begun = False
+        try:
+            async with aclosing(ask(request)) as stream:
+                async for events in stream:
+                    begun = True
+                    yield events
+            return
+        except InvalidRequest as error:
+            if begun or not _LIMIT.search(error.message):
+                raise
+        async with aclosing(ask(replace(request, options=replace(request.options, num_predict=None)))) as stream:
+            async for events in stream:
+                yield events
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Turns texts into vectors; what is too long is cut where that is wanted and the server can."""
+        try:
+            return await super().embed(request)
+        except ContextLengthExceeded as error:
+            if not request.truncate:
+                raise
+            body = self._openai.write_embed(request, shortening=True)
+            try:
+                answer = await self._http.post(self._openai.paths["embed"], body)
+            except InvalidRequest:  # it cannot
+                raise error from None
+        return self._openai.read_embeddings(answer)
+
+    async def count(self, request: ChatRequest) -> int:
+        """Tokens of the prompt that this conversation makes there, where that can be asked."""
+        try:
+            return counts.read_count(await self._http.post(counts.PATH, counts.write_count(request)))
+        except ModelNotFound:
+            raise
+        except _NOT_THERE:
+            return await super().count(request)
 
 
 class LlamaServer(Remote):

@@ -1,8 +1,9 @@
 """The way to other servers by plain HTTP: connections that are kept, and taken up again newest first.
 
 A kept connection may have been closed by the other side a moment ago. It is known to be dead only when nothing at all
-comes back, and that at once; then the request is sent once more on a new connection: whoever closed it has not read it.
-The one rule: a connection serves again only after an answer that ended in good form and with nothing behind it.
+comes back, and that at once; then the request is sent once more on a new connection: whoever closed it has most likely
+not read it. That is never certain, so what may be sent only once (``core.once``) gets a new connection at once. The one
+rule: a connection serves again only after an answer that ended in good form and with nothing behind it.
 
 A connection goes to an address that ``lookup`` has judged. Nothing of an answer leads anywhere else: redirects and
 challenges are answers like others, and no proxy of the environment is known here.
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from localmodels.backends.lookup import Lookup, checked, system_lookup
 from localmodels.backends.round_trip import KEEPALIVE, Patience, RoundTrip, written
-from localmodels.core import via
+from localmodels.core import once, via
 from localmodels.core.errors import Unreachable
 from localmodels.core.servers import Reach
 
@@ -78,10 +79,12 @@ class Tcp:
         """
         if self._closed:
             raise Unreachable("the connection to the server was closed")
-        passed = via.told()
+        passed, is_once = via.told(), once.is_said()
         fields = f"{self._fields}{via.HEADER}: {passed}\r\n" if passed else self._fields
+        if is_once:
+            fields = f"{fields}{once.HEADER}: true\r\n"
         request = written(method, self._prefix + path, body, fields)
-        kept = self._kept()
+        kept = None if is_once else self._kept()
         if kept is not None:
             begun = asyncio.get_running_loop().time()
             try:

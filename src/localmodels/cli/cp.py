@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from localmodels.cli import outcomes
 from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument, server_argument
-from localmodels.cli.outcomes import tell
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
+from localmodels.core.library import PartlyDone
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +23,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Copies the name; the weights are shared."""
-    with connect(args, world) as client:
-        outcomes = client.copy(args.source, args.destination, server=args.server)
-    if outcomes:
-        names = {"source": args.source, "destination": args.destination}
-        tell(outcomes, f"copied '{args.source}' to '{args.destination}'", names, args, world)
+    done = f"copied '{args.source}' to '{args.destination}'"
+    names = {"source": args.source, "destination": args.destination}
+    try:
+        with connect(args, world) as client:
+            told = client.copy(args.source, args.destination, server=args.server)
+    except PartlyDone as error:
+        return outcomes.failed(error, done, names, args, world)
+    if told:
+        outcomes.tell(told, done, names, args, world)
     elif args.json:
-        write_json({"source": args.source, "destination": args.destination, "status": "copied"}, world.out)
+        write_json({**names, "status": "copied"}, world.out)
     else:
-        world.err.write(f"copied '{args.source}' to '{args.destination}'\n")
+        world.err.write(f"{done}\n")
     return 0

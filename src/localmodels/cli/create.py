@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from localmodels.artifacts.modelfile import Command
 from localmodels.artifacts.quantize import read_file_type
 from localmodels.artifacts.recipe import Material, Recipe, create_request, read_recipe
-from localmodels.cli import materials
+from localmodels.cli import materials, outcomes
 from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.materials import Found, Local
@@ -22,7 +22,7 @@ from localmodels.cli.progress import shower
 from localmodels.cli.world import World
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import InvalidRequest
-from localmodels.core.library import CreateRequest
+from localmodels.core.library import CreateRequest, PartlyDone
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +51,12 @@ def run(args: argparse.Namespace, world: World) -> int:
     for line, one in found.items():
         if isinstance(one, Local) and one.left:
             print(f"{line.value}: not sent, since they are programs or pickles: {', '.join(one.left)}", file=world.err)
-    with connect(args, world) as client, shower(args, world) as show:
-        known = {line: material(one, lambda file: client.upload(file, show)) for line, one in found.items()}
-        client.finish(client.create(request(args, recipe, known)), show)
+    try:
+        with connect(args, world) as client, shower(args, world) as show:
+            known = {line: material(one, lambda file: client.upload(file, show)) for line, one in found.items()}
+            client.finish(client.create(request(args, recipe, known)), show)
+    except PartlyDone as error:
+        return outcomes.followed(error, f"made '{args.model}'", args, world)
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from localmodels.artifacts.model_files import is_safetensors
 from localmodels.artifacts.quantize import read_file_type
+from localmodels.cli import outcomes
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.materials import expanded
@@ -25,7 +26,7 @@ from localmodels.core.artifact_names import ARCHIVES, GGUF, checked_name
 from localmodels.core.catalog import ModelName
 from localmodels.core.deploys import Deployment
 from localmodels.core.errors import InvalidRequest
-from localmodels.core.library import EVERY, CreateRequest, Watcher
+from localmodels.core.library import EVERY, CreateRequest, PartlyDone, Watcher
 from localmodels.core.options import OPTIONS
 from localmodels.dialects.ollama.library import read_parameters
 from localmodels.dialects.strict_json import parsed
@@ -44,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="NAME", help="name that the model gets")
     parser.add_argument("-q", "--quantize", metavar="TYPE", default="", help="type of the weights: Q4_K_M, Q8_0, F16 …")
     parser.add_argument("--base", metavar="MODEL", default="", help="for an adapter: the model or artifact it is for")
-    server_argument(parser, "make it, instead of here,")
+    server_argument(parser, "make it")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument("--template", metavar="FILE", help="file with a prompt template, instead of the folder's")
     parser.add_argument(
@@ -68,7 +69,10 @@ def run(args: argparse.Namespace, world: World) -> int:
     with TaskCalls(reach(args, world)) as client:
         if path is None:
             require_artifact(client, args)
-        follow(lambda show: begun(client, path, wanted, show), args, world)
+        try:
+            follow(lambda show: begun(client, path, wanted, show), args, world)
+        except PartlyDone as error:
+            return outcomes.followed(error, f"made '{args.model}'", args, world)
     if not args.json:
         world.err.write(ready(args.model, args.server))
     return 0

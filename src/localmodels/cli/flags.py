@@ -6,7 +6,9 @@ import argparse
 from typing import Any
 
 from localmodels.cli.world import World
-from localmodels.config import SETTINGS, Config, Setting, load
+from localmodels.config import SETTINGS, Config, Setting, Settings, load
+
+CONFIG_FILE = "file of settings; else localmodels.toml in the home"
 
 
 def host_argument(parser: argparse.ArgumentParser) -> None:
@@ -21,35 +23,42 @@ def json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
-def server_argument(parser: argparse.ArgumentParser, what: str) -> None:
+def server_argument(parser: argparse.ArgumentParser, what: str, without: str = "on the gateway itself alone") -> None:
     """``--server``, which every verb has that can do it on the servers behind the one that is asked.
 
     Args:
         parser: of the verb.
         what: is done there.
+        without: where it is done if no server is named.
     """
     parser.add_argument(
         "--server",
         metavar="SERVER",
         action="append",
         default=[],
-        help=f"{what} on this server of the fleet, by its name or id; repeatable, * is every one",
+        help=f"{what} on this server of the fleet, by its name or id; repeatable, * is every one (default: {without})",
     )
 
 
 def home_argument(parser: argparse.ArgumentParser) -> None:
-    """``--home``, for verbs that look at the files of a server and ask none."""
+    """``--home`` and ``--config``, for verbs that look at the files of a server and ask none."""
     parser.add_argument("--home", metavar="DIRECTORY", help=describe(SETTINGS["home"]))
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_FILE)
+
+
+def home_settings(args: argparse.Namespace, world: World) -> Settings:
+    """The settings of a server in that home, and where they come from."""
+    return load({"home": args.home, "config": args.config}, world.environ)
 
 
 def home_config(args: argparse.Namespace, world: World) -> Config:
     """The settings of a server in that home."""
-    return load({"home": args.home}, world.environ).config
+    return home_settings(args, world).config
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """A flag for each setting. Texts are not looked at here: one place says what a value must be."""
-    parser.add_argument("--config", metavar="FILE", help="file of settings; else localmodels.toml in the home")
+    parser.add_argument("--config", metavar="FILE", help=CONFIG_FILE)
     for setting in SETTINGS.values():
         if not setting.flag:
             continue  # a secret: everybody on the machine can read a command line

@@ -1,7 +1,8 @@
 """``localmodels keys add|list|rm``: who may ask the server of a home, whether it runs or not.
 
 No server is asked: the keys are in a file of the home, or in its database, and a server that runs looks there twice a
-second. A new key is printed alone on standard output, for the only time; all else goes to standard error.
+second. So the rule is that this looks where the home's server looks, which has written down where that is. A new key is
+printed alone on standard output, for the only time; all else goes to standard error.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
-from localmodels.cli.flags import home_argument, home_config, json_argument
+from localmodels.cli.flags import home_argument, home_settings, json_argument
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import ago, printable, until
 from localmodels.cli.world import World
-from localmodels.config import Config, ConfigError
+from localmodels.config import Config, ConfigError, Settings
 from localmodels.core.access import GRANTS, USUAL, Allowance, Key, Wish
 from localmodels.core.errors import InvalidRequest, InvalidValue, NotFound
 from localmodels.core.quantity import parse_duration
 from localmodels.dialects.management import shown
 from localmodels.flows.access import make_key
 from localmodels.state.choosing import state_in
-from localmodels.state.files import StateError
+from localmodels.state.files import STATE, StateError
 from localmodels.state.kept import Kept
 from localmodels.state.starting import known_keys
+from localmodels.state.whereabouts import WHEREABOUTS, place_of, read
 
 HEADER = ("NAME", "ID", "KEY", "SCOPES", "MODELS", "LIMITS", "MADE", "STATE")
+SPARE = ("KEY", "MADE", "LIMITS", "MODELS", "SCOPES")
 DAY = 86_400.0
 PERIODS = ("ever", "day", "month")
 
@@ -60,8 +63,40 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Does it."""
-    config = home_config(args, world)
-    return ACTIONS[args.action](config, args, world)
+    settings = home_settings(args, world)
+    world.err.write(require_its_place(settings))
+    return ACTIONS[args.action](settings.config, args, world)
+
+
+def require_its_place(settings: Settings) -> str:
+    """Looks whether these settings lead to the keys that the home's server goes by; what is to be told where one may.
+
+    A database that was named on purpose counts more than what a server said that does not run any more.
+
+    Raises:
+        ConfigError: they lead elsewhere.
+    """
+    config, ours = settings.config, place_of(settings.config.database_url)
+    try:
+        said = read(config.home)
+    except StateError as error:
+        raise ConfigError(f"home: {error}") from error
+    if said is None or said[0].database == ours:
+        return ""
+    server, runs = said
+    theirs = server.told(config.home)
+    mine = ours or str(config.home / STATE)
+    from_there = f" (its {server.origin})" if server.database else ""
+    which = f"the server that runs on {config.home}" if runs else f"the server of {config.home}, when it ran last,"
+    if ours and not runs:
+        return printable(f"Note: {which} kept its keys in {theirs}{from_there}; this is about those in {mine}\n")
+    kept = "keeps" if runs else "kept"
+    if ours:
+        more = f"take the setting away here ({settings.origins['database_url']}), or start the server with it, too"
+    else:
+        more = "name that database here too, in LOCALMODELS_DATABASE_URL or in a file for --config"
+        more += "" if runs else f"; if it is no longer so, delete {config.home / WHEREABOUTS}"
+    raise ConfigError(f"{which} {kept} its keys in {theirs}{from_there}, and not in {mine}: {more}")
 
 
 def add(config: Config, args: argparse.Namespace, world: World) -> int:
@@ -86,7 +121,7 @@ def show(config: Config, args: argparse.Namespace, world: World) -> int:
     if args.json:
         write_json([shown(key, nanoseconds(now)) for key in keys], world.out)
         return 0
-    write_table(HEADER, [row(key, now) for key in keys], world.out)
+    write_table(HEADER, [row(key, now) for key in keys], world.out, SPARE)
     return 0
 
 

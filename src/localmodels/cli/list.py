@@ -12,6 +12,7 @@ from localmodels.cli.world import World
 from localmodels.core.catalog import Model
 
 HEADER = ("NAME", "ID", "SIZE", "MODIFIED")
+SPARE = ("MODIFIED", "ID", "SIZE")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +35,9 @@ def run(args: argparse.Namespace, world: World) -> int:
     ]
     if any(model.servers for model in models):
         with_servers = [(*cells, where(model)) for cells, model in zip(rows, models, strict=True)]
-        write_table((*HEADER, "SERVERS"), with_servers, world.out)
+        write_table((*HEADER, "SERVERS"), with_servers, world.out, SPARE)
     else:
-        write_table(HEADER, rows, world.out)
+        write_table(HEADER, rows, world.out, SPARE)
     return 0
 
 

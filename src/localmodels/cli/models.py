@@ -1,4 +1,4 @@
-"""``localmodels models list|set|unload``: the models of a fleet, each on its server.
+"""``localmodels models list|set|unload|forget``: the models of a fleet, each on its server.
 
 A model goes by its name where one server alone has it, by ``SERVER/MODEL``, by its name and ``--server``, or by its id.
 """
@@ -26,6 +26,7 @@ from localmodels.core.library import EVERY
 from localmodels.dialects.servers import ShownModel, ShownServer
 
 HEADER = ("NAME", "SERVER", "STATE", "IN MEMORY", "SIZE", "CONTEXT", "PRIORITY", "FOR", "DIGEST")
+SPARE = ("PRIORITY", "CONTEXT", "DIGEST", "FOR", "SIZE", "IN MEMORY")
 IN_MEMORY = {True: "yes", False: "no", None: "?"}
 DIGITS = slice(7, 19)  # of a digest
 LATEST = ":latest"
@@ -52,12 +53,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="list",
         help="list: all of them (default), or those whose names begin so; set: change what is said of one; unload: "
-        "take one out of memory",
+        "take one out of memory, as stop does; forget: take one off the list that its server has no more",
     )
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", default="", help="its name, SERVER/MODEL, or its id, as list prints them"
     )
-    server_argument(parser, "only")
+    server_argument(parser, "only those", "on every one")
     parser.add_argument("--active", action="store_true", default=None, help="set: it may be asked")
     parser.add_argument("--inactive", dest="active", action="store_false", help="set: it is kept, and not asked")
     parser.add_argument("--priority", metavar="N", type=int, help="set: this copy before others of the same model")
@@ -96,7 +97,7 @@ def show(client: FleetCalls, args: argparse.Namespace, world: World) -> int:
         if args.json:
             write_json([one.model for one in found], world.out)
         else:
-            write_table(HEADER, list(map(row, found)), world.out)
+            write_table(HEADER, list(map(row, found)), world.out, SPARE)
 
     return shown(lambda: copies_of(client, args.server), draw, args, world)
 
@@ -174,7 +175,29 @@ def unload(client: FleetCalls, args: argparse.Namespace, world: World) -> int:
 
     copies = copies_of(client, args.server)
     there = [one for one in copies if one.model.available]
-    return each(meant_by(args, there if any(is_called(one, args.model) for one in there) else copies), unloaded, world)
+    return each(meant_by(args, rather(there, copies, args.model)), unloaded, world)
+
+
+def forget(client: FleetCalls, args: argparse.Namespace, world: World) -> int:
+    """Takes it off the list."""
+
+    def forgotten(copy: Copy) -> None:
+        model = client.forget_model(copy.model.id)
+        if args.json:
+            write_json(
+                {"id": model.id, "server": copy.server.name, "model": model.model, "status": "forgotten"}, world.out
+            )
+        else:
+            world.err.write(printable(f"forgot '{model.model}' of '{copy.server.name}'\n"))
+
+    copies = copies_of(client, args.server)
+    gone = [one for one in copies if not one.model.available]
+    return each(meant_by(args, rather(gone, copies, args.model)), forgotten, world)
+
+
+def rather(some: Sequence[Copy], copies: Sequence[Copy], word: str) -> Sequence[Copy]:
+    """Some of the copies, if one of them can be meant; else all."""
+    return some if any(is_called(one, word) for one in some) else copies
 
 
 def each(copies: Iterable[Copy], work: Callable[[Copy], None], world: World) -> int:
@@ -212,7 +235,7 @@ def is_called(copy: Copy, word: str) -> bool:
 
 
 Action = Callable[[FleetCalls, argparse.Namespace, World], int]
-ACTIONS: Mapping[str, Action] = {"list": show, "set": change, "unload": unload}
+ACTIONS: Mapping[str, Action] = {"list": show, "set": change, "unload": unload, "forget": forget}
 BECAME: Mapping[str, str] = {
     "unloaded": "is out of the memory of",
     "moved": "goes on without a graphics card on",

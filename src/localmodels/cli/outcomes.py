@@ -1,20 +1,28 @@
-"""What became of an operation on each of several servers. Where one failed, an error names it instead."""
+"""What became of an operation on each of several servers, told whether all of them did it or not.
+
+The rule: what is done is told also where something failed, and so is how the rest is done: who is done already is done
+again without harm.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from shlex import quote as quoted
 
 from msgspec import to_builtins
 
-from localmodels.cli.tables import write_json
-from localmodels.cli.words import printable
+from localmodels.cli.tables import write_json, write_table
+from localmodels.cli.words import complaint, printable
 from localmodels.cli.world import World
-from localmodels.core.library import ABSENT, SKIPPED, Outcome
+from localmodels.core.library import ABSENT, FAILED, SKIPPED, SUCCESS, Outcome, PartlyDone
+
+HEADER = ("SERVER", "WHAT BECAME OF IT", "WHY")
+FATES: Mapping[str, str] = {ABSENT: "no such model", SKIPPED: "not asked", FAILED: "failed"}
 
 
 def tell(
-    outcomes: Iterable[Outcome], done: str, names: Mapping[str, str], args: argparse.Namespace, world: World
+    outcomes: Sequence[Outcome], done: str, names: Mapping[str, str], args: argparse.Namespace, world: World
 ) -> None:
     """Tells it server by server: people in words, programs an object a line.
 
@@ -25,11 +33,22 @@ def tell(
         args: with ``json``.
         world: where it is told.
     """
-    for one in outcomes:
-        if args.json:
+    if args.json:
+        for one in outcomes:
             write_json({**names, **to_builtins(one)}, world.out)
-        else:
-            world.err.write(printable(f"{words(one, done)}\n"))
+    elif len(outcomes) == 1:
+        world.err.write(printable(f"{words(outcomes[0], done)}\n"))
+    else:
+        show(outcomes, done, world)
+
+
+def show(outcomes: Sequence[Outcome], done: str, world: World) -> None:
+    """The same as a table, for people."""
+    fates = {SUCCESS: done, **FATES}
+    rows = [(one.server, fates.get(one.status, one.status), " ".join(one.failure.split())) for one in outcomes]
+    least = 2  # columns, where no server has anything to explain
+    columns = len(HEADER) if any(why for *_, why in rows) else least
+    write_table(HEADER[:columns], [row[:columns] for row in rows], world.err)
 
 
 def words(one: Outcome, done: str) -> str:
@@ -39,3 +58,32 @@ def words(one: Outcome, done: str) -> str:
     if one.status == SKIPPED:
         return f"'{one.server}' was not asked: {one.failure}"
     return f"{done} on '{one.server}'"
+
+
+def failed(error: PartlyDone, done: str, names: Mapping[str, str], args: argparse.Namespace, world: World) -> int:
+    """Tells what became of it where some have failed, and how it is repeated; the exit code."""
+    tell(error.outcomes, done, names, args, world)
+    world.err.write(complaint(again(error.outcomes)))
+    return 1
+
+
+def followed(error: PartlyDone, done: str, args: argparse.Namespace, world: World) -> int:
+    """The same of what was followed step by step: programs have read every row by now."""
+    if not args.json:
+        show(error.outcomes, done, world)
+    world.err.write(complaint(again(error.outcomes)))
+    return 1
+
+
+def again(outcomes: Sequence[Outcome]) -> str:
+    """That some have failed, and how it is repeated.
+
+    >>> again([Outcome("a", "success"), Outcome("b", "error", "no room")])
+    '1 of 2 servers failed; repeat it as it is (what is done stays done), or with --server b alone'
+    """
+    lost = [one.server for one in outcomes if one.status == FAILED]
+    if len(lost) == len(outcomes):
+        return f"all {len(lost)} servers failed; it can be repeated as it is"
+    flags = " ".join(f"--server {quoted(server)}" for server in lost)
+    counts = f"{len(lost)} of {len(outcomes)} servers failed"
+    return f"{counts}; repeat it as it is (what is done stays done), or with {flags} alone"

@@ -12,11 +12,12 @@ from localmodels.cli.words import complaint
 from localmodels.cli.world import World
 
 HEADER = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
+SPARE = ("ID", "CONTEXT", "SIZE", "PROCESSOR")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it understands."""
-    server_argument(parser, "ask")
+    server_argument(parser, "ask what is in memory", "all of them, as they told last")
     host_argument(parser)
     json_argument(parser)
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace, world: World) -> int:
     ]
     if any(row.server for row in running):
         with_servers = [(*cells, row.server) for cells, row in zip(rows, running, strict=True)]
-        write_table((*HEADER, "SERVER"), with_servers, world.out)
+        write_table((*HEADER, "SERVER"), with_servers, world.out, SPARE)
     else:
-        write_table(HEADER, rows, world.out)
+        write_table(HEADER, rows, world.out, SPARE)
     return int(bool(silent))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from localmodels.cli import outcomes
 from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.progress import follow
 from localmodels.cli.world import World
+from localmodels.core.library import PartlyDone
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,4 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Fetches it, showing how far it is; what came stays when it is broken off, and the next pull goes on with it."""
     with connect(args, world) as client:
-        return follow(client.pull(args.model, insecure=args.insecure, server=args.server), args, world)
+        try:
+            return follow(client.pull(args.model, insecure=args.insecure, server=args.server), args, world)
+        except PartlyDone as error:
+            return outcomes.followed(error, f"pulled '{args.model}'", args, world)

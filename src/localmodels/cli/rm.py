@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from localmodels.cli import outcomes
 from localmodels.cli.connect import connect
 from localmodels.cli.flags import host_argument, json_argument, server_argument
-from localmodels.cli.outcomes import tell
 from localmodels.cli.tables import write_json
 from localmodels.cli.words import complaint
 from localmodels.cli.world import World
 from localmodels.core.errors import LocalModelsError, ModelNotFound
+from localmodels.core.library import PartlyDone
 
 # A pull that was broken off has no name yet, and keeps what came for the next one.
 UNFINISHED = "; what an unfinished pull has brought is removed by `localmodels store gc --partial`"
@@ -30,13 +31,17 @@ def run(args: argparse.Namespace, world: World) -> int:
     with connect(args, world) as client:
         for model in args.models:
             try:
-                outcomes = client.delete(model, server=args.server)
+                told = client.delete(model, server=args.server)
+            except PartlyDone as error:
+                failed = True
+                outcomes.failed(error, f"deleted '{model}'", {"model": model}, args, world)
+                continue
             except LocalModelsError as error:
                 failed = True
                 world.err.write(complaint(f"{error}{UNFINISHED}" if isinstance(error, ModelNotFound) else error))
                 continue
-            if outcomes:
-                tell(outcomes, f"deleted '{model}'", {"model": model}, args, world)
+            if told:
+                outcomes.tell(told, f"deleted '{model}'", {"model": model}, args, world)
             elif args.json:
                 write_json({"model": model, "status": "deleted"}, world.out)
             else:

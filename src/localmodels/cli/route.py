@@ -13,6 +13,7 @@ from localmodels.core.errors import InvalidRequest
 from localmodels.dialects.routing import ShownRoute, ShownTarget
 
 HEADER = ("SERVER", "MODEL", "STATE", "IN MEMORY", "BUSY", "WHY")
+SPARE = ("MODEL", "BUSY", "IN MEMORY", "STATE")
 LEFT_OUT = ("LEFT OUT", "WHY")
 IN_MEMORY = {True: "yes", False: "no", None: "?"}
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace, world: World) -> int:
 def show(route: ShownRoute, world: World) -> None:
     """For people: who answers in the order in which they are asked, and who does not."""
     if route.targets:
-        write_table(HEADER, list(map(row, route.targets)), world.out)
+        write_table(HEADER, list(map(row, route.targets)), world.out, SPARE)
     if route.left_out:
         world.out.write("\n" if route.targets else "")
         write_table(LEFT_OUT, [(one.server, one.reason) for one in route.left_out], world.out)

@@ -8,6 +8,7 @@ model that is not here is pulled, as Ollama's command does; only here, never by 
 from __future__ import annotations
 
 import argparse
+from shlex import quote as quoted
 
 from localmodels.cli import session as sessions
 from localmodels.cli import terminal
@@ -72,6 +73,11 @@ def asked(session: Session, prompt: str, client: Calls, args: argparse.Namespace
 def fetched(missing: ModelNotFound, client: Calls, args: argparse.Namespace, world: World) -> bool:
     """Pulls the model that there is not, as Ollama's command does; was it that model, and is it to be pulled?"""
     if args.no_pull or missing.name != args.model:
+        return False
+    server, slash, model = args.model.partition("/")
+    if slash and any(server.lower() in one.servers for one in client.list()):
+        what = f"`localmodels pull {quoted(model)} --server {quoted(server)}` would fetch it there"
+        world.err.write(printable(f"'{server}' is a server, not a namespace of the registry; {what}\n"))
         return False
     world.err.write(f"There is no model '{printable(args.model)}' here; pulling it\n")
     try:

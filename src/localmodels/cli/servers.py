@@ -28,6 +28,7 @@ from localmodels.core.secrets import Secret
 from localmodels.dialects.servers import ShownServer
 
 HEADER = ("NAME", "STATE", "BUSY", "MODELS", "KIND", "URL", "NOTE")
+SPARE = ("KIND", "MODELS", "URL", "BUSY")
 # Kinds of which a model can be brought to an empty server from here.
 MANAGED = frozenset({"local", "ollama"})
 MANY = 1_000
@@ -87,7 +88,7 @@ def show(client: FleetCalls, args: argparse.Namespace, said: Said, world: World)
         if args.json:
             write_json(servers, world.out)
         else:
-            write_table(HEADER, list(map(row, servers)), world.out)
+            write_table(HEADER, list(map(row, servers)), world.out, SPARE)
 
     return shown(client.servers, draw, args, world)
 

@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         if part != "info":
             only.add_argument(f"--{part}", dest="part", action="store_const", const=part, help=f"only its {part}")
     parser.set_defaults(part="info")
-    server_argument(parser, "look at the one")
+    server_argument(parser, "look at the one", "whichever would answer")
     host_argument(parser)
     json_argument(parser)
 

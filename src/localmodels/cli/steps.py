@@ -17,7 +17,7 @@ from localmodels.cli.progress import people
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
 from localmodels.core.errors import BackendTimeout, StreamCut
-from localmodels.core.library import Progress, Watcher
+from localmodels.core.library import OVER, Progress, Watcher
 from localmodels.core.tasks import Event
 
 Events = Generator[Event, None, None]
@@ -111,19 +111,24 @@ def _people(world: World) -> Iterator[Tell]:
 
 
 class Steps:
-    """Events as bars and lines show them. One thing comes after the other, so what is followed by another is done."""
+    """Events as bars and lines show them.
+
+    One thing comes after the other, at each server where there are several, so what is followed by another is done.
+    """
 
     def __init__(self) -> None:
-        self._counted: Progress | None = None
+        self._counted: dict[str, Progress] = {}  # by server
 
     def of(self, event: Event) -> Iterator[Progress]:
         """The steps of an event: its own words, how far it is where something is counted, and its notes."""
         step = step_of(event)
-        if self._counted is not None and event.action != NOTE and step.status != self._counted.status:
-            yield replace(self._counted, completed=self._counted.total)
-            self._counted = None
+        counted = self._counted.get(step.server)
+        if counted is not None and event.action != NOTE and step.status != counted.status:
+            del self._counted[step.server]
+            if not step.failure:
+                yield replace(counted, completed=counted.total)
         if step.total:
-            self._counted = step
+            self._counted[step.server] = step
         yield step
         notes = event.details.get("notes")
         if isinstance(notes, list | tuple):
@@ -131,12 +136,21 @@ class Steps:
 
 
 def step_of(event: Event) -> Progress:
-    """An event in its own words, and how far it is."""
-    status = words_of(event.action, event.details)
-    total, completed = event.details.get("total"), event.details.get("completed")
+    """An event in its own words, how far it is, and of which server where there are several."""
+    details = event.details
+    server, failure = (_text(details, "server"), _text(details, "failure")) if "servers" in details else ("", "")
+    ended = server and _text(details, "status") in OVER  # the server's own end is no action of the task's
+    status = _text(details, "status") if ended else words_of(event.action, details)
+    step = Progress(status, server=server, failure=failure)
+    total, completed = details.get("total"), details.get("completed")
     if isinstance(total, int) and isinstance(completed, int):
-        return Progress(status, total=total, completed=completed)
-    return Progress(status)
+        return replace(step, total=total, completed=completed)
+    return step
+
+
+def _text(details: Mapping[str, Any], name: str) -> str:
+    value = details.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def words_of(action: str, details: Mapping[str, Any]) -> str:

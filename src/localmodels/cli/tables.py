@@ -19,7 +19,7 @@ Rows = Sequence[Sequence[str]]
 class Printer(Protocol):
     """What the modules in ``PRINTERS`` have."""
 
-    def write_table(self, header: Sequence[str], rows: Rows, out: TextIO) -> None:
+    def write_table(self, header: Sequence[str], rows: Rows, out: TextIO, spare: Sequence[str]) -> None:
         """Prints a header and its rows."""
         ...
 
@@ -33,7 +33,7 @@ def write_json(value: Any, out: TextIO) -> None:
     out.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
 
 
-def write_table(header: Sequence[str], rows: Rows, out: TextIO) -> None:
-    """A header and its rows."""
+def write_table(header: Sequence[str], rows: Rows, out: TextIO, spare: Sequence[str] = ()) -> None:
+    """A header and its rows; ``spare`` are titles of columns that a narrow terminal can do without."""
     printer = cast("Printer", lazy.module(PRINTERS[out.isatty()]))
-    printer.write_table(header, [[printable(cell) for cell in row] for row in rows], out)
+    printer.write_table(header, [[printable(cell) for cell in row] for row in rows], out, spare)

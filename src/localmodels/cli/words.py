@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 
 from localmodels.core.catalog import Running
+from localmodels.core.errors import LocalModelsError
 from localmodels.core.library import Progress
 
 _SIZES = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
@@ -29,9 +32,35 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+# What a server, which knows no command line, calls what has a flag here. Whole sentences come first.
+_FLAGS: Mapping[str, str] = {
+    "say key too, the one for the new address or an empty one": "say --key-env, --key-file or --no-key too",
+    "is_active false": "--inactive",
+    "manage it there": "manage it there, or from here by its name without the server's, and --server",
+    "`server`": "--server",
+    "api_version": "--api-version",
+    "first_byte": "--first-byte",
+    "is_active": "--active",
+    "is_default": "--default",
+    "max_concurrent": "--max-concurrent",
+    "max_queue": "--max-queue",
+    "requests_per_minute": "--requests-per-minute",
+    "token_quota": "--quota",
+    "tokens_per_minute": "--tokens-per-minute",
+}
+_FIELD = re.compile(rf"(?<![\w/.'-])(?:{'|'.join(map(re.escape, _FLAGS))})(?![\w/.'-])")
+
+
 def complaint(error: Exception | str) -> str:
-    """The line that says an error; servers' words are in it."""
-    return f"Error: {printable(str(error))}\n"
+    """The line that says an error; servers' words are in it, and for what has a flag the flag.
+
+    >>> complaint(LocalModelsError("max_queue must be a whole number")).strip()
+    'Error: --max-queue must be a whole number'
+    """
+    text = str(error)
+    if isinstance(error, LocalModelsError):
+        text = _FIELD.sub(lambda found: _FLAGS[found[0]], text)
+    return f"Error: {printable(text)}\n"
 
 
 def size(count: int) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from localmodels.core.deploys import Deployment
     from localmodels.core.fleet import ModelChange, ServerChange
-    from localmodels.core.library import CreateRequest, Outcome, Progress
+    from localmodels.core.library import CreateRequest, Outcome, PartlyDone, Progress
     from localmodels.core.rerank import RerankRequest
     from localmodels.core.roster import Availability, Freed, Unloaded
     from localmodels.core.tasks import Task
@@ -66,6 +66,7 @@ __all__ = [
     "Message",
     "ModelChange",
     "Outcome",
+    "PartlyDone",
     "Progress",
     "RerankRequest",
     "ServerChange",
@@ -90,7 +91,7 @@ _HOMES = {
     **dict.fromkeys(("assistant", "system", "user"), "localmodels.client.messages"),
     "ShownKey": "localmodels.dialects.management",
     **dict.fromkeys(("Allowance", "Use", "Wish"), "localmodels.core.access"),
-    **dict.fromkeys(("CreateRequest", "Outcome", "Progress"), "localmodels.core.library"),
+    **dict.fromkeys(("CreateRequest", "Outcome", "PartlyDone", "Progress"), "localmodels.core.library"),
     "RerankRequest": "localmodels.core.rerank",
     "Artifact": "localmodels.core.artifacts",
     "Deployment": "localmodels.core.deploys",

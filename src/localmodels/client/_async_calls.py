@@ -105,7 +105,8 @@ class AsyncCalls:
     reached, ``BackendTimeout`` when it is silent for too long, ``StreamCut`` when an answer ends before its end.
 
     Where a method takes ``server``, that is the id or name of one of the server's servers, several of them, or ``*``
-    for every one. Steps and outcomes then say whose they are, and what has failed anywhere is raised at the end.
+    for every one. Steps and outcomes then say whose they are. Where one of several has failed, ``PartlyDone`` is raised
+    when all have come to their end; its ``outcomes`` say what became of each, and the call can be repeated as it is.
     """
 
     def __init__(self, carrier: AsyncCarrier) -> None:
@@ -327,7 +328,8 @@ class AsyncCalls:
             return body
         if 300 <= reply.status < 400:
             raise Garbled(f"{self.url} sends us elsewhere; give the address that answers itself")
-        raise DIALECT.read_error(reply.status, body, wire.retry_after(reply.headers))
+        partly = library.read_partly_done(body)
+        raise partly or DIALECT.read_error(reply.status, body, wire.retry_after(reply.headers))
 
     async def _whole(self, reply: AsyncReply) -> bytes:
         body = bytearray()

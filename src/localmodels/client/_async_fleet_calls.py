@@ -122,6 +122,15 @@ class AsyncFleetCalls(AsyncCalls):
         """
         return wire.read_model(await self._send("PUT", _model(id), wire.write_model_change(said)))
 
+    async def forget_model(self, id: str) -> ShownModel:  # noqa: A002
+        """Forgets what is kept of a model that its server has no more, and what was said of it. Gives what it was.
+
+        Raises:
+            NotFound: there is none of this id.
+            Conflict: its server had it when it was asked last.
+        """
+        return wire.read_model(await self._send("DELETE", _model(id), None))
+
     async def check_model(self, id: str) -> Availability:  # noqa: A002
         """Is a model there, and is it in memory? Its server is asked now, and loads nothing for it."""
         return wire.read_availability(await self._post(f"{_model(id)}/check-availability", b""))

@@ -118,6 +118,15 @@ class FleetCalls(Calls):
         """
         return wire.read_model(self._send("PUT", _model(id), wire.write_model_change(said)))
 
+    def forget_model(self, id: str) -> ShownModel:  # noqa: A002
+        """Forgets what is kept of a model that its server has no more, and what was said of it. Gives what it was.
+
+        Raises:
+            NotFound: there is none of this id.
+            Conflict: its server had it when it was asked last.
+        """
+        return wire.read_model(self._send("DELETE", _model(id), None))
+
     def check_model(self, id: str) -> Availability:  # noqa: A002
         """Is a model there, and is it in memory? Its server is asked now, and loads nothing for it."""
         return wire.read_availability(self._post(f"{_model(id)}/check-availability", b""))

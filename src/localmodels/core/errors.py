@@ -101,7 +101,8 @@ class ContextLengthExceeded(InvalidRequest):
     """The prompt does not fit the context and may not be shortened.
 
     Attributes:
-        prompt_tokens: length of the prompt in tokens, as the model's own tokenizer counts.
+        prompt_tokens: length of the prompt in tokens, as the model's own tokenizer counts; 0 where only its server
+            knows it.
         context_tokens: tokens that fit.
     """
 
@@ -109,8 +110,9 @@ class ContextLengthExceeded(InvalidRequest):
 
     def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
         super().__init__(
-            f"This model's maximum context length is {context_tokens} tokens, but the prompt has "
-            f"{prompt_tokens} tokens. Shorten the messages or raise num_ctx.",
+            f"This model's maximum context length is {context_tokens} tokens, "
+            + (f"but the prompt has {prompt_tokens} tokens. " if prompt_tokens else "and the request needs more. ")
+            + "Shorten the messages or raise num_ctx.",
             param="messages",
         )
         self.prompt_tokens = prompt_tokens
@@ -158,12 +160,12 @@ class NotFound(CallerError):
 
 
 class ModelNotFound(NotFound):
-    """No model of this name."""
+    """No model of this name; ``why`` says what is wrong with the name, and what would be right."""
 
     code = "model_not_found"
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"model '{name[:MOST_NAME]}' not found", param="model")
+    def __init__(self, name: str, why: str = "") -> None:
+        super().__init__(f"model '{name[:MOST_NAME]}' not found{': ' if why else ''}{why}", param="model")
         self.name = name
 
 

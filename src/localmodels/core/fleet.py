@@ -202,6 +202,10 @@ class FleetStore(Protocol):
         """
         ...
 
+    async def forget_model(self, model_id: str) -> bool:
+        """Forgets a model that its server has no more; one that is ``present`` stays. Was there such a row?"""
+        ...
+
     async def generation(self) -> int:
         """Raised by every change, whoever makes it."""
         ...

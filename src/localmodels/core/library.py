@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
 
+from localmodels.core.errors import BackendError
 from localmodels.core.options import OPTIONS
 
 # Parameters that today's or an earlier Ollama knows and our engine has no use for: kept and shown, never heeded.
@@ -60,6 +61,11 @@ ABSENT = "not found"
 SKIPPED = "skipped"
 """The status of a server that cannot be asked for this, where every server was meant that can."""
 
+OVER = frozenset({SUCCESS, FAILED, ABSENT, SKIPPED})
+"""What can have become of a server in the end; every other status is a step on the way."""
+
+SHOWN = 3  # failures that an error tells in full
+
 
 class Outcome(Struct, frozen=True, omit_defaults=True):
     """What became of an operation on one of several servers.
@@ -73,6 +79,27 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     server: str
     status: str
     failure: str = ""
+
+
+class PartlyDone(BackendError):
+    """Some of several servers did it, or none, and at least one did not. What is done stays done.
+
+    Attributes:
+        outcomes: of all of them.
+    """
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        failed = [one for one in outcomes if one.status == FAILED]
+        told = [f"{one.server}: {one.failure}" for one in failed[:SHOWN]]
+        more = [f"{len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+        super().__init__(f"{len(failed)} of {len(outcomes)} servers failed: {'; '.join((*told, *more))}")
+        self.outcomes = tuple(outcomes)
+
+
+def partly_done(outcomes: Sequence[Outcome]) -> PartlyDone | None:
+    """The error that these are, where all servers have come to their end, and one of them to a bad one."""
+    whole = all(one.status in OVER for one in outcomes)
+    return PartlyDone(outcomes) if whole and any(one.status == FAILED for one in outcomes) else None
 
 
 Watcher = Callable[[Progress], object]

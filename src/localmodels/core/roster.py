@@ -43,6 +43,7 @@ class ServerNow(Struct, frozen=True, kw_only=True):
         checked_at: nanoseconds since 1970, UTC; 0 before it was asked.
         in_flight: requests of ours that it answers now.
         models: those that it has; none where it does not answer.
+        more_models: does it list more than are looked at?
     """
 
     row: ServerRow
@@ -56,6 +57,7 @@ class ServerNow(Struct, frozen=True, kw_only=True):
     checked_at: int = 0
     in_flight: int = 0
     models: tuple[Offer, ...] = ()
+    more_models: bool = False
 
 
 class ModelNow(Struct, frozen=True, kw_only=True):

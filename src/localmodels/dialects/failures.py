@@ -84,7 +84,10 @@ _NEEDY: Mapping[type[LocalModelsError], type[LocalModelsError]] = {
     OutOfMemory: Unavailable,
 }
 _TOO_LONG = frozenset(("context_length_exceeded", "exceed_context_size_error"))
-_CONTEXT_FIRST = re.compile(r"maximum context length is (\d{1,12}) tokens.*?(\d{1,12}) (?:\w+ )?tokens", re.DOTALL)
+_CONTEXT_FIRST = re.compile(r"maximum context length is (\d{1,12}) tokens(.*)", re.DOTALL)
+# What was too much, in any of the sentences that follow it: OpenAI and every vLLM name the prompt, the answer and their
+# sum, or some of them, in one order or another.
+_FIGURES = re.compile(r"\b(\d{1,12}) (?:\w+ )?tokens")
 _PROMPT_FIRST = re.compile(r"\((\d{1,12}) tokens\) exceeds the available context size \((\d{1,12})")
 _MEMORY = re.compile(
     r"requires more system memory \((\d{1,9}(?:\.\d+)?) GiB\) than is available \((\d{1,9}(?:\.\d+)?) GiB\)"
@@ -106,6 +109,8 @@ class Complaint(Struct, frozen=True):
 def read_error(status: int, body: bytes, retry_after: float | None = None) -> LocalModelsError:
     """The error that an answer with this status and body means; never raises."""
     complaint = _complaint(body)
+    if status == 404 and complaint.message.lower() == "not found":  # FastAPI's, of a path that it does not have
+        complaint = Complaint("the server does not do this with its models: it answered 404 Not Found")
     if status < 400 and not complaint.message:
         return Garbled(f"the server answered {status} with what is no answer in its dialect")
     return mapped(complaint, status if status >= 400 else complaint.status, retry_after)
@@ -148,18 +153,20 @@ def _special(complaint: Complaint, message: str, status: int, retry_after: float
         required, available = (round(float(text) * 2**30) for text in found.groups())
         return OutOfMemory(required, available, retry_after=retry_after)
     if (status == 404 or complaint.code == ModelNotFound.code) and (found := _NO_MODEL.search(message)):
-        return ModelNotFound(found[1])
+        why = message[found.end() :]
+        return ModelNotFound(found[1], why.removeprefix(": ") if why.startswith(": ") else "")
     return None
 
 
 def _counts(complaint: Complaint, message: str) -> tuple[int, int] | None:
-    """Tokens of the prompt and of the context."""
+    """Tokens of the prompt (0 is not known) and of the context."""
     if complaint.context_tokens:
         return complaint.prompt_tokens, complaint.context_tokens
     if found := _PROMPT_FIRST.search(message):
         return int(found[1]), int(found[2])
     if found := _CONTEXT_FIRST.search(message):
-        return int(found[2]), int(found[1])
+        context, most = int(found[1]), max(map(int, _FIGURES.findall(found[2])), default=0)
+        return most if most > context else 0, context
     return None
 
 

@@ -6,6 +6,7 @@ Both roles, like every codec: what ``write_*`` writes, ``read_*`` reads back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from localmodels.core.options import Options
 
 T = TypeVar("T")
 _ENCODER = msgspec.json.Encoder()
+_NO_DIGEST = "0" * 12
 
 
 class _Tag(Struct, frozen=True):
@@ -138,6 +140,19 @@ class OpenAIModels(Struct, frozen=True):
 
     data: tuple[OpenAIModel, ...]
     object: str = "list"
+
+
+def stand_in(model: str) -> str:
+    """A digest for a model whose server tells none, since clients of Ollama cut every digest short and compare it.
+
+    It shows what it is: the twelve zeros that these clients show are no file's; the rest is made of the name.
+    """
+    return _NO_DIGEST + sha256(model.encode()).hexdigest()[len(_NO_DIGEST) :]
+
+
+def is_stand_in(digest: str, model: str) -> bool:
+    """Is this what :func:`stand_in` makes of the name under which a model is listed, with or without its server's?"""
+    return digest.startswith(_NO_DIGEST) and digest in {stand_in(model), stand_in(model.partition("/")[2])}
 
 
 def write_tags(models: Iterable[Model]) -> bytes:

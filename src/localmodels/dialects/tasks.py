@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from localmodels.core.errors import Garbled, InvalidValue, LocalModelsError, StreamCut
+from localmodels.core.library import Outcome, PartlyDone, partly_done
 from localmodels.core.moment import nanoseconds, rfc3339
 from localmodels.core.tasks import Event, Failure, Task, TaskKind, TaskState
 from localmodels.dialects.failures import Complaint, mapped, sayable
@@ -129,11 +130,13 @@ class EventLines:
         self._lines = JsonLines()
         self._error: LocalModelsError | None = None
         self._done = False
+        self._rows: tuple[Outcome, ...] = ()  # of the servers, where the model is made on several
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that these bytes complete; what ended the task without success is raised after them.
 
         Raises:
+            PartlyDone: it failed on some of several servers.
             LocalModelsError: the task failed, was cancelled, or its server ended.
             Garbled: the bytes are no such stream.
         """
@@ -144,8 +147,9 @@ class EventLines:
                 break
             self.task_id, event = read_event(line)
             if event.status >= AT_FAULT:
-                self._done, self._error = True, error_in(event)
+                self._done, self._error = True, self._ended_by(error_in(event))
                 break
+            self._rows = rows_in(event) or self._rows
             self._done = event.ratio >= 1
             events.append(event)
         if not events:
@@ -163,9 +167,24 @@ class EventLines:
         if not self._done:
             raise StreamCut("the stream ended before its task did")
 
+    def _ended_by(self, error: LocalModelsError) -> LocalModelsError:
+        partly = partly_done(self._rows) if error.code == PartlyDone.code else None
+        return partly or error
+
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def rows_in(event: Event) -> tuple[Outcome, ...]:
+    """How far each of several servers is, of an event that tells of them."""
+    told = event.details.get("servers")
+    rows = told if isinstance(told, list | tuple) else ()
+    return tuple(
+        Outcome(str(row.get("server", "")), str(row.get("status", "")), str(row.get("failure", "")))
+        for row in rows
+        if isinstance(row, Mapping)
+    )
 
 
 def failure_of(error: LocalModelsError) -> Failure:

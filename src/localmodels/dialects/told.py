@@ -1,9 +1,9 @@
 """What a server tells of itself when it is asked how it is: its version, its models, what is in its memory.
 
 The one rule: what it tells is believed as far as it is sound. A name that nobody could say is left out, a number or a
-digest that is none is not known, the list ends at its 2,000th model; but a body that is no list, and one that says two
-things of the same model, is a failure (:class:`~localmodels.core.errors.Garbled`). Names are those that the server
-gives its models.
+digest that is none is not known, the list ends at its 2,000th model (and says so); but a body that is no list, and one
+that says two things of the same model, is a failure (:class:`~localmodels.core.errors.Garbled`). Names are those that
+the server gives its models.
 
 Fields as of Ollama's ``api/types.go`` (August 2026), llama.cpp's ``tools/server`` (build 11549), vLLM's and
 Anthropic's lists; what else is there is passed over.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from math import inf
 from typing import Any, TypeVar, get_args
 from urllib.parse import quote
 
@@ -34,6 +35,11 @@ MOST_MODELS = 2_000
 PAGE = 1_000
 _LARGEST = 2**53  # what JSON's numbers hold exactly; no model has more bytes or tokens
 _LATEST = ":latest"
+# Seconds by which two machines' clocks may differ. vLLM, SGLang and llama.cpp's server tell the time of their answer as
+# the moment at which a model was made; taken for that, each look would find every model new.
+LATELY = 300.0
+# Programs (as ``owned_by``) that keep in memory what they list, adapters included.
+_RESIDENT = frozenset(("vllm", "sglang"))
 _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _VERSION = re.compile(r"[\x21-\x7e]{1,64}")
 # Anthropic's words for what a model can do beyond what all of its can.
@@ -49,6 +55,8 @@ class Told(Struct, frozen=True):
             ``size`` and ``context_length`` 0, where it does not tell.
         version: of its program; empty where it does not tell.
         gateway: what it calls itself on the way of requests; empty where it is none of us.
+        whole: does it answer by no other names? Not every server lists all that it answers by, and some list nothing.
+        more: has it further models, beyond the bound of a list?
         running: what is in its memory, or on its way there; None where it does not tell.
         memory_free: bytes that another model could take; None where it does not tell.
         busy: requests that it answers now, whoever sent them; None where it does not tell.
@@ -60,6 +68,8 @@ class Told(Struct, frozen=True):
     memory_free: int | None = None
     busy: int | None = None
     gateway: str = ""
+    whole: bool = False
+    more: bool = False
 
 
 class About(Struct, frozen=True):
@@ -82,16 +92,18 @@ class Shown(Struct, frozen=True):
 
 
 class Entries(Struct, frozen=True):
-    """A list in OpenAI's or Anthropic's form, or one page of it.
+    """A list, or one page of it.
 
     Attributes:
         running: names of those that are in memory; None where nothing is said of that.
         following: the query of the next page; empty after the last.
+        more: were there more than are taken?
     """
 
     models: tuple[Model, ...]
     running: tuple[str, ...] | None = None
     following: str = ""
+    more: bool = False
 
 
 class Props(Struct, frozen=True):
@@ -132,6 +144,8 @@ class _Tags(Struct):
 
 class _Entry(Struct):
     id: Any = ""
+    owned_by: Any = ""
+    parent: Any = ""
     created: Any = None
     created_at: Any = ""
     capabilities: Any = None
@@ -197,13 +211,14 @@ def version(told: object) -> str:
     return told if isinstance(told, str) and _VERSION.fullmatch(told) else ""
 
 
-def read_tags(body: bytes) -> tuple[Model, ...]:
+def read_tags(body: bytes) -> Entries:
     """The models of ``/api/tags``, Ollama's.
 
     Raises:
         Garbled: it is something else, or has the same model twice with different digests.
     """
-    return _sound(map(_of_tag, _decode(body, _Tags).models or ()))
+    models = _sound(map(_of_tag, _decode(body, _Tags).models or ()))
+    return Entries(models[:MOST_MODELS], more=len(models) > MOST_MODELS)
 
 
 def read_ps(body: bytes) -> tuple[Running, ...]:
@@ -231,22 +246,28 @@ def read_shown(body: bytes) -> Shown:
     return Shown(_capabilities(shown.capabilities), _whole(info.get(f"{architecture}.context_length")))
 
 
-def read_entries(body: bytes) -> Entries:
+def read_entries(body: bytes, now: float = inf) -> Entries:
     """The models of ``/v1/models``: OpenAI's, vLLM's, llama.cpp's or Anthropic's.
+
+    Args:
+        body: as it came.
+        now: seconds since 1970 at which it came; a moment of just now tells nothing of a model.
 
     Raises:
         Garbled: it is something else.
     """
     told = _decode(body, _Entries)
-    entries = (told.data or ())[:MOST_MODELS]
-    models = _sound(map(_of_entry, entries))
-    states = {one.id: _word(one.status, "value") for one in entries if isinstance(one.id, str)}
+    entries = told.data or ()
+    sound = _sound(_of_entry(entry, now) for entry in entries)
+    models = _like_their_parents(sound[:MOST_MODELS], entries)
+    states = {one.id: _state(one) for one in entries if isinstance(one.id, str)}
     warm = tuple(model.name for model in models if states[model.name] in {"loaded", "loading"})
     more = told.has_more is True and isinstance(told.last_id, str) and bool(entries)
     return Entries(
         models,
         running=warm if any(states.values()) else None,
         following=f"?limit={PAGE}&after_id={quote(told.last_id, safe='')}" if more else "",
+        more=len(sound) > MOST_MODELS,
     )
 
 
@@ -286,10 +307,11 @@ def in_memory(model: Model, context_length: int = 0) -> Running:
 
 def _of_tag(tag: _Tag) -> Model:
     told = tag.details if isinstance(tag.details, dict) else {}
+    name, digest = _text(tag.name) or _text(tag.model), _digest(tag.digest)
     return Model(
-        name=_text(tag.name) or _text(tag.model),
+        name=name,
         size=_whole(tag.size),
-        digest=_digest(tag.digest),
+        digest="" if listing.is_stand_in(digest, name) else digest,
         modified_at=_moment(tag.modified_at),
         details=_details(told),
         capabilities=_capabilities(tag.capabilities),
@@ -299,14 +321,33 @@ def _of_tag(tag: _Tag) -> Model:
     )
 
 
-def _of_entry(entry: _Entry) -> Model:
+def _state(entry: _Entry) -> str:
+    """In llama.cpp's words; empty where nothing is said of that."""
+    if _text(entry.owned_by) in _RESIDENT:
+        return "loaded"
+    return _word(entry.status, "value")
+
+
+def _like_their_parents(models: tuple[Model, ...], entries: Iterable[_Entry]) -> tuple[Model, ...]:
+    """An adapter of which its server, vLLM, tells only whose it is has that model's context."""
+    contexts = {model.name: model.context_length for model in models}
+    parents = {_text(entry.id): _text(entry.parent) for entry in entries if _text(entry.parent) in contexts}
+    return tuple(
+        replace(model, context_length=model.context_length or contexts[parents[model.name]])
+        if model.name in parents
+        else model
+        for model in models
+    )
+
+
+def _of_entry(entry: _Entry, now: float) -> Model:
     meta = entry.meta if isinstance(entry.meta, dict) else {}
     contexts = (meta.get("n_ctx"), entry.max_model_len, entry.context_length, entry.max_input_tokens)
     return Model(
         name=_text(entry.id),
         size=_whole(meta.get("size")),
         digest="",
-        modified_at=_moment(entry.created_at) or _since_1970(entry.created),
+        modified_at=_moment(entry.created_at) or _since_1970(entry.created, now - LATELY),
         capabilities=_can(entry),
         context_length=next(filter(None, map(_whole, (*contexts, meta.get("n_ctx_train")))), 0),
         gateways=via.names(entry.gateways),
@@ -328,10 +369,10 @@ def _can(entry: _Entry) -> tuple[Capability, ...]:
 
 
 def _sound(models: Iterable[Model]) -> tuple[Model, ...]:
-    """Those that can be asked for, each once."""
+    """Those that can be asked for, each once; one beyond the bound is enough to know that there are more."""
     sound: dict[str, Model] = {}
     for model in models:
-        if len(sound) == MOST_MODELS:
+        if len(sound) > MOST_MODELS:
             break
         if not MODEL_NAME.fullmatch(model.name):
             continue
@@ -395,8 +436,8 @@ def _moment(told: object) -> str:
         return ""
 
 
-def _since_1970(seconds: object) -> str:
+def _since_1970(seconds: object, before: float) -> str:
     try:
-        return rfc3339(_whole(seconds) * 10**9) if _whole(seconds) else ""
+        return rfc3339(_whole(seconds) * 10**9) if 0 < _whole(seconds) < before else ""
     except (ValueError, OverflowError, OSError):
         return ""

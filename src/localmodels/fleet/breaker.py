@@ -11,6 +11,9 @@
                                                         ▲    exactly one request may prove it
                                                         └── it failed, or a probe did ──────┘
 
+A request need not wait for that probe where nobody else is left to ask: as long as only requests have failed, and no
+probe since, it may prove the server itself (:func:`dared`), at once after five have failed, and then once a second.
+
 The one rule: newer evidence beats older. A request that began before the server was given up says nothing of the one
 that has come back, and a probe that failed says nothing against an answer that came while it waited. What is wrong with
 a request (a refusal, a model that is not there, a queue that is full) says nothing of its server at all.
@@ -24,6 +27,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from localmodels.backends.round_trip import Unanswered
 from localmodels.core.errors import (
     BackendError,
     BackendTimeout,
@@ -36,6 +40,7 @@ from localmodels.core.errors import (
     QueueFull,
     Unauthenticated,
     Unavailable,
+    Unreachable,
 )
 from localmodels.fleet.hosts import State
 
@@ -46,6 +51,9 @@ IN_A_ROW = 5
 WINDOW, SILENT = 20, 10
 # Good probes that make up for bad ones; one alone may be the good moment of a server that comes and goes.
 GOOD_PROBES = 3
+
+# Seconds between two requests by which a server may prove itself though no probe has found it well.
+DARE = 1.0
 
 Met = Literal["answer", "failure", "silence", "nothing"]
 """What a request met: an answer to its end; a failure of the server; silence for too long, which is one too; or nothing
@@ -63,6 +71,8 @@ class Breaker(Struct, frozen=True):
         blamed: was it given up for what requests met, and not for probes alone?
         proving: is the request under way that may prove it?
         era: how often it has been given up; a request says something only in the era in which it began.
+        dark: has a probe failed since it was answered last?
+        until: seconds of some clock; before them no request proves it without a good probe.
     """
 
     state: State = "unknown"
@@ -72,6 +82,8 @@ class Breaker(Struct, frozen=True):
     blamed: bool = False
     proving: bool = False
     era: int = 0
+    dark: bool = False
+    until: float = 0.0
 
 
 FRESH = Breaker()
@@ -86,6 +98,11 @@ def met(error: BaseException | None) -> Met:
     if isinstance(error, Unavailable) and error.retry_after is not None:
         return "nothing"  # busy, and says for how long
     return next((what for kind, what in _MEANS.items() if isinstance(error, kind)), "nothing")
+
+
+def is_of_the_model(error: BaseException | None) -> bool:
+    """May it be the model that failed, and not its server? There was a connection, and our key was taken."""
+    return isinstance(error, Unanswered) or not isinstance(error, (Unreachable, Unauthenticated))
 
 
 # The first row that fits counts.
@@ -123,7 +140,7 @@ def answered(breaker: Breaker, era: int) -> Breaker:
     return Breaker("up", row=IN_A_ROW - 1, blamed=breaker.blamed, era=breaker.era)
 
 
-def ended(breaker: Breaker, what: Met, era: int, *, proving: bool = False) -> Breaker:
+def ended(breaker: Breaker, what: Met, era: int, *, proving: bool = False, now: float = 0.0) -> Breaker:
     """A request of this era has ended; ``proving`` if it was the one that may prove the server."""
     if era != breaker.era:
         return breaker
@@ -137,13 +154,20 @@ def ended(breaker: Breaker, what: Met, era: int, *, proving: bool = False) -> Br
         return breaker
     breaker = replace(breaker, row=breaker.row + 1, window=_later(breaker.window, silent=what == "silence"))
     too_many = breaker.row >= IN_A_ROW or breaker.window.bit_count() >= SILENT
-    return _opened(breaker, blamed=True) if too_many or breaker.state == "trying" else breaker
+    if breaker.state == "trying":
+        return _opened(breaker, blamed=True, until=now + DARE)
+    return _opened(breaker, blamed=True) if too_many else breaker
+
+
+def given_up(breaker: Breaker) -> Breaker:
+    """What several of its models have met is its own fault."""
+    return breaker if breaker.state == "down" else _opened(breaker, blamed=True)
 
 
 def seen(breaker: Breaker) -> Breaker:
     """A probe was good."""
     if breaker.state == "down":
-        return replace(breaker, state="trying", good=1)
+        return replace(breaker, state="trying", good=1, dark=False)
     if breaker.state == "unknown":
         return replace(breaker, state="up")
     if breaker.state == "up" or breaker.blamed:
@@ -157,8 +181,14 @@ def dared(breaker: Breaker) -> Breaker:
     return replace(breaker, state="trying", good=0) if breaker.state == "down" else breaker
 
 
+def untried(breaker: Breaker, now: float) -> float | None:
+    """Seconds until a request that can go nowhere else may prove it; None where that takes a good probe."""
+    return None if breaker.state != "down" or breaker.dark else max(0.0, breaker.until - now)
+
+
 def unseen(breaker: Breaker) -> Breaker:
     """A probe failed, and nothing has been answered since it began."""
+    breaker = replace(breaker, dark=True)
     return breaker if breaker.state == "down" else _opened(breaker, blamed=breaker.blamed and breaker.state != "up")
 
 
@@ -166,5 +196,5 @@ def _later(window: int, *, silent: bool) -> int:
     return (window << 1 | silent) & ((1 << WINDOW) - 1)
 
 
-def _opened(breaker: Breaker, *, blamed: bool) -> Breaker:
-    return Breaker("down", blamed=blamed, era=breaker.era + 1)
+def _opened(breaker: Breaker, *, blamed: bool, until: float = 0.0) -> Breaker:
+    return Breaker("down", blamed=blamed, era=breaker.era + 1, dark=breaker.dark, until=until)

@@ -19,6 +19,7 @@ from localmodels.core.servers import ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.fleet import breaker
 from localmodels.fleet.breaker import Breaker
+from localmodels.fleet.copies import Copies, may_be_tried
 from localmodels.fleet.hosts import Host, id_of, same_name
 from localmodels.fleet.sights import Rows, remembered, sight_of
 
@@ -40,16 +41,30 @@ class Attempt:
 
     Attributes:
         host: where.
-        model: that it asks for, where the host does not count it among those in its memory; else empty.
+        model: that it asks for; empty where nobody says.
+        is_cold: does the host not count it among those in its memory?
         is_proof: may it prove a host that was down?
+        is_try: does it try a model that was given up there?
     """
 
-    __slots__ = ("_done", "_era", "_fleet", "_heard", "host", "is_proof", "model")
+    __slots__ = ("_done", "_era", "_fleet", "_heard", "host", "is_cold", "is_proof", "is_try", "model")
 
-    def __init__(self, fleet: Fleet, host: Host, era: int, *, model: str = "", is_proof: bool = False) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        host: Host,
+        era: int,
+        *,
+        model: str = "",
+        is_cold: bool = False,
+        is_proof: bool = False,
+        is_try: bool = False,
+    ) -> None:
         self.host = host
         self.model = model
+        self.is_cold = is_cold
         self.is_proof = is_proof
+        self.is_try = is_try
         self._fleet = fleet
         self._era = era
         self._heard = self._done = False
@@ -91,6 +106,7 @@ class Fleet:
         self._holders: dict[str, tuple[Host, ...]] = {}
         self._offers: dict[Host, frozenset[str]] = {}
         self._breakers: dict[Host, Breaker] = {}
+        self._copies = Copies()
         self._told: dict[Host, Told] = {}
         self._heard: dict[Host, float] = {}
         self._behind: dict[Host, float] = {}
@@ -167,6 +183,7 @@ class Fleet:
             if self._hosts.get(host.id) is not host:
                 for known_of in (self._breakers, self._told, self._heard, self._behind):
                     known_of.pop(host, None)
+                self._copies.forget(host)
                 host.state = "down"  # who waits for a place there waits in vain
                 changed.append(host)
         for host in changed:
@@ -181,6 +198,10 @@ class Fleet:
         for host in self._hosts.values():
             self._look_again(host)
             self._index(host)
+
+    def off(self, host: Host) -> frozenset[str]:
+        """Models that its owner has switched off there, as they were called when he did."""
+        return frozenset(row.model for row in self._rows.get(host.id, {}).values() if not row.is_active)
 
     # What probes met.
 
@@ -221,9 +242,9 @@ class Fleet:
     # What requests met.
 
     def is_doubted(self, host: Host) -> bool:
-        """Has it failed requests since the last that it answered, but not so many that it was given up?"""
+        """Has it failed requests since it answered, but not so many that it, or a model of it, was given up?"""
         known = self._breakers.get(host)
-        return known is not None and known.state == "up" and known.row > 0
+        return known is not None and known.state == "up" and (known.row > 0 or self._copies.fails(host))
 
     def is_behind(self, host: Host) -> bool:
         """Has it brought a model into its memory since it told what is there?"""
@@ -233,6 +254,35 @@ class Fleet:
         """Somebody asks for this very host and for no other: where it is down, his request may prove it."""
         if self._owns(host):
             self._become(host, breaker.dared(self._breakers[host]))
+
+    def resting(self, model: str) -> frozenset[str]:
+        """Ids of the hosts that have failed this model (as ``same_name`` spells it) so often that it rests there."""
+        if not self._copies:
+            return frozenset()
+        now = self._clock()
+        return frozenset(host.id for host, copy in self._copies.resting(model) if copy.until > now)
+
+    def last_resort(self, hosts: Iterable[Host], model: str) -> tuple[Host, ...]:
+        """Those of these hosts that a request may try which can go nowhere else, and may prove where they are down.
+
+        Args:
+            hosts: that could answer, were they well.
+            model: as ``same_name`` spells it; empty where the choice of the model is ours.
+        """
+        able = tuple(host for host in hosts if host.spec.is_active and self.healing(host, model) == 0.0)
+        for host in able:
+            self.dare(host)
+        return able
+
+    def healing(self, host: Host, model: str) -> float | None:
+        """Seconds until a request that can go nowhere else may try a host; None where a probe has to find it well."""
+        now, known = self._clock(), self._breakers.get(host)
+        copy = self._copies.of(host, model)
+        rest = copy.until - now if copy.rest and not may_be_tried(copy, now) else 0.0
+        if known is None or known.state != "down":
+            return rest
+        seconds = breaker.untried(known, now)
+        return None if seconds is None else max(seconds, rest)
 
     def began(self, host: Host, model: str = "") -> Attempt:
         """A request has a place there, and is about to be sent; called as soon as it has it.
@@ -245,10 +295,11 @@ class Fleet:
             return Attempt(self, host, 0)
         after, is_proof = breaker.began(self._breakers[host])
         self._become(host, after)
-        cold = model if host.is_warm(model) is False else ""
-        if cold:
+        is_cold = bool(model) and host.is_warm(model) is False
+        if is_cold:
             self._tell(host)
-        return Attempt(self, host, after.era, model=cold, is_proof=is_proof)
+        is_try = bool(self._copies) and self._copies.began(host, model, self._clock())
+        return Attempt(self, host, after.era, model=model, is_cold=is_cold, is_proof=is_proof, is_try=is_try)
 
     def _answered(self, attempt: Attempt, era: int) -> None:
         host = attempt.host
@@ -256,7 +307,9 @@ class Fleet:
             return
         self._heard[host] = self._clock()
         self._become(host, breaker.answered(self._breakers[host], era))
-        if attempt.model and host.is_warm(attempt.model) is False:
+        if self._copies:
+            self._copies.heard(host, attempt.model)
+        if attempt.is_cold and host.is_warm(attempt.model) is False:
             self._behind[host] = self._clock()
             self._tell(host)
 
@@ -264,16 +317,42 @@ class Fleet:
         host = attempt.host
         if not self._owns(host):
             return
-        met = breaker.met(error)
-        before = self._breakers[host]
-        after = breaker.ended(before, met, era, proving=attempt.is_proof)
-        if met == "answer":
-            self._heard[host] = self._clock()
+        before, was_doubted = self._breakers[host], self.is_doubted(host)
+        after = self._judged(attempt, error, era)
         if after.state == "down" != before.state:
             host.failure = failure_of(error, host.spec) if isinstance(error, LocalModelsError) else "it does not answer"
         self._become(host, after)
-        if after.state == before.state and (after.row > 0) != (before.row > 0):
+        if after.state == before.state and self.is_doubted(host) != was_doubted:
             self._tell(host)
+
+    def _judged(self, attempt: Attempt, error: BaseException | None, era: int) -> Breaker:
+        """How a host has answered, after a request has ended; what only its model is to blame for leaves it well."""
+        host, model, now = attempt.host, attempt.model, self._clock()
+        before, met = self._breakers[host], breaker.met(error)
+        if met == "answer":
+            self._heard[host] = now
+            if self._copies:
+                self._copies.answered(host, model)
+        elif met == "nothing":
+            if attempt.is_try:
+                self._copies.left(host, model, now)
+        elif model and breaker.is_of_the_model(error):
+            was_given_up = self._copies.of(host, model).rest > 0
+            told = self._copies.failed(
+                host,
+                model,
+                now,
+                silent=met == "silence",
+                trying=attempt.is_try,
+                answered_at=self._heard.get(host, -inf),
+            )
+            if told.given_up:
+                log.warning("the model '%s' is given up on the server '%s': %s", model, host.spec.name, error)
+            if told.blames_server:
+                return breaker.given_up(before)
+            if before.state != "trying" or was_given_up:
+                met = "nothing"
+        return breaker.ended(before, met, era, proving=attempt.is_proof, now=now)
 
     # What other gateways say.
 
@@ -335,10 +414,9 @@ class Fleet:
     def _become(self, host: Host, after: Breaker) -> None:
         before = self._breakers[host]
         self._breakers[host] = after
-        host.proving = after.proving
         if after.state == before.state and after.proving == before.proving:
             return
-        host.state = after.state
+        host.state, host.proving = after.state, after.proving
         if after.state == "down":
             log.warning("the server '%s' is given up: %s", host.spec.name, host.failure)
         else:

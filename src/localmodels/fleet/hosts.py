@@ -19,6 +19,12 @@ from localmodels.core.servers import ServerSpec
 # asked, and is thought well of.
 State = Literal["unknown", "up", "trying", "down"]
 LATEST = ":latest"
+# Requests at which a host without a limit counts as crowded.
+CROWDED = 8
+# The most that a host has to do, in places: what weighs more than that stands beside it in one number (`policies`).
+MOST_LOAD = 1e6
+
+_set = object.__setattr__
 
 
 def same_name(model: str) -> str:
@@ -44,6 +50,7 @@ class Holding(Struct, frozen=True):
         modified_at: RFC 3339; empty where the host does not tell.
         details: family, size and quantization, as the host tells them.
         gateways: through which a request for it goes, the host as the first; empty where it is none (``core.via``).
+        listed: has the host it, as far as can be known? Else it stands in the host's table alone, and may be asked for.
     """
 
     model: str
@@ -55,6 +62,7 @@ class Holding(Struct, frozen=True):
     modified_at: str = ""
     details: Details = Details()
     gateways: tuple[str, ...] = ()
+    listed: bool = True
 
 
 class Loaded(Struct, frozen=True):
@@ -88,6 +96,8 @@ class Sight(Struct, frozen=True):
         memory_free: bytes that another model could take; None where it does not tell.
         busy: requests that it answers now, whoever sent them; None where it does not tell.
         gateway: what it calls itself on the way of requests; empty where it is no gateway.
+        more: has it further models, beyond the bound of a list?
+        whole: does it answer by no other names than those that it told?
     """
 
     at: float
@@ -97,6 +107,58 @@ class Sight(Struct, frozen=True):
     memory_free: int | None = None
     busy: int | None = None
     gateway: str = ""
+    more: bool = False
+    whole: bool = False
+
+
+class View(Struct, frozen=True, gc=False):
+    """How a host is at one moment, with what every decision needs of it worked out: decisions look at all hosts.
+
+    Attributes:
+        id: of the host.
+        spec: as its owner describes it.
+        state: does it answer?
+        closed: why nobody may be sent there, whatever he asks; empty if he may.
+        is_plain: is it open and has nothing to prove, as nearly all?
+        is_even: is it as fast as others, and not the default?
+        priority: before others.
+        holdings: its models, by :func:`same_name`; none before it has told of any.
+        loaded: those in its memory, as it told; None where it does not tell.
+        asked: those that it was asked for, and how often.
+        memory_free: bytes that another model could take; None where it does not tell.
+        there_for: what its owner says that it is for.
+        busy: places that one more request of ours cannot have.
+        free: has it a place for one?
+        share: of its places that are taken.
+        load: what it has to do, with those who wait for it, as a share of what it can do at once.
+    """
+
+    id: str
+    spec: ServerSpec
+    state: State
+    closed: str
+    is_plain: bool
+    is_even: bool
+    priority: int
+    holdings: Mapping[str, Holding]
+    loaded: Mapping[str, Loaded] | None
+    asked: Mapping[str, int]
+    memory_free: int | None
+    there_for: frozenset[str]
+    busy: int
+    free: bool
+    share: float
+    load: float
+
+    def warmth(self, model: str) -> bool | None:
+        """Is this (as :func:`same_name` spells it) in its memory, for the next request? None where it does not tell.
+
+        What is asked there is in its memory or soon will be, whatever it told last: else everything that comes while a
+        model is loaded would look for another host.
+        """
+        if model in self.asked:
+            return True
+        return None if self.loaded is None else model in self.loaded
 
 
 class Host:
@@ -116,6 +178,7 @@ class Host:
         service: running mean of the seconds that a request keeps a place; 0 before the first has ended.
         failure: why it is down, for people; empty while it answers.
         checked_at: nanoseconds since 1970, UTC, of the last probe that ended; 0 before.
+        view: how it is, if somebody has looked since anything changed (:meth:`look`).
     """
 
     __slots__ = (
@@ -132,10 +195,14 @@ class Host:
         "sight",
         "spec",
         "state",
+        "view",
         "waiting",
     )
 
+    view: View | None
+
     def __init__(self, spec: ServerSpec, sight: Sight | None = None, state: State = "unknown") -> None:
+        _set(self, "view", None)
         self.id = id_of(spec)
         self.spec = spec
         self.sight = sight
@@ -148,6 +215,19 @@ class Host:
         self.service = 0.0
         self.failure = ""
         self.checked_at = 0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _set(self, name, value)
+        if self.view is not None:
+            _set(self, "view", None)  # whatever it is that changed: no view of it is ever old
+
+    def look(self) -> View:
+        """How it is now: the same view as long as nothing changes."""
+        view = self.view
+        if view is None:
+            view = _view_of(self)
+            _set(self, "view", view)
+        return view
 
     @property
     def is_own(self) -> bool:
@@ -193,7 +273,7 @@ class Host:
     def free(self) -> bool:
         """Has it a place for one more request? ``max_concurrent`` 0 is without limit."""
         most = self.spec.max_concurrent
-        return not self.proving and (not most or self.taken < most)
+        return not self.proving and (not most or self.in_flight + self.others < most)
 
     @property
     def gateway(self) -> str:
@@ -206,23 +286,41 @@ class Host:
 
     def is_warm(self, model: str) -> bool | None:
         """Did it tell that this is in its memory? None where it does not tell."""
-        return warmth(model, self.sight)
+        loaded = self.sight.loaded if self.sight else None
+        return None if loaded is None else model in loaded
 
     def warmth(self, model: str) -> bool | None:
-        """Will a request find this in its memory?"""
-        return warmth(model, self.sight, self.asked)
+        """Will a request find this in its memory? See :meth:`View.warmth`."""
+        return self.look().warmth(model)
 
 
-def warmth(model: str, sight: Sight | None, asked: Mapping[str, int] = {}) -> bool | None:
-    """Is a model in the memory of a host, for the next request? None where the host does not tell.
+def _view_of(host: Host) -> View:
+    spec, sight = host.spec, host.sight
+    busy, most = host.taken, spec.max_concurrent or CROWDED
+    closed = _closed(host)
+    return View(
+        id=host.id,
+        spec=spec,
+        state=host.state,
+        closed=closed,
+        is_plain=not closed and host.state != "trying",
+        is_even=spec.weight == 1.0 and not spec.is_default,
+        priority=spec.priority,
+        holdings=sight.holdings if sight else {},
+        loaded=sight.loaded if sight else None,
+        asked=host.asked,
+        memory_free=sight.memory_free if sight else None,
+        there_for=frozenset(spec.capabilities),
+        busy=busy,
+        free=host.free,
+        share=busy / most,
+        load=min(MOST_LOAD, (busy + host.waiting) / most / spec.weight),
+    )
 
-    What is asked there is in its memory or soon will be, whatever it told last: else everything that comes while a
-    model is loaded would look for another host.
 
-    Args:
-        model: as :func:`same_name` spells it.
-        sight: what the host told.
-        asked: requests that it answers now, by model.
-    """
-    loaded = sight.loaded if sight else None
-    return model in loaded or model in asked if loaded is not None else model in asked or None
+def _closed(host: Host) -> str:
+    if not host.spec.is_active:
+        return "is switched off"
+    if host.state == "down":
+        return f"is down: {host.failure}" if host.failure else "is down"
+    return "" if host.sight else "has not told its models yet"

@@ -175,7 +175,10 @@ class Watch:
         self.good = False
         self._monitor = monitor
         self._spec = host.spec
+        self._more = False
         self._doubted = False
+        self._doubted_at = -DAY  # when a request failed after all was well
+        self._feared = -DAY  # when a look was due last because of that
         self._at = -DAY  # when the last look ended
         self._due = -DAY  # when one is due, however often it is looked at else
         self._hinted = -DAY  # when one was due last because of what was brought into memory
@@ -193,25 +196,35 @@ class Watch:
         return self._following
 
     def asked(self, age: float) -> asyncio.Future[None] | None:
-        """Done after a look that is under way, or begins now; None where the last is good and not so old."""
+        """Done after a look that is under way, or begins now; None where the last is good and not so old.
+
+        A request that has failed since makes it old.
+        """
         if self._monitor.fleet.is_behind(self.host):
             return self.asked_anew()
         if self._looking is not None:
             return self._looking
-        return None if self.good and self._monitor.clock() - self._at < age else self.asked_anew()
+        good = self.good and self._at > self._doubted_at
+        return None if good and self._monitor.clock() - self._at < age else self.asked_anew()
 
     def hear(self) -> None:
         """Something of the host is not as it was.
 
         New settings and the first failure of a request are looked into at once, and so is what a request has brought
-        into memory, if that was not looked into a moment ago. A host that is down has its own pace, however often
+        into memory, if the like was not looked into a moment ago. A host that is down has its own pace, however often
         requests find it so.
         """
         fleet = self._monitor.fleet
         doubted, self._doubted = self._doubted, fleet.is_doubted(self.host)
         spec, self._spec = self._spec, self.host.spec
-        if spec is not self._spec or (self._doubted and not doubted):
+        if spec is not self._spec:
             self._due = min(self._due, self._at + RECENT)
+            self.wake()
+        elif self._doubted and not doubted:
+            self._doubted_at = self._monitor.clock()
+            if self._feared <= self._doubted_at:
+                self._feared = max(self._doubted_at, self._feared + RECENT)
+            self._due = min(self._due, self._feared)
             self.wake()
         elif fleet.is_behind(self.host) and self._due == inf:
             self._due = self._hinted = max(self._monitor.clock(), self._hinted + self._monitor.pace.busy)
@@ -299,6 +312,13 @@ class Watch:
         else:
             self.good = True
             self._monitor.fleet.saw(self.host, told, began)
+            more, self._more = self._more, told.more
+            if told.more and not more:
+                log.warning(
+                    "the server '%s' lists more models than are looked at: beyond the first %d none is known of",
+                    self.host.spec.name,
+                    len(told.models),
+                )
 
     def _failed(self, error: LocalModelsError, since: float) -> None:
         self.good = False

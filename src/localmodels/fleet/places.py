@@ -7,10 +7,8 @@ The one rule: a place that was given comes back, whatever became of the request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from math import inf
-from time import monotonic
 
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.stands import Waiter
@@ -23,15 +21,11 @@ class Places:
     Args:
         patience: seconds that one may wait, from now on; who waits already goes by what it was.
         max_wait: seconds; who would, as things go, wait longer is refused at once.
-        clock: seconds that only ever grow.
     """
 
-    def __init__(
-        self, *, patience: float = 600.0, max_wait: float = inf, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, *, patience: float = 600.0, max_wait: float = inf) -> None:
         self.patience = patience
         self.max_wait = max_wait
-        self._clock = clock
         self._turns = Turns()
         self._calls: dict[Waiter, asyncio.Future[Host]] = {}
 
@@ -40,15 +34,13 @@ class Places:
         """Requests that wait, wherever."""
         return self._turns.waiting
 
-    @asynccontextmanager
-    async def take(
+    async def get(
         self, hosts: Sequence[Host], caller: str = "", weight: int = 1, *, model: str = "", again: bool = False
-    ) -> AsyncIterator[Host]:
-        """A place at one of these hosts, for as long as the context lasts; gives the host.
+    ) -> Host:
+        """A place at one of these hosts; whoever gets it gives it back, whatever becomes of him (:meth:`give_back`).
 
-        It is the first in this order that has one. If none has, the request waits for all of them at once, and gets the
-        first that becomes free for it. Who leaves the context with an error gives the place back like anybody, and
-        tells nothing of how long a request takes.
+        It is at the first in this order that has one. If none has, the request waits for all of them at once, and gets
+        the first that becomes free for it.
 
         Args:
             hosts: all that suit, the best first; at least one. Those that are down are passed over.
@@ -61,19 +53,6 @@ class Places:
             QueueFull: too many wait already, it would take too long, or it did; ``retry_after`` says when to come back.
             Unavailable: none of these hosts answers, or none does any more.
         """
-        host = await self.get(hosts, caller, weight, model=model, again=again)
-        begun = self._clock()
-        took = None
-        try:
-            yield host
-            took = self._clock() - begun
-        finally:
-            self.give_back(host, model, took)
-
-    async def get(
-        self, hosts: Sequence[Host], caller: str = "", weight: int = 1, *, model: str = "", again: bool = False
-    ) -> Host:
-        """The same for whoever gives it back himself (:meth:`give_back`), whatever becomes of the request."""
         try:
             found = self._turns.ask(hosts, caller, weight, model=model, max_wait=self.max_wait, again=again)
         finally:

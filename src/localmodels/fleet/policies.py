@@ -11,6 +11,7 @@ the right size for what no host tells; they need no more, since hosts are only c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import add
 
 from localmodels.fleet.targets import Course, Target
 
@@ -27,8 +28,6 @@ EVICTING = 2.0
 # place where its prompt is known. It costs little before that, since prompts are known at few hosts: a quarter with
 # half of them. A fast host has more places, so its weight has no say in this.
 CROWD = 0.5
-# Requests at which a host without a limit counts as crowded.
-CROWDED = 8
 # Seconds by which the default host is ahead: enough among equals, and nowhere else.
 DEFAULT = 0.001
 
@@ -56,61 +55,55 @@ def soonest(targets: Sequence[Target], course: Course) -> list[float]:
     model, cached = course.model, course.cached.get if course.cached else None
     whole = START + course.tokens / READING
     keys: list[float] = []
-    add = keys.append
+    note = keys.append
     tiered = False
     size, load = -1, 0.0
     for target in targets:
-        host = target.host
-        spec = host.spec
-        busy = target.busy
-        most = spec.max_concurrent
-        sight = target.sight
-        holding = target.holding
+        view = target.view
         seconds = whole
-        loaded = sight.loaded
-        if loaded is None or model in loaded or model in target.asked:  # `Target.warm` is not False
+        loaded = view.loaded
+        if loaded is None or model in loaded or model in view.asked:  # `View.warmth` is not False
             if cached:
-                seconds -= cached(host.id, 0) / READING
+                seconds -= cached(view.id, 0) / READING
         else:
+            holding = target.holding
             if holding.size != size:
                 size = holding.size
                 load = LOAD_START + (size or UNTOLD_SIZE) / LOADING
-            room = sight.memory_free
+            room = view.memory_free
             seconds += load if room is None or room >= size else load * EVICTING
-        if spec.weight != 1.0:
-            seconds /= spec.weight
-        if busy:
-            share = busy / (most or CROWDED)
+        share = view.share
+        if view.is_even:
             seconds += CROWD * share * share
-        if spec.is_default:
-            seconds -= DEFAULT
-        if busy >= most > 0 or host.proving:
+        else:
+            spec = view.spec
+            seconds = seconds / spec.weight + CROWD * share * share - (DEFAULT if spec.is_default else 0.0)
+        if not view.free:
             seconds += FULL
-        if spec.priority or holding.priority:
+        if view.priority or target.holding.priority:
             tiered = True
-        add(seconds)
+        note(seconds)
     return _in_tiers(targets, keys) if tiered else keys
 
 
 def by_priority(targets: Sequence[Target], _course: Course) -> list[float]:
     """The highest tier, busy or not; in it who is free, then the default, then who has least to do."""
+    other, full = LONGEST / 4, LONGEST / 2
     keys = [
-        min(LONGEST / 4, _crowd(target))
-        + (0 if target.host.spec.is_default else LONGEST / 4)
-        + (0 if target.free else LONGEST / 2)
-        for target in targets
+        view.load + (0 if view.spec.is_default else other) + (0 if view.free else full)
+        for view in [target.view for target in targets]
     ]
     return _in_tiers(targets, keys)
 
 
 def least_busy(targets: Sequence[Target], _course: Course) -> list[float]:
     """Who has least to do, for what it can do at once."""
-    return [_crowd(target) + (0 if target.free else FULL) for target in targets]
+    return [view.load + (0 if view.free else FULL) for view in [target.view for target in targets]]
 
 
 def in_turn(targets: Sequence[Target], course: Course) -> list[float]:
     """One after the other, each as often as it weighs."""
-    weights = [target.host.spec.weight for target in targets]
+    weights = [target.view.spec.weight for target in targets]
     count = len(weights)
     if min(weights) == max(weights):
         return [float(index) for index in range(count)]  # the first is another one every time
@@ -123,12 +116,18 @@ def in_turn(targets: Sequence[Target], course: Course) -> list[float]:
     return [float((index - first) % count) for index in range(count)]
 
 
-def by_prefix(targets: Sequence[Target], _course: Course) -> list[float]:
+def by_prefix(targets: Sequence[Target], course: Course) -> list[float]:
     """Who holds most of the prompt; then who has least to do. Who is full comes last."""
-    return [
-        min(LONGEST / 2, _crowd(target)) - min(LONGEST / 2, target.cached) + (0 if target.free else FULL)
-        for target in targets
-    ]
+    model, cached, most = course.model, course.cached.get if course.cached else None, LONGEST / 2
+    keys: list[float] = []
+    for target in targets:
+        view = target.view
+        key = view.load
+        if cached and (view.loaded is None or model in view.loaded or model in view.asked):  # `Target.cached`
+            held = cached(view.id, 0)
+            key -= held if held < most else most  # noqa: FURB136 - a call would cost as much as all the rest
+        keys.append(key if view.free else key + FULL)
+    return keys
 
 
 POLICIES: Mapping[str, Policy] = {
@@ -140,19 +139,12 @@ POLICIES: Mapping[str, Policy] = {
 }
 
 
-def _crowd(target: Target) -> float:
-    """What it has to do, as a share of what it can do at once."""
-    spec = target.host.spec
-    return (target.busy + target.host.waiting) / (spec.max_concurrent or CROWDED) / spec.weight
-
-
 def _in_tiers(targets: Sequence[Target], keys: list[float]) -> list[float]:
     """The same, higher tiers first."""
-    tiers = {(target.host.spec.priority, target.holding.priority) for target in targets}
-    if len(tiers) == 1:
+    hosts = [target.view.priority for target in targets]
+    copies = [target.holding.priority for target in targets]
+    tiers: Sequence[object] = list(zip(hosts, copies, strict=True)) if any(copies) else hosts
+    if len(order := sorted(set(tiers), reverse=True)) == 1:  # type: ignore[type-var]
         return keys
-    ranks = {tier: rank * TIER for rank, tier in enumerate(sorted(tiers, reverse=True))}
-    return [
-        key + ranks[target.host.spec.priority, target.holding.priority]
-        for key, target in zip(keys, targets, strict=True)
-    ]
+    ranks = {tier: rank * TIER for rank, tier in enumerate(order)}
+    return list(map(add, keys, map(ranks.__getitem__, tiers)))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from localmodels.fleet.affinity import Affinity
 from localmodels.fleet.automatic import chosen, grants, is_automatic, wished
-from localmodels.fleet.hosts import Host, State, same_name
+from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.policies import OTHER_COPY, POLICIES, PROVING
 from localmodels.fleet.targets import Ask, Course, Explanation, LeftOut, Target
 
@@ -56,19 +56,21 @@ def _course(ask: Ask, hosts: Sequence[Host], policy: str, affinity: Affinity | N
     wishes = frozenset({ask.capability}) if ask.capability else frozenset[str]()
     if is_automatic(ask.model) and not any(host.holds(model) for host in hosts):
         wishes = wished(ask)
-        model = chosen(ask, (host for host in hosts if not _closed(host, ask)))
+        model = chosen(ask, [host for host in hosts if not host.look().closed and host.id not in ask.excluded])
     return Course(policy, ask, model, wishes, tokens, cached, turn)
 
 
 class _Found(NamedTuple):
-    """Who can be asked.
+    """Who has the model.
 
     Attributes:
-        targets: in the order in which the hosts were given.
+        held: all of them, also those that cannot be asked.
+        targets: those that can, in the order in which the hosts were given.
         proving: may one of them have to prove itself?
-        differing: have they different copies?
+        differing: may they have different copies?
     """
 
+    held: list[Target]
     targets: list[Target]
     proving: bool
     differing: bool
@@ -85,42 +87,46 @@ def _ordered(course: Course, hosts: Sequence[Host]) -> tuple[Target, ...]:
     if found.proving:
         _let_prove(keys, targets, once=course.ask.once)
     if found.differing:
-        _prefer_copies(keys, targets, hosts, course.model)
+        _prefer_copies(keys, targets, found.held)
     ranked: tuple[Target, ...] = itemgetter(*sorted(range(len(keys)), key=keys.__getitem__))(targets)
     return _at_home(ranked, course.ask) if course.ask.sticky else ranked
 
 
 def _found(course: Course, hosts: Sequence[Host]) -> _Found:
-    targets: list[Target] = []
-    add = targets.append
+    # One loop, and little in it: a decision looks at all hosts. What nearly none of them is, is looked for afterwards.
+    held: list[Target] = []
+    add = held.append
     model = course.model
-    usual: State | None = "up" if not course.ask.excluded and not course.wishes else None
-    proving = differing = False
+    plain, differing = True, False
     digest = None
     for host in hosts:
-        sight, state = host.sight, host.state
-        if sight is None or (holding := sight.holdings.get(model)) is None:
-            continue
-        # What is true of nearly every host is looked at first: a decision looks at all of them.
-        if state != usual or not host.spec.is_active:
-            if _unfit(host, course):
-                continue
-            proving = proving or state == "trying"
-        if holding.digest != digest:
-            differing = differing or digest is not None
-            digest = holding.digest
-        busy = host.in_flight + host.others  # `Host.taken`, without a call for each host
-        add(Target(host, holding, sight, host.asked, state, busy, course))
-    return _Found(targets, proving, differing)
+        view = host.view or host.look()
+        if holding := view.holdings.get(model):
+            if holding.digest != digest:
+                differing = differing or digest is not None
+                digest = holding.digest
+            if not view.is_plain:
+                plain = False
+            add(Target(host, view, holding, course))
+    excluded, wishes = course.ask.excluded, course.wishes
+    targets = held
+    if not plain or excluded:
+        targets = [one for one in targets if not one.view.closed and one.view.id not in excluded]
+    if wishes:
+        targets = [one for one in targets if wishes - one.view.there_for <= one.holding.capabilities]
+    return _Found(held, targets, not plain, differing)
 
 
 def _unfit(host: Host, course: Course) -> str:
     """Why the request may not go there; empty if it may."""
-    if why := _closed(host, course.ask):
-        return why
+    view = host.look()
+    if view.closed:
+        return view.closed
+    if view.id in course.ask.excluded:
+        return "has failed this request"
     if not course.model:
         return "has no model that can do this"
-    holding = host.holds(course.model)
+    holding = view.holdings.get(course.model)
     if holding is None:
         return f"does not have {course.model}"
     if not grants(host, holding, course.wishes):
@@ -128,35 +134,25 @@ def _unfit(host: Host, course: Course) -> str:
     return ""
 
 
-def _closed(host: Host, ask: Ask) -> str:
-    """Why the host cannot be asked whatever the model; empty if it can."""
-    if not host.spec.is_active:
-        return "is switched off"
-    if host.state == "down":
-        return f"is down: {host.failure}" if host.failure else "is down"
-    if host.sight is None:
-        return "has not told its models yet"
-    if ask.excluded and host.id in ask.excluded:
-        return "has failed this request"
-    return ""
-
-
 def _let_prove(keys: list[float], targets: Sequence[Target], *, once: bool) -> None:
     """A host that was down goes first in its tier until it has its one request, and last for one that cannot fail."""
     for index, target in enumerate(targets):
-        if target.state == "trying" and target.free:
+        view = target.view
+        if view.state == "trying" and view.free:
             keys[index] += PROVING if once else -PROVING
 
 
-def _prefer_copies(keys: list[float], targets: Sequence[Target], hosts: Sequence[Host], model: str) -> None:
+def _prefer_copies(keys: list[float], targets: Sequence[Target], held: Sequence[Target]) -> None:
     """Where hosts have different models under one name, those that fewer have than others go behind.
 
     All hosts count, so that what goes down or fails does not change which copy is meant.
     """
-    counts = Counter(holding.digest for host in hosts if (holding := host.holds(model)) and holding.digest)
+    counts = Counter([one.holding.digest for one in held])
+    del counts[""]  # who does not tell may have any of them
     most = max(counts.values())
+    fewer = {digest for digest, count in counts.items() if count < most}
     for index, target in enumerate(targets):
-        if target.holding.digest and counts[target.holding.digest] < most:
+        if target.holding.digest in fewer:
             keys[index] += OTHER_COPY
 
 
@@ -167,9 +163,11 @@ def _at_home(ranked: tuple[Target, ...], ask: Ask) -> tuple[Target, ...]:
     answer. So it moves, and is at home there from then on. It does not go to a host that has yet to prove itself, whose
     memory was most likely lost.
     """
-    home = next((target for target in ranked if target.id == ask.sticky), None)
-    if home is None or home.state == "trying":
+    ids = [target.view.id for target in ranked]
+    if ask.sticky not in ids:
         return ranked
-    if not home.free and any(target.free for target in ranked):
+    place = ids.index(ask.sticky)
+    home = ranked[place]
+    if home.state == "trying" or (not home.free and any(target.view.free for target in ranked)):
         return ranked
-    return (home, *(target for target in ranked if target is not home))
+    return (home, *ranked[:place], *ranked[place + 1 :])

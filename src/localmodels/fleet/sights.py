@@ -27,7 +27,7 @@ def sight_of(told: Told, spec: ServerSpec, rows: Rows, at: float) -> Sight:
         at: seconds of the fleet's clock.
     """
     itself = (told.gateway,) if told.gateway else ()
-    held = {same_name(model): Holding(model, gateways=itself) for model in spec.models}
+    held = {same_name(model): Holding(model, gateways=itself, listed=not told.whole) for model in spec.models}
     for model in told.models:
         name = same_name(model.name)
         if (spec.models and name not in held) or (spec.registered and is_ours(model.name)):
@@ -50,6 +50,8 @@ def sight_of(told: Told, spec: ServerSpec, rows: Rows, at: float) -> Sight:
         memory_free=told.memory_free,
         busy=told.busy,
         gateway=told.gateway,
+        more=told.more,
+        whole=told.whole,
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.affinity import Prefix
-from localmodels.fleet.hosts import Holding, Host, Sight, State, same_name, warmth
+from localmodels.fleet.hosts import Holding, Host, State, View, same_name
 
 
 class Ask(Struct, frozen=True):
@@ -67,26 +67,20 @@ class Target(Struct, frozen=True, gc=False):
 
     Attributes:
         host: who answers.
+        view: how it was.
         holding: the model there.
-        sight: what the host had told.
-        asked: what it was asked by then, by model.
-        state: how it answered.
-        busy: places that were taken there (:attr:`~localmodels.fleet.hosts.Host.taken`).
         course: the decision.
     """
 
     host: Host
+    view: View
     holding: Holding
-    sight: Sight
-    asked: Mapping[str, int]
-    state: State
-    busy: int
     course: Course
 
     @property
     def id(self) -> str:
         """Of the host."""
-        return self.host.id
+        return self.view.id
 
     @property
     def model(self) -> str:
@@ -94,23 +88,29 @@ class Target(Struct, frozen=True, gc=False):
         return self.holding.model
 
     @property
+    def state(self) -> State:
+        """How it answered."""
+        return self.view.state
+
+    @property
+    def busy(self) -> int:
+        """Places that were taken there."""
+        return self.view.busy
+
+    @property
     def free(self) -> bool:
         """Had it a place? ``max_concurrent`` 0 is without limit; who has to prove himself has one."""
-        most = self.host.spec.max_concurrent
-        return not self.host.proving and (not most or self.busy < most)
+        return self.view.free
 
     @property
     def warm(self) -> bool | None:
-        """Was the model in its memory, for this request (:func:`~localmodels.fleet.hosts.warmth`)?"""
-        return warmth(self.course.model, self.sight, self.asked)
+        """Was the model in its memory, for this request?"""
+        return self.view.warmth(self.course.model)
 
     @property
     def cached(self) -> int:
         """Tokens of the prompt that it most likely holds: none of a model that is not in its memory."""
-        # `warm` is written out, since the policy `prefix` comes through here for every host.
-        course, loaded = self.course, self.sight.loaded
-        warm = loaded is None or course.model in loaded or course.model in self.asked
-        return course.cached.get(self.host.id, 0) if warm and course.cached else 0
+        return self.course.cached.get(self.view.id, 0) if self.warm is not False else 0
 
     @property
     def reason(self) -> str:
@@ -118,7 +118,7 @@ class Target(Struct, frozen=True, gc=False):
         return f"{self.course.policy}; {', '.join(filter(None, self._words()))}"
 
     def _words(self) -> tuple[str, ...]:
-        course, spec = self.course, self.host.spec
+        course, spec = self.course, self.view.spec
         return (
             course.model if course.model != same_name(course.ask.model) else "",  # the choice of it was ours
             "session" if course.ask.sticky == self.id else "",

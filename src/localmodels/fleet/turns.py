@@ -94,7 +94,7 @@ class Turns:
             Unavailable: none of the hosts answers.
         """
         for host in hosts:
-            if self._open(host) and self._serve(host):
+            if self._open(host) and (host not in self._stands or self._serve(host)):
                 self._give(host, model, caller, weight)
                 return host
         answering = [host for host in hosts if host.may_be_asked]
@@ -121,14 +121,16 @@ class Turns:
         """A place is free again, after so many seconds; None where the request ended badly, which tells nothing."""
         host.in_flight -= 1
         if model:
-            left = host.asked[model] - 1
-            others = {one: count for one, count in host.asked.items() if one != model}
-            host.asked = {**others, model: left} if left else others
+            asked = {**host.asked, model: host.asked[model] - 1}
+            if not asked[model]:
+                del asked[model]
+            host.asked = asked
         self._proving.discard(host)
         if seconds is not None:
             host.service = host.service + WEIGHT * (seconds - host.service) if host.service else seconds
-        self._serve(host)
-        self._tidy(host)
+        if host in self._stands:
+            self._serve(host)
+            self._tidy(host)
 
     def look(self, host: Host) -> None:
         """After it came up or went down, or a limit of it was changed: some have places now, others wait in vain."""

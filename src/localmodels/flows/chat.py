@@ -37,6 +37,7 @@ from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.flows import customs, lone
 from localmodels.flows.adapters import Asked, with_adapters
 from localmodels.flows.estimates import answer_tokens, prompt_tokens
+from localmodels.flows.naming import Astray
 from localmodels.flows.rotation import prompt_room, turns, without_oldest
 from localmodels.flows.shapes import kept
 from localmodels.flows.thinking import thoughts_counted
@@ -268,7 +269,10 @@ async def permitted(finder: Finder, name: str, visit: Visit) -> Found:
         ModelNotFound: there is none of this name.
         Forbidden: his key is for other models.
     """
-    model = await finder.find(name)
+    try:
+        model = await finder.find(name)
+    except Astray as error:
+        raise error.told_to(visit.caller.may_ask) from None
     visit.model, visit.listed = model.name, model.listed
     check_model(visit.caller, model.name)
     return model

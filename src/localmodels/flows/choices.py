@@ -111,7 +111,7 @@ def _note(visit: Visit, own: Visit) -> None:
     """What became known of one answer is known of all."""
     if own.model:
         visit.listed = own.listed or (visit.listed and visit.model == own.model)
-        visit.model = own.model
+        visit.model, visit.chosen = own.model, own.chosen
     visit.server, visit.route = own.server, own.route or visit.route
     visit.admitted = visit.admitted or own.admitted
     visit.truncated_messages = max(visit.truncated_messages, own.truncated_messages)

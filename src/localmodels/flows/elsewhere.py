@@ -29,7 +29,7 @@ from localmodels.core.errors import (
     Unsupported,
 )
 from localmodels.core.fleet import LOCAL
-from localmodels.core.library import EVERY, FAILED, SUCCESS, CreateRequest, Outcome, Progress
+from localmodels.core.library import EVERY, FAILED, SUCCESS, CreateRequest, Outcome, PartlyDone, Progress
 from localmodels.core.options import Options
 from localmodels.core.rerank import RerankRequest
 from localmodels.core.servers import ServerSpec
@@ -37,7 +37,7 @@ from localmodels.engine.loadable import Purpose
 from localmodels.flows.abreast import Abreast
 from localmodels.flows.afar import Connect, heard, patient, sent, told_of
 from localmodels.flows.local import purpose_of
-from localmodels.flows.several import MANAGED, PartlyDone, meant, unmanaged
+from localmodels.flows.several import MANAGED, meant, row_of, unmanaged
 from localmodels.flows.texts import parameters_of
 from localmodels.flows.threads import heard_out
 from localmodels.flows.trial import DOCUMENTS, GREETING, QUESTION, TOKENS
@@ -127,7 +127,8 @@ class Elsewhere:
                 if isinstance(said, Progress):
                     yield structs.replace(said, server=server)
                     continue
-                outcomes[server] = Outcome(server, FAILED, said.message) if said else Outcome(server, SUCCESS)
+                failure = row_of(server, said.message) if said else ""
+                outcomes[server] = Outcome(server, FAILED if said else SUCCESS, failure)
                 yield Progress(outcomes[server].status, server=server, failure=outcomes[server].failure)
         if any(one.status == FAILED for one in outcomes.values()):
             raise PartlyDone(tuple(outcomes.values()))
@@ -255,5 +256,5 @@ def request_of(entry: Entry, name: str, digests: Mapping[str, str]) -> CreateReq
 def client_of(spec: ServerSpec) -> AsyncClient:
     """Our own client, with this server's key and for it alone. Loaded here: most servers never need it."""
     client: type[AsyncClient] = importlib.import_module("localmodels.client").AsyncClient
-    transport = importlib.import_module("localmodels.flows.pinned").transport_to(spec)
+    transport = importlib.import_module("localmodels.backends.pinned").transport_to(spec)
     return client(spec.url, api_key=spec.key.reveal(), transport=transport, environ={})

@@ -23,12 +23,14 @@ from typing import Self, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from localmodels.core import once, via
 from localmodels.core.errors import LocalModelsError, ModelNotFound, NotFound, QueueFull, Unavailable
 from localmodels.fleet.fleet import Attempt, id_of
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.patience import worth_waiting_for
 from localmodels.fleet.targets import Target
 from localmodels.flows.failover import verdict
+from localmodels.flows.naming import astray
 from localmodels.flows.remotes import Server
 from localmodels.flows.tally import UNSUITED, outcome_of
 from localmodels.flows.traffic import Traffic
@@ -237,6 +239,7 @@ class Errand:
         self._attempt = traffic.fleet.began(host, self._model)
         if hop.server is not None:
             hop.server.enter()
+        once.say(once=visit.once)
         visit.server = host.spec.name
         if hop.reason is not None:
             visit.route = hop.reason()
@@ -260,6 +263,7 @@ class Errand:
         since, self._since = self._since, 0.0
         if not since:
             return
+        once.say(once=False)
         if self._attempt is not None:
             self._attempt.ended(error if self._begun or error is not None else _NOTHING)
         self._traffic.tally.at(self.hop.host).ended[outcome_of(error, begun=self._begun)] += 1
@@ -279,5 +283,9 @@ class Errand:
         server = self.hop.server
         if server is None:
             return error
-        told = server.said(error, self.hop.model)
-        return ModelNotFound(self._visit.model) if isinstance(told, ModelNotFound) and self._visit.model else told
+        told, visit = server.said(error, self.hop.model), self._visit
+        if not isinstance(told, ModelNotFound) or not visit.model:
+            return told
+        if visit.model != f"{server.name}/{self.hop.model}":  # the name was right, and what was known of it is old
+            return ModelNotFound(visit.model)
+        return astray(visit.model, self._traffic.fleet, via.way()).told_to(visit.caller.may_ask)

@@ -34,6 +34,7 @@ from localmodels.core.library import (
     CreateRequest,
     DeleteRequest,
     Outcome,
+    PartlyDone,
     Progress,
     PullRequest,
     PushRequest,
@@ -42,7 +43,7 @@ from localmodels.core.servers import ServerSpec
 from localmodels.flows.abreast import MOST, Abreast
 from localmodels.flows.afar import Afar, Connect, Lend, heard
 from localmodels.flows.elsewhere import client_of
-from localmodels.flows.several import HERE, KIND, MANAGED, PartlyDone, meant, unmanaged
+from localmodels.flows.several import HERE, KIND, MANAGED, meant, row_of, unmanaged
 
 Steps = AsyncGenerator[Progress, None]
 Check = Callable[[], None]
@@ -177,7 +178,7 @@ class Everywhere:
             for row in rows
         )
         silent = tuple(
-            Outcome(spec.name, FAILED, rows.message)
+            Outcome(spec.name, FAILED, row_of(spec.name, rows.message))
             for spec, rows in zip(specs, lists, strict=True)
             if isinstance(rows, LocalModelsError)
         )
@@ -233,10 +234,10 @@ class Everywhere:
                 async for step in steps:
                     yield step
             return
-        outcomes = {spec.name: Outcome(spec.name, SKIPPED, unmanaged(spec)) for spec in specs}
+        outcomes = {spec.name: _skipped(spec) for spec in specs}
         for spec in specs:
             if spec not in managed:
-                yield Progress(SKIPPED, server=spec.name, failure=unmanaged(spec))
+                yield Progress(SKIPPED, server=spec.name, failure=outcomes[spec.name].failure)
         works = {spec.name: partial(self._done, spec, work) for spec in managed}
         async with aclosing(Abreast(works, self._most).told()) as news:
             async for name, said in news:
@@ -247,8 +248,8 @@ class Everywhere:
                 elif len(specs) == 1:
                     raise said
                 else:
-                    outcomes[name] = Outcome(name, FAILED, said.message)
-                    yield Progress(FAILED, server=name, failure=said.message)
+                    outcomes[name] = Outcome(name, FAILED, row_of(name, said.message))
+                    yield Progress(FAILED, server=name, failure=outcomes[name].failure)
         if any(one.status == FAILED for one in outcomes.values()):
             raise PartlyDone(tuple(outcomes.values()))
         yield Progress(SUCCESS)
@@ -299,11 +300,17 @@ class Everywhere:
 
 def _outcome(spec: ServerSpec, errors: Mapping[str, LocalModelsError | None]) -> Outcome:
     if spec.name not in errors:
-        return Outcome(spec.name, SKIPPED, unmanaged(spec))
+        return _skipped(spec)
     error = errors[spec.name]
     if isinstance(error, ModelNotFound):
         return Outcome(spec.name, ABSENT)
-    return Outcome(spec.name, SUCCESS) if error is None else Outcome(spec.name, FAILED, error.message)
+    if error is None:
+        return Outcome(spec.name, SUCCESS)
+    return Outcome(spec.name, FAILED, row_of(spec.name, error.message))
+
+
+def _skipped(spec: ServerSpec) -> Outcome:
+    return Outcome(spec.name, SKIPPED, row_of(spec.name, unmanaged(spec)))
 
 
 def _lacking(outcome: Outcome, model: str) -> Outcome:

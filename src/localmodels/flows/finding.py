@@ -9,13 +9,13 @@ waits for a disk. It is also the catalog of all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from localmodels.core import via
-from localmodels.core.access import Caller
+from localmodels.core.access import ANYBODY, EVERY_MODEL, Caller
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import MOST_NAME, Conflict, ModelNotFound
 from localmodels.core.fleet import LOCAL
@@ -23,11 +23,14 @@ from localmodels.fleet.automatic import is_automatic
 from localmodels.fleet.hosts import same_name
 from localmodels.fleet.routing import Explanation
 from localmodels.fleet.turns import named
+from localmodels.flows import naming
 from localmodels.flows.chat import Finder, Found
-from localmodels.flows.merged import from_here, holders, merged, running
+from localmodels.flows.left_to_us import left_to_us
+from localmodels.flows.merged import May, askable, everything, from_here, holders, merged, running
 from localmodels.flows.missing import Missing, Pulls
+from localmodels.flows.naming import Astray, astray
 from localmodels.flows.remote import RemoteTarget
-from localmodels.flows.remotes import Remotes, Server
+from localmodels.flows.remotes import Remotes
 from localmodels.flows.routed import RoutedTarget
 from localmodels.flows.routes import Meant, Routes
 
@@ -55,6 +58,7 @@ class Finders:
         routes: decide where a request goes that may go to several hosts.
         pulls: fetch models that nobody has; None leaves them missing.
         fresh: has our own engine tell what it has, where nothing else asks it.
+        told: has those servers tell what they have of which a list would not be true yet.
     """
 
     def __init__(
@@ -67,12 +71,14 @@ class Finders:
         routes: Routes | None = None,
         pulls: Pulls | None = None,
         fresh: Callable[[], Awaitable[object]] = _as_known,
+        told: Callable[[], Awaitable[object]] = _as_known,
     ) -> None:
         self._here = here
         self._remotes = remotes
         self._routes = routes or Routes(remotes)
         self.pulls = pulls
         self._fresh = fresh
+        self._told = told
         self.adopt(default=default, aliases=aliases or {})
 
     def adopt(self, *, default: str, aliases: Mapping[str, str]) -> None:
@@ -117,36 +123,60 @@ class Finders:
         """The model that this name stands for.
 
         Raises:
-            ModelNotFound, ModelDamaged.
+            Astray: it stands for none; says why to whoever may know.
+            ModelDamaged.
         """
         if target := self.quick(name):
             return target
         try:
             return await self._of_this_machine(name)
-        except ModelNotFound:
-            if last := await self._last(name):
+        except ModelNotFound as error:
+            lost = self._astray(name, error)
+            if last := await self._last(name, lost):
                 return last
-            raise
+            raise lost from None
 
-    async def models(self) -> tuple[Model, ...]:
-        """All models: those of this machine and of registered servers, then those of each server of the file."""
-        passed = via.way()
-        servers = [server for server in self._remotes.servers() if not server.spec.registered]
-        here, *lists = await asyncio.gather(self._here.models(), *(server.listed.models() for server in servers))
-        every = (
-            *merged(here, self._remotes.fleet.hosts(), passed),
-            *(model for server, models in zip(servers, lists, strict=True) for model in _led(server, models, passed)),
+    async def models(self, caller: Caller = ANYBODY, *, choices: bool = False) -> tuple[Model, ...]:
+        """All models that a caller may ask, by names by which he may.
+
+        Those of this machine and of registered servers, then those of each server of the file; last, where ``choices``
+        are wanted, the names by which he may leave the choice of the model to us.
+        """
+        here, _ = await asyncio.gather(self._here.models(), self._told())
+        fleet = self._remotes.fleet
+        passed, hosts, own = via.way(), fleet.hosts(), fleet.named(LOCAL)
+        if own is not None and fleet.off(own):
+            here = tuple(one for one in here if not naming.is_off(own, one.name, fleet))
+        every = merged(here, hosts, passed, self._may(caller))
+        ours = left_to_us(here, hosts, passed, caller.may_ask) if choices else ()
+        return (
+            *(replace(model, gateways=from_here(model.gateways, passed)) for model in every),
+            *(one for one in ours if self._asked(one.name) == one.name and self.quick(one.name) is None),
         )
-        return tuple(replace(model, gateways=from_here(model.gateways, passed)) for model in every)
 
     async def describe(self, name: str, *, verbose: bool) -> Description:
-        """All that is known about one."""
+        """All that is known about one.
+
+        Raises:
+            Astray: there is none of this name; says why to whoever may know.
+        """
+        try:
+            return await self._described(name, verbose=verbose)
+        except ModelNotFound as error:
+            raise self._astray(name, error) from None
+
+    async def _described(self, name: str, *, verbose: bool) -> Description:
         target = self.quick(name)
         if isinstance(target, RemoteTarget):
+            await self._told()
             return await target.describe()
+        prefix, _, model = name.partition("/")
         try:
             return await self._here.describe(name, verbose=verbose)
         except ModelNotFound:
+            if target is None and model and prefix.lower() == LOCAL:
+                told = await self._here.describe(model, verbose=verbose)
+                return replace(told, model=replace(told.model, name=name))
             if target is None or (known := self._elsewhere(target)) is None:
                 raise
         told = await known.describe()
@@ -159,15 +189,35 @@ class Finders:
             ModelNotFound: no host has told of it.
         """
         await self._fresh()
-        return self._routes.explained(self._asked(name), capability, session, caller)
+        try:
+            return self._routes.explained(self._asked(name), capability, session, caller)
+        except ModelNotFound as error:
+            raise self._astray(name, error).told_to(caller.may_ask) from None
 
-    def running(self) -> tuple[Running, ...]:
-        """Models in memory, of this machine and of registered servers."""
+    def running(self, caller: Caller = ANYBODY) -> tuple[Running, ...]:
+        """Models in memory, of this machine and of registered servers; as :meth:`models`."""
         passed = via.way()
-        every = running(self._here.running(), self._remotes.fleet.hosts(), passed)
+        every = askable(running(self._here.running(), self._remotes.fleet.hosts(), passed), self._may(caller))
         return tuple(
             replace(one, model=replace(one.model, gateways=from_here(one.model.gateways, passed))) for one in every
         )
+
+    def _may(self, caller: Caller) -> May:
+        """Which names lead to what a list has under them, and may be asked by a caller.
+
+        Aliases, and tables of the owner's file, lead elsewhere: what has such a name is listed as its server's.
+        """
+        tables = any(server.spec.models for server in self._remotes.servers())
+        if caller.models == EVERY_MODEL and not (tables or self._aliases):
+            return everything
+
+        def may(name: str) -> bool:
+            target = self.quick(name)
+            if self._asked(name) != name or (isinstance(target, RemoteTarget) and target.name != name):
+                return False
+            return caller.may_ask(target.name if target is not None else name)
+
+        return may
 
     def _elsewhere(self, target: RoutedTarget) -> RemoteTarget | None:
         """The copy of another server by which a model is described best."""
@@ -178,6 +228,10 @@ class Finders:
             if server is not None and holding is not None:
                 return RemoteTarget(server, holding.model)
         return None
+
+    def _astray(self, name: str, error: ModelNotFound) -> Astray:
+        """Why this name leads nowhere."""
+        return astray(self._asked(name) or error.name, self._remotes.fleet, via.way(), name or error.name)
 
     def _asked(self, name: str) -> str:
         asked = name or self._default
@@ -193,21 +247,21 @@ class Finders:
         own = self._remotes.fleet.named(LOCAL)
         if own is None:
             return await self._here.find(name)
-        if not own.spec.is_active:
+        if not own.spec.is_active or naming.is_off(own, name, self._remotes.fleet):
             raise ModelNotFound(name)
         try:
             return await self._here.find(name)
         except ModelNotFound:
-            prefix, _, model = name.partition("/")
-            meant = Meant(name, same_name(model), (own,))
-            if prefix.lower() != LOCAL:
+            one = naming.named(name, self._remotes.fleet)
+            if one is None or one.host is not own:
                 raise
+            meant = Meant(name, same_name(one.model), (own,))
             await self._fresh()
             if own.holds(meant.model) is None:
                 raise
             return RoutedTarget(self._routes, meant, self._here)
 
-    async def _last(self, name: str) -> Found | None:
+    async def _last(self, name: str, lost: Astray) -> Found | None:
         """What a name means that nobody has: the choice is ours, or a kind of server; or a model is to be fetched."""
         asked = self._asked(name)
         if is_automatic(asked):
@@ -216,15 +270,6 @@ class Finders:
             return RoutedTarget(self._routes, meant, self._here)
         if found := self._remotes.of_kind(name):
             return RemoteTarget(*found)
-        if self.pulls is not None and asked:
-            return Missing(asked, self.pulls, self.quick)
+        if self.pulls is not None and asked and naming.named(asked, self._remotes.fleet) is None:
+            return Missing(asked, self.pulls, self.quick, lost)
         return None
-
-
-def _led(server: Server, models: Sequence[Model], passed: tuple[str, ...]) -> Iterator[Model]:
-    """Those of a server's list that whoever asks can have through us."""
-    itself = (server.host.gateway,) if server.host.gateway else ()
-    for model in models:
-        gateways = model.gateways or itself
-        if via.leads(gateways, passed):
-            yield replace(model, gateways=gateways)

@@ -114,7 +114,6 @@ class Inspector:
         return self._library.survey(), self._library.default(), self._library.default_name()
 
     async def _details(self) -> dict[str, Any]:
-        await asyncio.gather(*(server.listed.models() for server in self._servers()))  # whoever has not been asked yet
         snapshot = self._pool.snapshot()
         return {
             "queue": {"waiting": snapshot.waiting},

@@ -1,15 +1,16 @@
 """The models of a fleet as one list: each name once, with those who have it, and what is in memory anywhere.
 
 Pure. The rule: a name whose digests differ says so, and is described as this machine has it, else as most hosts have
-it. Who does not answer, or may not be asked, has nothing. Without a registered server nothing changes. And another
-gateway that asks is not told what would lead back to it (``core.via``): else two that ask each other would tell each
-other for ever what neither has any more.
+it. Who does not answer, or may not be asked, has nothing. A list has the names by which whoever reads it may ask, and
+no others: the bare one where he may, else ``SERVER/MODEL`` for each server where he may. And another gateway that asks
+is not told what would lead back to it (``core.via``): else two that ask each other would tell each other for ever what
+neither has any more.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import cast, get_args
 
 from msgspec.structs import replace
@@ -21,31 +22,85 @@ from localmodels.dialects.offered import named
 from localmodels.fleet.hosts import Holding, Host, Loaded, same_name
 
 Copy = tuple[Host, Holding]
+May = Callable[[str], bool]
+"""May whoever reads a list ask for this name?"""
 
 _CAPABILITIES = frozenset(get_args(Capability))
 
 
-def merged(here: Sequence[Model], hosts: Iterable[Host], passed: tuple[str, ...] = ()) -> tuple[Model, ...]:
-    """All models under their bare names: those of this machine in their order, then the others by name.
+def everything(name: str) -> bool:
+    """Whoever reads the list may ask for all."""
+    return True
+
+
+def merged(
+    here: Sequence[Model], hosts: Iterable[Host], passed: tuple[str, ...] = (), may: May = everything
+) -> tuple[Model, ...]:
+    """All models: those of this machine in their order, then the others by name, then those of servers of the file.
 
     Args:
         here: the models of this machine, as its library lists them.
-        hosts: of the fleet, in their order. Those of the configuration's file are left out: theirs are listed under
+        hosts: of the fleet, in their order. The models of those of the configuration's file are listed under
             ``SERVER/MODEL`` and no other name. The host of this machine says whether it may be asked, and its name.
         passed: the gateways that ask one for another, this one as the last.
+        may: which names are listed.
     """
+    hosts = tuple(hosts)
+    return (*_by_bare_names(here, hosts, passed, may), *_of_file(hosts, passed, may))
+
+
+def _by_bare_names(here: Sequence[Model], hosts: Iterable[Host], passed: tuple[str, ...], may: May) -> Iterator[Model]:
+    """Those of this machine and of registered servers."""
     local, others = _sides(hosts)
+    if local is not None and not local.spec.is_active:
+        here = ()
     if not others:
-        return tuple(here)
-    mine = {} if local is not None and not local.spec.is_active else {same_name(model.name): model for model in here}
+        for model in here:
+            yield from _named(model, may, (replace(model, name=f"{LOCAL}/{model.name}"),))
+        return
+    mine = {same_name(model.name): model for model in here}
     copies: dict[str, list[Copy]] = {}
     for host in filter(_has, others):
         for name, holding in host.sight.holdings.items() if host.sight else ():
             if leads(holding.gateways, passed):
                 copies.setdefault(name, []).append((host, holding))
     place = local.spec.name if local is not None else LOCAL
-    listed = [_everywhere(model, place, copies.get(name, ())) for name, model in mine.items()]
-    return (*listed, *(_elsewhere(copies[name]) for name in sorted(copies) if name not in mine))
+    for name, model in mine.items():
+        alone = replace(model, name=f"{place}/{model.name}", servers=(place,))
+        held = copies.get(name, ())
+        yield from _named(_everywhere(model, place, held), may, (alone, *map(_alone, held)))
+    for name in sorted(copies):
+        if name not in mine:
+            yield from _named(_elsewhere(copies[name]), may, map(_alone, copies[name]))
+
+
+def _of_file(hosts: Iterable[Host], passed: tuple[str, ...], may: May) -> Iterator[Model]:
+    """Those of the servers of the file, under their servers' names.
+
+    What stands in a server's table is its owner's word, also while the server does not tell.
+    """
+    for host in hosts:
+        if host.spec.registered or host.is_own or not (_has(host) or (host.spec.is_active and host.spec.models)):
+            continue
+        for holding in host.sight.holdings.values() if host.sight else ():
+            name = f"{host.spec.name}/{holding.model}"
+            if holding.listed and may(name) and leads(holding.gateways, passed):
+                yield replace(model_of(host, holding), name=name, gateways=holding.gateways)
+
+
+def _named(model: Model, may: May, apart: Iterable[Model]) -> Iterator[Model]:
+    """A model by its bare name, or, for whoever may not ask by that, as each server has it that he may ask for it."""
+    if may(model.name):
+        yield model
+    else:
+        yield from (one for one in apart if may(one.name))
+
+
+def _alone(copy: Copy) -> Model:
+    """A model as one host has it, under the host's name."""
+    host, holding = copy
+    name = f"{host.spec.name}/{holding.model}"
+    return replace(model_of(host, holding), name=name, servers=(host.spec.name,), gateways=holding.gateways)
 
 
 def running(here: Sequence[Running], hosts: Iterable[Host], passed: tuple[str, ...] = ()) -> tuple[Running, ...]:
@@ -69,6 +124,16 @@ def running(here: Sequence[Running], hosts: Iterable[Host], passed: tuple[str, .
             if leads(one.gateways, passed)
         ),
     )
+
+
+def askable(rows: Iterable[Running], may: May) -> Iterator[Running]:
+    """Those that whoever reads the list may ask for, each by a name by which he may."""
+    for row in rows:
+        apart = f"{row.server or LOCAL}/{row.model.name}"
+        if may(row.model.name):
+            yield row
+        elif may(apart):
+            yield replace(row, model=replace(row.model, name=apart))
 
 
 def from_here(gateways: tuple[str, ...], passed: tuple[str, ...]) -> tuple[str, ...]:

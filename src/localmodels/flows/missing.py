@@ -22,6 +22,7 @@ from localmodels.core.library import Progress
 from localmodels.fleet.fleet import Fleet, id_of
 from localmodels.fleet.hosts import Host
 from localmodels.flows.chat import Answerer, Defaults, Found, Request
+from localmodels.flows.naming import Astray
 from localmodels.flows.remote import EVERYTHING
 from localmodels.flows.tally import LEFT
 from localmodels.flows.visit import Visit
@@ -160,6 +161,7 @@ class Missing:
         name: as it was asked for.
         pulls: fetch it.
         again: finds it when it has come.
+        lost: says why nobody has it.
     """
 
     defaults = Defaults()
@@ -167,8 +169,11 @@ class Missing:
     adapters = None
     listed = False
 
-    def __init__(self, name: str, pulls: Pulls, again: Callable[[str], Found | None]) -> None:
+    def __init__(
+        self, name: str, pulls: Pulls, again: Callable[[str], Found | None], lost: Astray | None = None
+    ) -> None:
         self.name = name
+        self._lost = lost or Astray(name, name, name)
         self._pulls = pulls
         self._again = again
 
@@ -181,7 +186,7 @@ class Missing:
             Unavailable: it was fetched, and its host has not told of it yet.
         """
         if not visit.caller.may("manage"):
-            raise ModelNotFound(self.name)
+            raise self._lost.told_to(visit.caller.may_ask)
         fetched = await self._pulls.pulled(self.name)
         found = self._again(self.name)
         if found is None and not fetched.told:

@@ -7,6 +7,7 @@ from time import monotonic_ns
 
 from msgspec.structs import replace
 
+from localmodels.core.access import Caller
 from localmodels.core.catalog import Model
 from localmodels.core.chat import Usage
 from localmodels.core.errors import InvalidRequest, Unsupported
@@ -15,7 +16,7 @@ from localmodels.flows.chat import Boundless, Budget, Finder, permitted
 from localmodels.flows.estimates import prompt_tokens
 from localmodels.flows.visit import Visit
 
-Models = Callable[[], Awaitable[tuple[Model, ...]]]
+Models = Callable[[Caller], Awaitable[tuple[Model, ...]]]
 
 
 class Ranker:
@@ -23,7 +24,7 @@ class Ranker:
 
     Args:
         finder: finds the model that is asked for.
-        models: lists them all, for requests that ask for none.
+        models: lists those that a caller may ask, for requests that ask for none.
         budget: what callers may use.
     """
 
@@ -54,7 +55,7 @@ class Ranker:
 
     async def _newest(self, visit: Visit) -> str:
         """The newest reranker that this caller may ask: the default model writes text and ranks nothing."""
-        for model in await self._models():
-            if "rerank" in model.capabilities and visit.caller.may_ask(model.name):
+        for model in await self._models(visit.caller):
+            if "rerank" in model.capabilities:
                 return model.name
         raise InvalidRequest("model is required: there is no reranker to choose", param="model")

@@ -14,12 +14,13 @@ from localmodels.core.catalog import Capability, Description
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
 from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
 from localmodels.core.rerank import Ranking, RerankRequest
-from localmodels.dialects.offered import named
 from localmodels.dialects.peek import Way
 from localmodels.dialects.protocol import Call
 from localmodels.dialects.table import WAYS
+from localmodels.fleet.hosts import Holding, same_name
 from localmodels.flows.chat import Answerer, Defaults, Request, Stream
 from localmodels.flows.errand import Errand, Hop
+from localmodels.flows.merged import model_of
 from localmodels.flows.remotes import Server
 from localmodels.flows.visit import Visit
 
@@ -108,10 +109,11 @@ class RemoteTarget:
                 return shown
         except LocalModelsError as error:
             raise server.said(error, model) from None
-        known = {one.name: one for one in await server.listed.models()}
-        if server.listed.known and self.name not in known:
+        sight, holding = server.host.sight, server.host.holds(same_name(model))
+        if sight is not None and sight.whole and not (holding and holding.listed):
             raise ModelNotFound(self.name)
-        return Description(replace(known.get(self.name) or named(server.name, model), capabilities=USUAL))
+        known = model_of(server.host, holding or Holding(model))
+        return Description(replace(known, name=self.name, capabilities=known.capabilities or USUAL))
 
     async def unload(self) -> None:
         """Not ours to unload."""

@@ -17,23 +17,21 @@ from typing import Any
 from localmodels.backends.carriers import carrier_to
 from localmodels.backends.far import Far
 from localmodels.backends.http import Carrier
-from localmodels.core.catalog import ModelName
 from localmodels.core.errors import (
     BackendError,
     Forbidden,
-    InvalidValue,
     LocalModelsError,
     ModelNotFound,
     QuotaExceeded,
     RateLimited,
     Unauthenticated,
 )
-from localmodels.core.servers import MODEL_NAME, ServerSpec
+from localmodels.core.servers import ServerSpec
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.places import Places
 from localmodels.flows.failover import OURS
-from localmodels.flows.listed import Listed
+from localmodels.flows.naming import hindrance, named, offers
 from localmodels.flows.standing import INACTIVE
 from localmodels.flows.traffic import Traffic
 
@@ -63,7 +61,6 @@ class Server:
         self.spec = host.spec
         self.traffic = traffic
         self.far = Far(self.spec, carrier)
-        self.listed = Listed(self.spec, self.far.models)
         self._confirmed: set[str] = set()
         self._users = 0
         self._retired = False
@@ -84,9 +81,6 @@ class Server:
 
     def adopt(self, host: Host) -> None:
         """Goes by what its owner says of it now."""
-        if host.spec.models != self.spec.models:
-            self.listed.close()
-            self.listed = Listed(host.spec, self.far.models)
         self.host, self.spec = host, host.spec
 
     def enter(self) -> None:
@@ -100,7 +94,10 @@ class Server:
 
     def knows(self, model: str) -> bool:
         """Is this a model of this server, as far as it has told? Nobody is asked."""
-        return model in self._confirmed or self.listed.has(f"{self.name}/{model}")
+        if model in self._confirmed:
+            return True
+        holding = self.host.holds(same_name(model))
+        return holding is not None and holding.model == model
 
     def confirm(self, model: str) -> bool:
         """It has answered by this name; is the name remembered?"""
@@ -115,13 +112,11 @@ class Server:
     async def retire(self) -> None:
         """Takes no more requests; closes its connections when the last answer has ended."""
         self._retired = True
-        self.listed.close()
         if not self._users:
             await self.far.close()
 
     async def close(self) -> None:
         """Closes every connection; open answers raise."""
-        self.listed.close()
         await self.far.close()
 
     @property
@@ -225,19 +220,11 @@ class Remotes:
 
     def find(self, name: str) -> tuple[Server, str] | None:
         """The server that stands before a name, ``SERVER/MODEL``, and the model's name there."""
-        prefix, slash, model = name.partition("/")
-        server = self._servers.get(prefix.lower()) if slash else None
-        if server is None or not model or not offers(server.spec, model) or self._is_off(server.host, model):
+        meant = named(name, self.fleet)
+        server = self.at(meant.host) if meant else None
+        if meant is None or server is None or hindrance(meant, self.fleet):
             return None
-        return server, model
-
-    def _is_off(self, host: Host, model: str) -> bool:
-        """Has its owner switched this model off? Then the host has told of it, and does not hold it."""
-        name = same_name(model)
-        if host.sight is None or host.holds(name) is not None:
-            return False
-        told = self.fleet.told(host)
-        return told is not None and any(plain(one.name) == plain(model) for one in told.models)
+        return server, meant.model
 
     def has(self, name: str) -> bool:
         """Does a model of another server have this name, as far as is known? Nobody is asked."""
@@ -263,21 +250,6 @@ def seen_by_others(file: Path) -> bool:
         return bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
     except OSError:
         return False
-
-
-def offers(spec: ServerSpec, model: str) -> bool:
-    """May this model be asked for there?"""
-    if not spec.is_active:
-        return False
-    return model in spec.models if spec.models else MODEL_NAME.fullmatch(model) is not None
-
-
-def plain(model: str) -> str:
-    """A name in the one spelling of all that may mean the same model: Ollama asks neither for case nor for defaults."""
-    try:
-        return str(ModelName.parse(model)).lower()
-    except InvalidValue:
-        return same_name(model).lower()
 
 
 def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalModelsError:

@@ -123,6 +123,7 @@ class ResponseFlow:
         try:
             async with aclosing(self._chats.chat(making.request, visit)) as stream:
                 async for events in stream:
+                    writer.answered_by(visit.named(making.request.model))
                     for event in events:
                         if isinstance(event, Done):
                             writer.close(event)
@@ -313,6 +314,7 @@ class ResponseFlow:
     async def _pieces(self, making: Making, events: list[Event]) -> bytes:
         """The bytes of events that came together."""
         writer = making.writer
+        writer.answered_by(making.visit.named(making.request.model))
         data = b"".join(writer.write(event) for event in events if isinstance(event, Chunk))
         if isinstance(done := events[-1], Done):
             data += writer.close(done)

@@ -21,6 +21,8 @@ from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects.ollama.unloading import is_unload
 from localmodels.dialects.protocol import Call
 from localmodels.dialects.table import WAYS
+from localmodels.fleet.automatic import is_automatic
+from localmodels.fleet.hosts import same_name
 from localmodels.flows.chat import Answerer, Defaults, Finder, Found, Request, Stream
 from localmodels.flows.errand import Errand, Hop
 from localmodels.flows.own_copy import OwnCopy, unsuited
@@ -62,7 +64,7 @@ class RoutedTarget:
         meant = untried(self.meant, visit)
         decision = self._routes.decided(meant, self._routes.asked(meant, request, visit), visit)
         self._routes.taken()
-        visit.model = decision.model
+        visit.model, visit.chosen = decision.model, is_automatic(meant.model)
         traffic = self._routes.remotes.traffic
         async with Errand(decision.hops, visit, traffic, decision.answers, decision.spare) as errand:
             routed = Routed(errand, self._here, request, visit)
@@ -127,6 +129,8 @@ class Routed:
                 why = unsuited(self._request, found, hop.model)
                 if why is None:
                     self._at = await self._answerer(found)
+                    if same_name(hop.model) != same_name(self._visit.model) and self._visit.chosen:
+                        self._visit.model = hop.model  # of those that rest another may be the best
                     return
             except LocalModelsError as error:
                 await self._errand.after(error)

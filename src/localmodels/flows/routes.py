@@ -16,7 +16,7 @@ from localmodels.backends.kinds import KINDS
 from localmodels.core import via
 from localmodels.core.access import EVERY_MODEL, Caller
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest
-from localmodels.core.errors import Forbidden, LocalModelsError, ModelNotFound
+from localmodels.core.errors import MOST_NAME, Forbidden, LocalModelsError, ModelNotFound, Unavailable
 from localmodels.core.rerank import RerankRequest
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.affinity import Affinity, Prefix, Sessions
@@ -24,7 +24,7 @@ from localmodels.fleet.automatic import is_automatic
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.prefix import marks_of, marks_of_fields
 from localmodels.fleet.routing import Ask, Explanation, Target, decide, explain
-from localmodels.fleet.turns import gone
+from localmodels.fleet.turns import HEALING, SHORTEST_RETRY, gone, named
 from localmodels.flows.chat import Request
 from localmodels.flows.errand import Hop
 from localmodels.flows.remotes import Remotes
@@ -130,12 +130,15 @@ class Routes:
         """
         targets = self._targets(meant, ask)
         rested: Sequence[Target] = ()
-        if ask.excluded:  # who has failed a moment ago is better than nobody
-            every = self._targets(meant, replace(ask, excluded=frozenset()))
+        if ask.excluded:  # who has failed a moment ago is better than nobody; who always fails is not
+            every = self._targets(meant, replace(ask, excluded=self._fleet.resting(ask.model)))
             rested = [target for target in every if target.id in ask.excluded]
         hops, spare = self._hops(targets), self._hops(rested)
         if not hops:
             hops, spare = spare, ()
+        if not hops:
+            targets = self._last_resort(meant, ask)
+            hops = self._hops(targets)
         if not hops:
             raise self._nobody(meant, ask)
         model = (*targets, *rested)[0].course.model
@@ -188,7 +191,16 @@ class Routes:
         hosts = meant.hosts
         if ask.call not in _CONVERSATION:
             hosts = tuple(host for host in hosts if host.spec.kind not in _TALKERS)
-        return decide(ask, hosts, self.policy, self._affinity, self._turn)
+        targets = decide(ask, hosts, self.policy, self._affinity, self._turn)
+        if targets and is_automatic(ask.model):  # who cannot be known to fail before the model is
+            given_up = self._fleet.resting(targets[0].course.model)
+            return tuple(target for target in targets if target.id not in given_up) or targets
+        return targets
+
+    def _last_resort(self, meant: Meant, ask: Ask) -> tuple[Target, ...]:
+        """Where nobody else is left: hosts that only requests have found failing, of which each gets one to try it."""
+        able = {host.id for host in self._fleet.last_resort(meant.hosts, ask.model)}
+        return self._targets(meant, replace(ask, excluded=frozenset(host.id for host in meant.hosts) - able))
 
     def _hops(self, targets: Sequence[Target]) -> tuple[Hop, ...]:
         return tuple(hop for hop in map(self._hop, targets) if hop is not None)
@@ -201,9 +213,11 @@ class Routes:
         return Hop(target.host, target.model, server, lambda: target.reason, self.policy == "auto", target)
 
     def _nobody(self, meant: Meant, ask: Ask) -> LocalModelsError:
-        """Why a request can go nowhere."""
-        if not is_automatic(meant.model):
-            return gone(meant.hosts)
+        """Why a request can go nowhere, and when it could."""
+        if not is_automatic(meant.model) or not any(host.may_be_asked for host in meant.hosts):
+            waits = [self._fleet.healing(host, ask.model) for host in meant.hosts]
+            seconds = min((HEALING if wait is None else wait for wait in waits), default=HEALING)
+            return refusal(meant.hosts, ask.model, max(SHORTEST_RETRY, seconds))
         if self._targets(meant, replace(ask, may=None, excluded=frozenset())):
             return Forbidden(f"this key may use none of the models that '{meant.name}' stands for", param="model")
         return ModelNotFound(meant.name)
@@ -219,6 +233,15 @@ class Routes:
         """Something of this host is not as it was; what has been down has most likely been started anew."""
         if host.state == "down" or self._fleet.host(host.id) is not host:
             self._affinity.forget(host.id)
+
+
+def refusal(hosts: Sequence[Host], model: str, seconds: float) -> Unavailable:
+    """That none of these hosts can be asked for a model, and may be in so many seconds."""
+    answering = [host for host in hosts if host.may_be_asked]
+    if not answering:
+        return Unavailable(gone(hosts).message, retry_after=seconds)
+    words = f"the model '{model[:MOST_NAME]}' fails whenever it is asked on {named(answering)}"
+    return Unavailable(words, param="model", retry_after=seconds)
 
 
 def call_of(request: Request) -> Call:

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # Seconds that a list of servers waits for them; the contract allows two in all.
 PATIENCE = 1.5
+# Seconds that those wait who want to be told at once: of a server that refuses connections it is known sooner.
+MOMENT = 0.1
 # Seconds that whoever registers or moves a server waits for its models; they are found later all the same.
 DISCOVERY = 2.0
 # Requests that our own engine gets at once from the fleet: its scheduler has bounds of its own behind this one.
@@ -142,8 +144,11 @@ class Servers:
         await self._known.adopt(file)
 
     async def fresh(self) -> None:
-        """Our own engine has told what it has, also where it is alone, and so nothing asks it again and again."""
-        await self._freshness.own()
+        """Our own engine has told what it has, also where it is alone, and so nothing asks it again and again.
+
+        And who has just failed a request has been looked at, unless he takes long.
+        """
+        await asyncio.gather(self._freshness.own(), self._freshness.models(MOMENT))
 
     def all(self, *, active_only: bool = False) -> tuple[ServerNow, ...]:
         """All as they were when they were asked last; nobody is asked."""
@@ -289,6 +294,25 @@ class Servers:
         await self._store.change_model(model_id, change, self._now())
         await self._known.refresh()
         return self.model(model_id)
+
+    async def forget_model(self, model_id: str) -> ModelNow:
+        """Forgets what is kept of a model that its server has no more. Gives what it was.
+
+        Raises:
+            NotFound: there is none of this id.
+            Conflict: its server has it, as far as it told last: it would be found again.
+            StoreFailed: it cannot be taken away.
+        """
+        await self._known.refresh()
+        row = self._found(model_id)
+        if row.server_id != self.roster.local.id or self._known.settled:
+            await self._finds.keep_told(row.server_id)  # it may have gone in this moment, or come back
+        last = self.model(model_id)
+        if last.row.present or not await self._store.forget_model(model_id):
+            words = f"the server '{last.server_name}' had {last.row.model} when it was asked last"
+            raise Conflict(f"{words}: only what is gone can be forgotten", param="model_id")
+        await self._known.refresh()
+        return last
 
     async def seen(self, server_id: str) -> Told:
         """What a server tells of itself now.

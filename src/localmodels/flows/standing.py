@@ -42,7 +42,9 @@ def server_now(row: ServerRow, host: Host | None, source: Source, *, answers: bo
         models=tuple(
             Offer(one.model, one.digest, one.size, one.modified_at)
             for one in (sight.holdings.values() if sight else ())
+            if one.listed
         ),
+        more_models=sight.more if sight else False,
     )
 
 

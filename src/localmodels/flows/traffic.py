@@ -74,10 +74,11 @@ class Traffic:
 
     def resting(self, model: str) -> frozenset[str]:
         """Ids of the hosts that shall not be asked for this model now, while there are others."""
+        given_up = self.fleet.resting(same_name(model))
         if not self._rests:
-            return frozenset()
+            return given_up
         self._forget()
-        return frozenset(host_id for host_id, rested in self._rests if rested == same_name(model))
+        return given_up.union(host_id for host_id, rested in self._rests if rested == same_name(model))
 
     def _forget(self) -> None:
         now = self._clock()

@@ -16,6 +16,7 @@ from localmodels.core.roster import Availability, Freed, Unloaded
 from localmodels.dialects.told import Told
 from localmodels.fleet.hosts import same_name
 from localmodels.flows.known import Sleep
+from localmodels.flows.naming import text
 from localmodels.flows.remotes import Remotes, Server
 from localmodels.flows.servers import Servers
 from localmodels.flows.visit import Visit
@@ -159,5 +160,5 @@ def _in_memory(told: Told, row: ModelRow) -> Running | None:
 def _switched_off(row: ModelRow, server: ServerRow) -> str:
     """Why it is not to be asked; empty where it is."""
     if not server.is_active:
-        return f"the server '{server.name}' is switched off (is_active)"
+        return f"{text('server off', server.name)} (is_active)"
     return "" if row.is_active else "the model is switched off (is_active)"

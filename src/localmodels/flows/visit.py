@@ -25,6 +25,7 @@ class Visit:
         operation: ``chat``, ``text_completion``, ``embeddings``, ``rerank``; empty for all that asks no model.
         dialect: in which it was asked.
         model: the name under which the model is listed; empty before it was found.
+        chosen: was it ours to choose which? Then answers name it, whatever the request said.
         listed: is it? Until its server has listed it or answered by it, a name may be any word that a caller wrote.
         server: who answers, ``local`` for our own engine.
         truncated_messages: old messages that were left out to make the conversation fit.
@@ -50,6 +51,7 @@ class Visit:
         "admitted",
         "asked",
         "caller",
+        "chosen",
         "dialect",
         "error",
         "estimated",
@@ -81,6 +83,7 @@ class Visit:
         self.operation = ""
         self.dialect = ""
         self.model = ""
+        self.chosen = False
         self.listed = True
         self.server = HERE
         self.truncated_messages = 0
@@ -116,6 +119,10 @@ class Visit:
         self.first = self.first or now
         self.last = now
         self.pieces += 1
+
+    def named(self, asked: str) -> str:
+        """The model as its answer names it: in the words of the request, unless these left the choice to us."""
+        return self.model if self.chosen or not asked else asked
 
     @property
     def label(self) -> str:

@@ -122,7 +122,7 @@ class EventRoute(Generic[Asked]):
     def _stamp(self, request: Asked, visit: Visit, created: int) -> Stamp:
         return Stamp(
             id=self._prefix + os.urandom(16).hex(),
-            model=visit.model if self._listed else request.model,
+            model=visit.model if self._listed else visit.named(request.model),
             created=created,
             clock=time_ns,
             request_id=visit.id,

@@ -22,13 +22,13 @@ from localmodels.core.library import (
     CreateRequest,
     DeleteRequest,
     Outcome,
+    PartlyDone,
     Progress,
     PullRequest,
     PushRequest,
 )
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect
-from localmodels.flows.several import PartlyDone
 from localmodels.server.edge.seam import edge_of
 from localmodels.server.inference import Reply, decoded
 from localmodels.server.streaming import Form, respond_stream

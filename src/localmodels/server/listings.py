@@ -13,15 +13,17 @@ import msgspec
 from msgspec import Struct
 from starlette.types import Scope
 
-from localmodels.core.access import check_model
+from localmodels.core.access import Caller, check_model
 from localmodels.core.catalog import Description, Model, Running
-from localmodels.core.errors import InvalidRequest
+from localmodels.core.errors import InvalidRequest, ModelNotFound
 from localmodels.core.library import Outcome
 from localmodels.dialects import gateway, listing, ollama, strict_json
 from localmodels.dialects.anthropic import models as anthropic
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect, Stamp
 from localmodels.flows.chat import Answers
+from localmodels.flows.merged import askable
+from localmodels.flows.naming import Astray
 from localmodels.server.inference import Reply, decoded
 from localmodels.server.library import check_models
 from localmodels.server.wire import query_of, visit_of
@@ -30,8 +32,11 @@ from localmodels.server.wire import query_of, visit_of
 class Catalog(Protocol):
     """What is known about models, without loading one."""
 
-    async def models(self) -> tuple[Model, ...]:
-        """All that can be asked, newest first."""
+    async def models(self, caller: Caller, *, choices: bool = False) -> tuple[Model, ...]:
+        """All that this caller may ask, by names by which he may; newest first.
+
+        With ``choices`` the last are the names by which he may leave the choice of the model to us.
+        """
         ...
 
     async def describe(self, name: str, *, verbose: bool) -> Description:
@@ -42,8 +47,8 @@ class Catalog(Protocol):
         """
         ...
 
-    def running(self) -> tuple[Running, ...]:
-        """Those in memory."""
+    def running(self, caller: Caller) -> tuple[Running, ...]:
+        """Those in memory, likewise."""
         ...
 
 
@@ -126,14 +131,12 @@ class Listings:
     async def ps(self, scope: Scope, body: bytes) -> bytes:
         """``/api/ps``; with ``?server=`` asked there now."""
         servers = library.read_servers(query_of(scope).get("server"))
-        failures: Sequence[Outcome] = ()
+        caller = visit_of(scope).caller
         if servers:
             running, failures = await self._asked(servers).running(servers)
-        else:
-            await self._fresh()
-            running = self._catalog.running()
-        may = visit_of(scope).caller.may_ask
-        return listing.write_ps(tuple(one for one in running if may(one.model.name)), failures)
+            return listing.write_ps(askable(running, caller.may_ask), failures)
+        await self._fresh()
+        return listing.write_ps(self._catalog.running(caller))
 
     async def gateway_models(self, scope: Scope, body: bytes) -> bytes:
         """``/models``."""
@@ -141,28 +144,45 @@ class Listings:
 
     async def openai_models(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models``."""
-        models = await self._models(scope)
+        models = await self._names(scope)
         return listing.write_openai_models(models, {model.name: seconds(model.modified_at) for model in models})
 
     async def openai_model(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models/{id}``."""
-        found = await self._described(scope, scope["path_params"]["id"])
-        return listing.write_openai_model(found.model, {found.model.name: seconds(found.model.modified_at)})
+        model = await self._one(scope)
+        return listing.write_openai_model(model, {model.name: seconds(model.modified_at)})
 
     async def anthropic_models(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models`` for Anthropic's clients, a page at a time."""
         page = anthropic.read_page(query_of(scope))
-        return anthropic.write_models(await self._models(scope), page)
+        return anthropic.write_models(await self._names(scope), page)
 
     async def anthropic_model(self, scope: Scope, body: bytes) -> bytes:
         """``/v1/models/{id}`` for them."""
-        found = await self._described(scope, scope["path_params"]["id"])
-        return anthropic.write_model(found.model)
+        return anthropic.write_model(await self._one(scope))
 
     async def _models(self, scope: Scope) -> tuple[Model, ...]:
         """Those that this caller may ask."""
-        may = visit_of(scope).caller.may_ask
-        return tuple(model for model in await self._catalog.models() if may(model.name))
+        return await self._catalog.models(visit_of(scope).caller)
+
+    async def _names(self, scope: Scope) -> tuple[Model, ...]:
+        """The same and, as the last, the names that leave the choice to us: for clients that ask by what they read.
+
+        Ollama's clients look each name of a list up, copy it and delete it; the rows of ``/models`` are files: these
+        lists have none.
+        """
+        return await self._catalog.models(visit_of(scope).caller, choices=True)
+
+    async def _one(self, scope: Scope) -> Model:
+        """The model of the address; raises as :meth:`_described`."""
+        name = scope["path_params"]["id"]
+        try:
+            return (await self._described(scope, name)).model
+        except ModelNotFound:
+            for model in await self._names(scope):
+                if model.name == name:
+                    return model
+            raise
 
     async def _described(
         self, scope: Scope, name: str, *, verbose: bool = False, servers: Sequence[str] = ()
@@ -176,8 +196,12 @@ class Listings:
         if servers:
             check_models(visit_of(scope).caller, name)
             return await self._asked(servers).describe(name, servers, verbose=verbose)
-        found = await self._catalog.describe(name, verbose=verbose)
-        check_model(visit_of(scope).caller, found.model.name)
+        caller = visit_of(scope).caller
+        try:
+            found = await self._catalog.describe(name, verbose=verbose)
+        except Astray as error:
+            raise error.told_to(caller.may_ask) from None
+        check_model(caller, found.model.name)
         return found
 
     def _asked(self, servers: Sequence[str]) -> Elsewhere:
@@ -197,7 +221,7 @@ class Listings:
             request = await decoded(dialect.read_embed, body)
             visit = visit_of(scope)
             embeddings = await self._answers.embed(request, visit)
-            stamp = Stamp(id=uuid4().hex, model=request.model or visit.model, created=time_ns())
+            stamp = Stamp(id=uuid4().hex, model=visit.named(request.model), created=time_ns())
             return dialect.write_embeddings(stamp, request, embeddings)
 
         return reply

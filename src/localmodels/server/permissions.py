@@ -21,7 +21,7 @@ _FLEET: Grants = {
     "/api/servers/{server_id}/models": {"GET": "observe"},
     "/api/models/servers": {"GET": "observe"},
     "/api/models/server/models": {"GET": "observe"},
-    "/api/models/{model_id}": {"GET": "observe", "PUT": "admin"},
+    "/api/models/{model_id}": {"GET": "observe", "PUT": "admin", "DELETE": "admin"},
     "/api/models/{model_id}/check-availability": {"POST": "observe"},
     "/api/models/{model_id}/unload": {"POST": "manage"},
     "/api/models/{model_id}/unload-from-gpu": {"POST": "manage"},

@@ -78,10 +78,14 @@ class ServerRoutes:
     async def model(self, scope: Scope, body: bytes) -> bytes:
         """``/api/models/{model_id}``, by its method."""
         model_id = await self._model_id(scope)
-        if scope["method"] == "PUT":
-            change = await decoded(wire.read_model_change, body)
-            return wire.write_model(await self._servers.change_model(model_id, change))
-        return wire.write_model(self._servers.model(model_id))
+        match scope["method"]:
+            case "PUT":
+                change = await decoded(wire.read_model_change, body)
+                return wire.write_model(await self._servers.change_model(model_id, change))
+            case "DELETE":
+                return wire.write_model(await self._servers.forget_model(model_id))
+            case _:
+                return wire.write_model(self._servers.model(model_id))
 
     async def check(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/models/{model_id}/check-availability``."""

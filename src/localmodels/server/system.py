@@ -11,9 +11,9 @@ import gc
 import importlib
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Protocol, TextIO
 
@@ -74,6 +74,7 @@ from localmodels.server.tokens import Tokens
 from localmodels.state.choosing import state_in
 from localmodels.state.files import StateError, gateway_of
 from localmodels.state.kept import Kept
+from localmodels.state.whereabouts import Whereabouts, place_of, written
 from localmodels.store.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ def made(config: Config, machine: Hardware, urls: Callable[[], list[str]]) -> Ma
         aliases=remote_aliases(config),
         routes=fleet.routes,
         fresh=fleet.fresh.own,
+        told=fleet.fresh.models,
     )
     access = keyed(config, state)
     answers = Answers(finders, access.limiter)
@@ -388,23 +390,41 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
             gc.freeze()
             gc.set_threshold(*GARBAGE)
             sys.setswitchinterval(SWITCH)
-            await run(
-                system.application,
-                sockets,
-                drain=config.drain_timeout,
-                ready=lambda: greet(
-                    out,
-                    urls,
-                    as_json=as_json,
-                    admin_key=first_key(config.home, system.ring, config.database_url),
-                    require_key=config.require_key,
-                ),
-                draining=system.drain,
-                reload=None if terminal else Reload(load, config, system.adopt),
-                bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),
-                opened=system.meter.watch,
-            )
+            with state_told(settings):
+                await run(
+                    system.application,
+                    sockets,
+                    drain=config.drain_timeout,
+                    ready=lambda: greet(
+                        out,
+                        urls,
+                        as_json=as_json,
+                        admin_key=first_key(config.home, system.ring, config.database_url),
+                        require_key=config.require_key,
+                    ),
+                    draining=system.drain,
+                    reload=None if terminal else Reload(load, config, system.adopt),
+                    bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),
+                    opened=system.meter.watch,
+                )
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(main())
     return 0
+
+
+@contextmanager
+def state_told(settings: Settings) -> Iterator[None]:
+    """The home says meanwhile where its keys are, for commands that ask no server.
+
+    Raises:
+        ConfigError: that cannot be written there.
+    """
+    config = settings.config
+    database = place_of(config.database_url)
+    said = Whereabouts(database, settings.origins["database_url"] if database else "")
+    try:
+        with written(config.home, said):
+            yield
+    except StateError as error:
+        raise ConfigError(f"home: {error}") from error

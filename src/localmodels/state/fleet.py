@@ -97,6 +97,15 @@ class Fleet:
         change(self._connection, FLEET)
         return model_of(dict(row))
 
+    def forget_model(self, model_id: str) -> bool:
+        """Forgets a model that its server has no more; was there such a row?"""
+        turn(self._connection, FLEET)
+        gone = (SERVER_MODEL.c.id == model_id, SERVER_MODEL.c.present.is_(False))
+        if self._connection.execute(delete(SERVER_MODEL).where(*gone)).rowcount == 0:
+            return False
+        change(self._connection, FLEET)
+        return True
+
     def _server(self, server_id: str) -> ServerRow:
         row = self._connection.execute(select(SERVER).where(SERVER.c.id == server_id)).mappings().first()
         if row is None:

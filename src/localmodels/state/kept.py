@@ -267,6 +267,10 @@ class KeptFleet:
         """Changes these columns alone."""
         return await self._state.write(lambda books: books.fleet.change_model(model_id, change, now))
 
+    async def forget_model(self, model_id: str) -> bool:
+        """Forgets a model that its server has no more; was there such a row?"""
+        return await self._state.write(lambda books: books.fleet.forget_model(model_id))
+
     async def generation(self) -> int:
         """Raised by every change."""
         return await self._state.look(lambda glance: glance.fleet_generation())

@@ -187,6 +187,14 @@ class MemoryFleet:
         self._generation += 1
         return new
 
+    async def forget_model(self, model_id: str) -> bool:
+        """Forgets a model that its server has no more; was there such a row?"""
+        if (row := self._models.get(model_id)) is None or row.present:
+            return False
+        del self._models[model_id]
+        self._generation += 1
+        return True
+
     async def generation(self) -> int:
         """Raised by every change."""
         return self._generation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from time import time
 from types import MappingProxyType
 from typing import Any
 
@@ -206,7 +207,7 @@ async def test_a_vllm() -> None:
     way = Way(v1__models={"data": [{"id": "org/m", "max_model_len": 8192}]}, version={"version": "0.11.2"})
     server = far("openai", way)
     told = await server.look()
-    assert (names(told), told.version, told.running) == (["org/m"], "0.11.2", None)
+    assert (names(told), told.version, told.running, told.whole) == (["org/m"], "0.11.2", None, True)
     await server.look()
     assert way.asked == ["/v1/models", "/version", "/v1/models"], "a version stays"
     way.answers["/v1/models"] = None
@@ -216,11 +217,21 @@ async def test_a_vllm() -> None:
     assert (await server.look()).version == "0.12", "who comes back may be another"
 
 
+@virtually
+async def test_a_vllm_has_in_memory_what_it_lists() -> None:
+    created = round(time())  # the time of its answer, which tells nothing of a model
+    listed = {"id": "org/m", "owned_by": "vllm", "created": created, "max_model_len": 8192}
+    told = await look("openai", Way(v1__models={"data": [listed]}))
+    assert told.running is not None
+    assert [(one.model.name, one.context_length) for one in told.running] == [("org/m", 8192)]
+    assert told.models[0].modified_at == ""
+
+
 @pytest.mark.parametrize("status", [403, 404, 405, 501])
 @virtually
 async def test_some_answer_and_have_no_list(status: int) -> None:
     told = await look("openai", Way(v1__models=status))
-    assert (told.models, told.version) == ((), "")
+    assert (told.models, told.version, told.whole) == ((), "", False)
 
 
 @virtually
@@ -244,7 +255,7 @@ async def test_a_llama_server() -> None:
     )
     assert told.running is not None
     assert [(one.model.name, one.context_length) for one in told.running] == [("tiny", 1024)]
-    assert told.busy == 1
+    assert (told.busy, told.whole) == (1, False), "it answers by any name"
     way.answers["/props"] = {"is_sleeping": True}
     assert (await look("llamacpp", way)).running == (), "asleep, it is not in memory"
 
@@ -263,6 +274,7 @@ async def test_a_llama_server_with_many_models() -> None:
     told = await look("llamacpp", Way(v1__models={"data": models}, props={"role": "router", "build_info": "b1"}))
     assert told.running is not None
     assert (names(told), [one.model.name for one in told.running], told.version) == (["a", "b"], ["a"], "b1")
+    assert told.whole
 
 
 @virtually
@@ -273,7 +285,8 @@ async def test_anthropic_has_pages() -> None:
     }
     way = Way()
     way.answers.update(pages)
-    assert names(await look("anthropic", way)) == ["a", "b", "c"]
+    told = await look("anthropic", way)
+    assert (names(told), told.more, told.whole) == (["a", "b", "c"], False, False)
 
 
 @virtually
@@ -288,7 +301,8 @@ async def test_pages_without_an_end() -> None:
         return {"data": ids, "has_more": True, "last_id": ids[-1]["id"]}
 
     more = Way(v1__models=page)
-    assert len((await look("anthropic", more)).models) == MOST_MODELS
+    seen = await look("anthropic", more)
+    assert (len(seen.models), seen.more) == (MOST_MODELS, True)
     assert len(more.asked) == MOST_MODELS // 500
 
 

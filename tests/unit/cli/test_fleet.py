@@ -13,7 +13,7 @@ from tests.unit.client.fake_fleet import BOX, DEAD, HERE, LOCAL
 from tests.unit.client.fake_server import MODEL, RUNNING
 
 from localmodels.cli import outcomes
-from localmodels.core.errors import Forbidden, Unreachable
+from localmodels.core.errors import BackendError, Conflict, Forbidden, InvalidRequest, Unreachable
 from localmodels.core.fleet import ModelChange, ServerChange
 from localmodels.core.library import (
     CopyRequest,
@@ -26,6 +26,8 @@ from localmodels.core.library import (
 )
 from localmodels.core.roster import Wish
 from localmodels.core.secrets import Secret
+from localmodels.core.tasks import Event as TaskEvent
+from localmodels.core.tasks import Failure
 from localmodels.dialects.ollama.unloading import Unload
 
 KEY = "sk-do-not-tell-1234"
@@ -291,6 +293,42 @@ def test_a_model_leaves_the_graphics_cards(shell: Shell) -> None:
     assert (done.code, "refused" in done.err) == (1, True)
 
 
+def test_a_model_that_is_gone_leaves_the_list(shell: Shell) -> None:
+    done = shell("models", "forget", "gpt")  # its server is down: it may have it still
+    assert (done.code, done.err) == (1, "Error: the server 'dead' had gpt when it was asked last\n")
+    gone = replace(HERE, row=replace(HERE.row, id="m5", server_id="1b", present=False), available=False)
+    shell.server.fleet.models = {"m1": HERE, "m5": gone}  # m is on two servers, and gone from one
+    assert [re.split(r" {4,}", line)[2] for line in shell("models").out.splitlines()[1:]] == ["ready", "gone"]
+    done = shell("models", "forget", "m")
+    assert (done.code, done.out, done.err) == (0, "", "forgot 'm:latest' of 'Big Box'\n")
+    assert list(shell.server.fleet.models) == ["m1"]
+    shell.server.fleet.models["m5"] = gone
+    assert json.loads(shell("models", "forget", "m", "--server", "1b", "--json").out) == {
+        "id": "m5", "server": "Big Box", "model": "m:latest", "status": "forgotten"
+    }  # fmt: skip
+    assert "had m:latest" in shell("models", "forget", "m", "--server", "local").err
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        (("servers", "set", "dead", "--active"), InvalidRequest("max_queue must be a whole number"),
+         "--max-queue must be a whole number"),
+        (("servers", "rm", "dead"), Conflict("it cannot be taken away; is_active false keeps it from being asked"),
+         "it cannot be taken away; --inactive keeps it from being asked"),
+        (("rm", "m"), Conflict("m is on the servers 'a', 'b'; say with `server` where"),
+         "m is on the servers 'a', 'b'; say with --server where"),
+        (("rm", "a/m"), Conflict("a/m is on the server 'a'; manage it there"),
+         "a/m is on the server 'a'; manage it there, or from here by its name without the server's, and --server"),
+        (("rm", "max_queue"), Conflict("the model 'max_queue' and a/max_queue, my-max_queue"),
+         "the model 'max_queue' and a/max_queue, my-max_queue"),
+    ],
+)  # fmt: skip
+def test_fields_of_the_api_are_flags_here(shell: Shell, words: tuple[str, ...], error: Exception, said: str) -> None:
+    shell.server.fails_with = error  # type: ignore[assignment]
+    assert shell(*words).err == f"Error: {said}\n"
+
+
 def test_a_route_tells_who_would_answer_and_why(shell: Shell) -> None:
     done = shell("route", "m", "--capability", "code", "--session", "s 1")
     assert done.code == 0
@@ -363,10 +401,121 @@ def test_what_became_of_it_is_told_server_by_server(
 ) -> None:
     servers = ("--server", "a", "--server", "b")
     done = shell(*words, *servers)
-    assert (done.code, done.out, done.err) == (0, "", f"{said} on 'a'\n{said} on 'b'\n")
+    table = [re.split(r" {4,}", line) for line in done.err.splitlines()]
+    assert (done.code, done.out, table) == (0, "", [["SERVER", "WHAT BECAME OF IT"], ["a", said], ["b", said]])
+    assert shell(*words, "--server", "a").err == f"{said} on 'a'\n"
+    del shell.server.library[-1]
     rows = [json.loads(line) for line in shell(*words, *servers, "--json").out.splitlines()]
     assert [(row["server"], row["status"]) for row in rows] == [("a", "success"), ("b", "success")]
     assert shell.server.library == [asked, asked]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("rm", "m"), "deleted 'm'"), (("cp", "m", "n"), "copied 'm' to 'n'"), (("stop", "m"), "unloaded 'm'")],
+)
+def test_who_did_it_is_told_also_where_another_failed(
+    shell: Shell, words: tuple[str, ...], said: str, *, terminal: bool
+) -> None:
+    shell.server.lost = {"b": "no server answers\nthere", "d e": "no room"}
+    servers = [word for name in ("a", "b", "c", "d e") for word in ("--server", name)]
+    done = shell(*words, *servers, terminal=terminal)
+    *table, error = [re.split(r" {2,}", line.strip()) for line in re.sub(r"\x1b\[\d+m", "", done.err).splitlines()]
+    assert (done.code, done.out) == (1, "")
+    assert table == [
+        ["SERVER", "WHAT BECAME OF IT", "WHY"],
+        ["a", said],
+        ["b", "failed", "no server answers there"],
+        ["c", said],
+        ["d e", "failed", "no room"],
+    ]
+    why = "2 of 4 servers failed; repeat it as it is (what is done stays done), or with --server b --server 'd e' alone"
+    assert error == [f"Error: {why}"]
+    done = shell(*words, *servers, "--json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert [row["status"] for row in rows] == ["success", "error", "success", "error"]
+    assert rows[3]["failure"] == "no room"
+    shell.server.lost = {"a": "no", "b": "no"}
+    assert shell(*words, *servers[:4]).err.splitlines()[-1] == (
+        "Error: all 2 servers failed; it can be repeated as it is"
+    )
+
+
+def test_one_that_failed_does_not_keep_the_next_model(shell: Shell) -> None:
+    shell.server.lost = {"b": "no room"}
+    done = shell("rm", "m", "n", "--server", "a", "--server", "b", "--json")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [(row["model"], row["server"], row["status"]) for row in rows] == [
+        ("m", "a", "success"), ("m", "b", "error"), ("n", "a", "success"), ("n", "b", "error")
+    ]  # fmt: skip
+    assert done.code == 1
+
+
+def test_a_pull_that_failed_in_part_ends_with_what_became_of_every_server(shell: Shell, tmp_path: Path) -> None:
+    shell.server.steps = (
+        Progress("pulling manifest", server="a"),
+        Progress("skipped", server="v", failure="it is of the kind openai"),
+        Progress("success", server="a"),
+        Progress("error", server="b", failure="no room"),
+    )
+    shell.server.breaks_with = BackendError("1 of 3 servers failed: b: no room")
+    (tmp_path / "Modelfile").write_text("FROM m")
+    for words, did in ((("pull", "m"), "pulled 'm'"), (("create", "n", "-f", str(tmp_path / "Modelfile")), "made 'n'")):
+        done = shell(*words, "--server", "*")
+        assert (done.code, [re.split(r" {4,}", line) for line in done.err.splitlines()[-5:-1]]) == (
+            1,
+            [
+                ["SERVER", "WHAT BECAME OF IT", "WHY"],
+                ["a", did],
+                ["v", "not asked", "it is of the kind openai"],
+                ["b", "failed", "no room"],
+            ],
+        )
+        assert done.err.splitlines()[-1].endswith("or with --server b alone")
+        done = shell(*words, "--server", "*", "--json")
+        rows = [json.loads(line) for line in done.out.splitlines()]
+        assert (done.code, [row["status"] for row in rows][-3:]) == (1, ["skipped", "success", "error"])
+        assert done.err.count("\n") == 1
+
+
+def test_an_error_that_is_not_of_the_servers_is_told_as_it_is(shell: Shell) -> None:
+    """The gateway ended meanwhile, say: nobody knows what became of b."""
+    shell.server.steps = (Progress("error", server="a", failure="no room"), Progress("pulling manifest", server="b"))
+    shell.server.breaks_with = BackendError("the server is on its way out")
+    done = shell("pull", "m", "--server", "*")
+    assert (done.code, done.err.splitlines()[-1]) == (1, "Error: the server is on its way out")
+
+
+def test_a_deployment_that_failed_in_part_does_so_too(shell: Shell, tmp_path: Path) -> None:
+    def event(number: int, server: str, *rows: tuple[str, str, str], **more: object) -> TaskEvent:
+        told = [{"server": name, "status": status, "failure": why} for name, status, why in rows]
+        one = next(row for row in told if row["server"] == server)
+        return TaskEvent(number, "Push model to server.", 0.5, {**one, "servers": told, **more})
+
+    shell.server.long.story = (
+        event(0, "a", ("a", "pushing", ""), ("b", "waiting", ""), total=2000, completed=1000),
+        event(1, "b", ("a", "pushing", ""), ("b", "pushing", ""), total=2000, completed=500),
+        event(2, "b", ("a", "pushing", ""), ("b", "error", "no room")),
+        event(3, "a", ("a", "success", ""), ("b", "error", "no room")),
+        TaskEvent(4, "", 1.0, {}),
+    )
+    shell.server.long.fails = {"deploy": Failure("1 of 2 servers failed: b: no room", "backend_error", 502)}
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    done = shell("deploy", str(tmp_path / "m.gguf"), "mine", "--server", "*")
+    assert done.code == 1
+    assert [line for line in done.err.splitlines() if "upload" not in line] == [
+        "a: Push model to server 50% of 2.0 KB",
+        "b: Push model to server 20% of 2.0 KB",
+        "b: error: no room",
+        "a: Push model to server 100% of 2.0 KB",
+        "a: success",
+        "SERVER    WHAT BECAME OF IT    WHY",
+        "a         made 'mine'",
+        "b         failed               no room",
+        "Error: 1 of 2 servers failed; repeat it as it is (what is done stays done), or with --server b alone",
+    ]
 
 
 def test_a_server_without_the_model_and_one_that_cannot_are_told() -> None:
@@ -416,5 +565,5 @@ def test_what_is_in_memory_is_told_with_its_server(shell: Shell) -> None:
     assert [row["server"] for row in json.loads(shell("ps", "--server", "big-box", "--json").out)] == ["big-box"]
     done = shell("ps", "--server", "local", "--server", "dead")
     assert (done.code, done.out.count("\n")) == (1, 2)
-    assert done.err == "Error: the server 'dead': it does not answer\n"
+    assert done.err == "Error: the server 'dead': it does not answer\n"  # where the API says it in two fields
     assert shell("ps", "--server", "*").out.count("\n") == 3

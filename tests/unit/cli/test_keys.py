@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import NOW, Shell
 
 from localmodels.core.access import Allowance
+from localmodels.core.secrets import Secret
 from localmodels.flows.access import fingerprint
 from localmodels.state.starting import known_keys
+from localmodels.state.whereabouts import WHEREABOUTS, Whereabouts, place_of, written
 
 
 def test_a_new_key_is_alone_on_standard_output(shell: Shell) -> None:
@@ -76,7 +80,7 @@ def test_a_key_goes_by_its_name_or_its_id(shell: Shell) -> None:
         (("add", "bob", "--only", "a b"), "models must be"),
         (("add", "bob", "--quota", "5/week"), "--quota"),
         (("add", "bob", "--quota", "much"), "--quota"),
-        (("add", "bob", "--requests-per-minute", "0"), "requests_per_minute must be"),
+        (("add", "bob", "--requests-per-minute", "0"), "--requests-per-minute must be"),
         (("add", "bob", "--expires", "soon"), "not a duration"),
         (("add", "bob", "--expires", "0"), "in the future"),
         (("add", "bob", "--expires=-1"), "in the future"),
@@ -99,3 +103,56 @@ def test_a_damaged_file_is_named(shell: Shell) -> None:
         assert done.code == 1
         assert "state" in done.err
         assert "not a database" in done.err
+
+
+DATABASE = "postgresql://gateway:hush@db.example/models"
+
+
+def test_a_database_of_the_server_is_not_passed_over(shell: Shell) -> None:
+    """The server has its database from an environment that this shell does not have."""
+    shell.home.mkdir()
+    said = Whereabouts(place_of(Secret(DATABASE)), "environment LOCALMODELS_DATABASE_URL")
+    theirs = "postgresql://db.example:5432/models (its environment LOCALMODELS_DATABASE_URL)"
+    for runs in (True, False):
+        with written(shell.home, said) if runs else nullcontext():
+            for words in (("add", "bob"), ("list",), ("rm", "bob")):
+                done = shell("keys", *words)
+                assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+                assert theirs in done.err
+                assert f"not in {shell.home / 'state.db'}: name that database here too" in done.err
+                assert ("the server that runs on" in done.err, "delete" in done.err) == (runs, not runs)
+    assert not (shell.home / "state.db").exists()
+    (shell.home / WHEREABOUTS).unlink()
+    assert shell("keys", "add", "bob").code == 0
+
+
+def test_a_running_server_goes_before_a_database_that_was_named_and_one_that_ran_does_not(shell: Shell) -> None:
+    shell.home.mkdir()
+    shell.environ["LOCALMODELS_DATABASE_URL"] = DATABASE
+    with written(shell.home, Whereabouts()):
+        done = shell("keys", "add", "bob")
+    assert (done.code, done.out) == (1, "")
+    assert f"keeps its keys in {shell.home / 'state.db'}, and not in postgresql://db.example:5432/models" in done.err
+    assert "take the setting away here (environment LOCALMODELS_DATABASE_URL)" in done.err
+    assert "hush" not in done.err
+    # Nobody runs: that a database was named counts. Here there is none, which is told after what was noted.
+    shell.environ["LOCALMODELS_DATABASE_URL"] = "postgresql:///models?host=/not/there"
+    done = shell("keys", "list")
+    assert done.err.startswith(f"Note: the server of {shell.home}, when it ran last, kept its keys in {shell.home}")
+    assert "this is about those in postgresql:///not/there/models" in done.err
+
+
+def test_the_same_place_is_the_same_in_any_spelling(shell: Shell) -> None:
+    shell.home.mkdir()
+    assert shell("keys", "add", "bob").code == 0
+    with written(shell.home, Whereabouts()):
+        assert shell("keys", "list").err == ""
+    (shell.home / WHEREABOUTS).write_text("no JSON")
+    done = shell("keys", "list")
+    assert (done.code, "a server that is started writes it anew" in done.err) == (1, True)
+
+
+def test_the_settings_may_be_in_any_file(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "here.toml").write_text('database_url = "postgresql:///models?host=/not/there"')
+    done = shell("keys", "list", "--config", str(tmp_path / "here.toml"))
+    assert (done.code, done.err.startswith("Error: database_url: ")) == (1, True)

@@ -6,8 +6,9 @@ import json
 import stat
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.cli.conftest import Shell
-from tests.unit.client.fake_server import DONE
+from tests.unit.client.fake_server import DONE, MODEL
 
 from localmodels.core.chat import Chunk, Event, Format
 from localmodels.core.errors import InvalidRequest, RunnerDied
@@ -198,3 +199,13 @@ def test_a_model_that_is_nowhere_or_not_to_be_pulled_is_not_found(shell: Shell) 
         assert (done.code, done.out) == (1, "")
         assert done.err.endswith("Error: model 'x' not found\n")
     assert len(shell.server.library) == 1
+
+
+def test_a_model_that_a_server_of_the_fleet_lacks_is_looked_for_in_no_registry(shell: Shell) -> None:
+    shell.server.models = (replace(MODEL, servers=("local", "big-box")),)
+    done = shell("run", "Big-Box/nope:1b", "Hi")
+    assert (done.code, done.out) == (1, "")
+    assert "`localmodels pull nope:1b --server Big-Box` would fetch it there" in done.err
+    assert "/api/pull" not in shell.server.paths
+    assert shell("run", "somebody/nope", "Hi").code == 1
+    assert "/api/pull" in shell.server.paths

@@ -103,7 +103,7 @@ def test_stop(shell: Shell) -> None:
 def test_stop_tells_that_there_was_nothing_to_stop(shell: Shell) -> None:
     shell.server.known.add("n")
     done = shell("stop", "n")
-    assert (done.code, done.out, done.err) == (0, "", "'n' was not in memory here; `localmodels ps` lists what is\n")
+    assert (done.code, done.out, done.err) == (0, "", "'n' was not in memory; `localmodels ps` lists what is\n")
     assert shell.server.generate.keep_alive == 0
     assert shell("stop", "n", "--json").err == ""
     shell.server.known.add("box/n")  # which may have been in memory there

@@ -202,6 +202,11 @@ class FakeFleet:
         said = {name: value for name, value in asdict(change).items() if value is not UNSET}
         return 200, wire.write_model(replace(model, row=replace(model.row, **said)))
 
+    def forget(self, request: httpx2.Request, model: ModelNow) -> tuple[int, bytes]:
+        if model.row.present:
+            raise Conflict(f"the server '{model.server_name}' had {model.row.model} when it was asked last")
+        return 200, wire.write_model(self.models.pop(model.row.id))
+
     def check(self, request: httpx2.Request, model: ModelNow) -> tuple[int, bytes]:
         return 200, wire.write_availability(availability(model, self.servers[model.row.server_id]))
 
@@ -253,6 +258,7 @@ SERVERS: Mapping[tuple[str, int, str], Callable[[FakeFleet, httpx2.Request, list
 MODELS: Mapping[tuple[str, ...], Callable[[FakeFleet, httpx2.Request, ModelNow], Answer]] = {
     ("GET",): FakeFleet.model,
     ("PUT",): FakeFleet.change_model,
+    ("DELETE",): FakeFleet.forget,
     ("POST", "check-availability"): FakeFleet.check,
     ("POST", "unload"): FakeFleet.unload,
     ("POST", "unload-from-gpu"): FakeFleet.release,

@@ -26,7 +26,15 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import LocalModelsError, ModelNotFound
-from localmodels.core.library import CopyRequest, DeleteRequest, Outcome, Progress, PullRequest
+from localmodels.core.library import (
+    CopyRequest,
+    DeleteRequest,
+    Outcome,
+    PartlyDone,
+    Progress,
+    PullRequest,
+    partly_done,
+)
 from localmodels.core.options import Options
 from localmodels.core.rerank import Ranked, Ranking
 from localmodels.core.secrets import Secret
@@ -108,6 +116,7 @@ class FakeServer:
     pulls: bool = False
     long: FakeTasks = field(default_factory=FakeTasks)
     fleet: FakeFleet = field(default_factory=FakeFleet)
+    lost: dict[str, str] = field(default_factory=dict)  # servers that fail, and why
 
     @property
     def transport(self) -> httpx2.MockTransport:
@@ -153,7 +162,9 @@ class FakeServer:
     def _answer(self, request: httpx2.Request, path: str) -> httpx2.Response:
         if path == DIALECT.paths["generate"] and (unload := unloading.read_unload(request.content)):
             self.library.append(unload)
-            done = unloading.write_unloaded(unload.model, outcomes(unload.servers), chat=False)
+            if partly := partly_done(self._outcomes(unload.servers)):
+                return self._partly(partly)
+            done = unloading.write_unloaded(unload.model, self._outcomes(unload.servers), chat=False)
             return httpx2.Response(200, content=done)
         if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
             return self._events(request.content, chat=path == DIALECT.paths["chat"])
@@ -166,7 +177,9 @@ class FakeServer:
         if path in CHANGES:
             change = CHANGES[path](request.content)
             self.library.append(change)
-            return httpx2.Response(200, content=library.write_outcomes(outcomes(change.servers)))
+            if partly := partly_done(self._outcomes(change.servers)):
+                return self._partly(partly)
+            return httpx2.Response(200, content=library.write_outcomes(self._outcomes(change.servers)))
         if path.startswith("/api/keys"):
             return self._key(request)
         if path.startswith("/api/blobs/"):
@@ -176,6 +189,17 @@ class FakeServer:
         if path == DIALECT.paths["models"]:
             return httpx2.Response(200, content=listing.write_tags(self.models))
         return httpx2.Response(200, content=ANSWERS[path](request.content))
+
+    def _outcomes(self, servers: Iterable[str]) -> tuple[Outcome, ...]:
+        """It succeeds on all that are not lost."""
+        return tuple(
+            Outcome(server, "error" if server in self.lost else "success", self.lost.get(server, ""))
+            for server in servers
+        )
+
+    @staticmethod
+    def _partly(error: PartlyDone) -> httpx2.Response:
+        return httpx2.Response(error.status, content=library.write_outcomes(error.outcomes, error.message))
 
     def _ps(self, server: str | None) -> bytes:
         there = tuple(row for row in self.running if server in {None, "*", row.server})
@@ -190,7 +214,10 @@ class FakeServer:
         return httpx2.Response(200, content=management.write_key(KEY, 0) if one else management.write_keys([KEY], 0))
 
     def _steps(self) -> bytes:
-        return b"".join(map(library.write_progress, self.steps))[: self.cut_at]
+        written = b"".join(map(library.write_progress, self.steps))
+        if self.breaks_with is not None:
+            written += DIALECT.write_error(self.breaks_with) + b"\n"
+        return written[: self.cut_at]
 
     def _blob(self, request: httpx2.Request, digest: str) -> httpx2.Response:
         if request.method == "HEAD":
@@ -221,11 +248,6 @@ class FakeServer:
         if self.breaks_with is not None:
             written += writer.fail(self.breaks_with)
         return written[: self.cut_at]
-
-
-def outcomes(servers: Iterable[str]) -> tuple[Outcome, ...]:
-    """It succeeds on all of them."""
-    return tuple(Outcome(server, "success") for server in servers)
 
 
 class Pieces(httpx2.SyncByteStream, httpx2.AsyncByteStream):

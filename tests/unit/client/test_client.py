@@ -40,7 +40,7 @@ from localmodels.core.errors import (
     StreamCut,
     Unreachable,
 )
-from localmodels.core.library import CreateRequest, Outcome, Progress, PullRequest, PushRequest
+from localmodels.core.library import CreateRequest, Outcome, PartlyDone, Progress, PullRequest, PushRequest
 from localmodels.core.rerank import RerankRequest
 from localmodels.dialects.management import shown
 
@@ -84,6 +84,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "unload there": (lambda client: client.unload("m", server="a"), (A,)),
     "copy there": (lambda client: client.copy("m", "n", server=("a", "b")), (A, B)),
     "delete there": (lambda client: client.delete("m", server=("a", "b")), (A, B)),
+    "unload both": (lambda client: client.unload("m", server=["a", "b"]), (A, B)),
 }
 
 
@@ -416,3 +417,15 @@ def test_the_key_goes_along(key: str | None, environ: dict[str, str], sent: str 
     server = FakeServer()
     Client(api_key=key, transport=server.transport, environ=environ).list()
     assert server.asked[0].headers.get("Authorization") == sent
+
+
+@pytest.mark.parametrize("name", ["delete there", "copy there", "unload both"])
+def test_who_did_it_is_known_also_where_another_failed(name: str) -> None:
+    """In both forms: the error has what became of every server."""
+    server = FakeServer(lost={"b": "no room"})
+    call, _ = CALLS[name]
+    with pytest.raises(PartlyDone, match="1 of 2 servers failed: b: no room") as raised:
+        call(client_of(server))
+    assert raised.value.outcomes == (A, Outcome("b", "error", "no room"))
+    with pytest.raises(PartlyDone):
+        together(call, server)

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from msgspec.structs import replace
 from tests.unit.client.fake_fleet import BOX, CODER, DEAD, HERE, LOCAL, LOST, OFF, ROUTE, THERE, availability
 from tests.unit.client.fake_server import FakeServer
 
@@ -157,7 +158,7 @@ def test_every_address_has_its_call() -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "routes.md").read_text()
     rows = re.findall(r"^\| ([A-Z, ]+) \| `(/api/(?:servers|models|route)\b[^`]*)` \|", page, re.MULTILINE)
     told = {(method, path) for methods, path in rows for method in methods.split(", ") if not path.endswith("/")}
-    assert len(told) == 15
+    assert len(told) == 16
     server = FakeServer()
     with client_of(server) as client:
         for call, _ in CALLS.values():
@@ -165,6 +166,8 @@ def test_every_address_has_its_call() -> None:
         client.add_server("gpu", "http://a")
         client.change_server("9f", ServerChange(priority=1))
         client.change_model("m1", ModelChange(priority=1))
+        server.fleet.models["m1"] = replace(HERE, row=replace(HERE.row, present=False), available=False)
+        assert client.forget_model("m1").model == "m:latest"
     ids = {"/9f": "/{server_id}", "/1b": "/{server_id}", "/2c": "/{server_id}"}
     ids |= {f"/m{number}": "/{model_id}" for number in range(1, 5)}
     asked = {

@@ -91,11 +91,27 @@ def test_figures_come_back() -> None:
         assert gone.name == "a:b"
 
 
+# What versions of vLLM say of what is too long: the largest of the figures is what does not fit.
+_SO_LONG = "This model's maximum context length is 2048 tokens"
+OF_VLLM = (
+    (". However, you requested 2500 tokens (2400 in the messages, 100 in the completion).", "has 2500 tokens"),
+    ("; you requested 99 output tokens and your prompt contains 1999 input tokens, 2098 tokens in all.", "2098"),
+    (" and your request has 1000 input tokens (1500 > 2048 - 1000).", "the request needs more"),
+    (". Your prompt contains 6000 characters (more than 24 characters, at most 2048 input tokens).", "needs more"),
+)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "kind", "says"),
     [
         (404, b'{"error":"model \'x\' not found"}', ModelNotFound, "model 'x' not found"),
         (404, b'{"error":"model \\"x\\" not found, try pulling it first"}', ModelNotFound, "model 'x' not found"),
+        (
+            404,
+            b"{\"error\":\"model 's/x' not found: the server 's' has none\"}",
+            ModelNotFound,
+            "not found: the server 's' has none",
+        ),
         (404, b'{"error":{"message":"model `x` does not exist","code":"model_not_found"}}', ModelNotFound, "'x'"),
         (404, b'{"detail":"Not Found"}', NotFound, "Not Found"),
         (404, b"404 page not found", NotFound, "answered 404"),
@@ -116,6 +132,10 @@ def test_figures_come_back() -> None:
             ),
             ContextLengthExceeded,
             "2048 tokens, but the prompt has 2500",
+        ),
+        *(
+            (400, f'{{"error":{{"message":"{_SO_LONG}{said}","code":400}}}}'.encode(), ContextLengthExceeded, says)
+            for said, says in OF_VLLM
         ),
         (400, b'{"error":{"message":"too long","code":"context_length_exceeded"}}', InvalidRequest, "too long"),
         (400, b'{"error":"the input length exceeds the context length"}', InvalidRequest, "input length"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from msgspec.structs import replace
 
 from localmodels.core.catalog import Model, Running
 from localmodels.core.library import Outcome
-from localmodels.dialects import gateway, listing, offered
+from localmodels.dialects import gateway, listing, offered, told
 
 ALONE = Model("m:latest", 7, "a" * 64, "2026-01-01T00:00:00+00:00")
 SHARED = replace(ALONE, servers=("local", "b"))
@@ -67,7 +68,18 @@ def test_gateways_are_told_and_read_back_in_every_list() -> None:
     assert listing.read_tags(listing.write_tags([led])) == (led,)
     [running] = listing.read_ps(listing.write_ps([replace(ROW, model=led)]))
     assert running.model.gateways == ("b", "c")
-    [entry] = offered.read_entries("far", listing.write_openai_models([led], {}))
-    assert (entry.name, entry.gateways) == ("far/m:latest", ("b", "c"))
-    [tag] = offered.read_tags("far", listing.write_tags([led]))
+    [entry] = told.read_entries(listing.write_openai_models([led], {})).models
+    assert (entry.name, entry.gateways) == ("m:latest", ("b", "c"))
+    [tag] = told.read_tags(listing.write_tags([led])).models
     assert tag.gateways == ("b", "c")
+
+
+@pytest.mark.parametrize("name", ["gpt", "cloud/gpt", "org/gpt:7b"])
+def test_a_digest_that_stands_in_for_one_shows_it_and_is_not_believed_by_another_gateway(name: str) -> None:
+    model = name.removeprefix("cloud/")
+    made_up = offered.named("cloud", model)
+    assert (made_up.name, made_up.digest[:12], len(made_up.digest)) == (f"cloud/{model}", "0" * 12, 64)
+    assert offered.named("other", model).digest == made_up.digest != offered.named("cloud", "another").digest
+    assert told.read_tags(listing.write_tags([replace(made_up, name=name)])).models[0].digest == ""
+    [small] = told.read_tags(listing.write_tags([replace(made_up, digest=f"{7:064x}")])).models
+    assert small.digest == f"{7:064x}", "only what is made of this very name"

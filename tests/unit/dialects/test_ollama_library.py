@@ -10,12 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localmodels.core.errors import CallerError, Garbled, InvalidRequest, InvalidValue, LocalModelsError, StreamCut
+from localmodels.core.errors import (
+    BackendError,
+    CallerError,
+    Garbled,
+    InvalidRequest,
+    InvalidValue,
+    LocalModelsError,
+    StreamCut,
+)
 from localmodels.core.library import (
     CopyRequest,
     CreateRequest,
     DeleteRequest,
     Outcome,
+    PartlyDone,
     Progress,
     PullRequest,
     PushRequest,
@@ -156,6 +165,37 @@ def test_progress_is_read_back_for_any_split(steps: list[Progress], cuts: list[i
     assert read(b"".join(map(library.write_progress, steps)), cuts) == steps
 
 
+@pytest.mark.parametrize("cut", [1, 20, 400])
+def test_a_stream_that_failed_in_part_says_what_became_of_every_server(cut: int) -> None:
+    steps = (
+        Progress("skipped", server="v", failure="it is of the kind openai"),
+        Progress("pulling a1", "sha256:a1", 10, 5, server="a"),
+        Progress("error", server="b", failure="no room"),
+        Progress("success", server="a"),
+    )
+    last = b'{"error": "1 of 3 servers failed: b: no room"}\n'
+    with pytest.raises(PartlyDone, match="1 of 3 servers failed: b: no room") as raised:
+        read(b"".join(map(library.write_progress, steps)) + last, [cut])
+    assert raised.value.outcomes == (
+        Outcome("v", "skipped", "it is of the kind openai"),
+        Outcome("a", "success"),
+        Outcome("b", "error", "no room"),
+    )
+    for some in (steps[:2], steps[:3], ()):  # nobody knows what became of a, or nothing is said of any
+        with pytest.raises(BackendError) as other:
+            read(b"".join(map(library.write_progress, some)) + last, [cut])
+        assert not isinstance(other.value, PartlyDone)
+
+
+def test_an_answer_of_a_partial_failure_is_read_back() -> None:
+    outcomes = (Outcome("a", "success"), Outcome("b", "error", "gone"), Outcome("c", "not found"))
+    read_back = library.read_partly_done(library.write_outcomes(outcomes, str(PartlyDone(outcomes))))
+    assert read_back is not None
+    assert (read_back.outcomes, read_back.message) == (outcomes, "1 of 3 servers failed: b: gone")
+    for body in (b"", b"<html>", b'{"error": "no"}', b'{"servers": 5}', library.write_outcomes(outcomes[:1])):
+        assert library.read_partly_done(body) is None
+
+
 def test_progress_byte_for_byte() -> None:
     line = library.write_progress(Progress("pulling a1a1", DIGEST, 10, 3))
     assert line.decode() == f'{{"status":"pulling a1a1","digest":"{DIGEST}","total":10,"completed":3}}\n'
@@ -213,8 +253,10 @@ def test_outcomes_are_read_back() -> None:
     assert library.read_outcomes(library.write_outcomes(outcomes)) == outcomes
     assert library.write_outcomes(()) == b'{"status":"success"}'
     assert library.read_outcomes(b"") == ()
-    failed = msgspec.json.decode(library.write_outcomes((Outcome("a", "error", "gone"),), "1 of 1 servers: a: gone"))
-    assert (failed["status"], failed["error"]) == ("error", "1 of 1 servers: a: gone")
+    failed = msgspec.json.decode(
+        library.write_outcomes((Outcome("a", "error", "gone"),), "1 of 1 servers failed: a: gone")
+    )
+    assert (failed["status"], failed["error"]) == ("error", "1 of 1 servers failed: a: gone")
     assert failed["servers"] == [{"server": "a", "status": "error", "failure": "gone"}]
     with pytest.raises(Garbled):
         library.read_outcomes(b"[1]")

@@ -473,6 +473,16 @@ def test_a_client_is_told_what_cannot_be_said() -> None:
             DIALECT.write_generate(request)
 
 
+def test_the_penalty_on_what_was_said_goes_by_two_names() -> None:
+    sent = msgspec.json.decode(DIALECT.write_chat(ChatRequest("m", (), options=Options(repeat_penalty=1.5))))
+    assert (sent["repeat_penalty"], sent["repetition_penalty"]) == (1.5, 1.5)
+    assert "repetition_penalty" not in msgspec.json.decode(DIALECT.write_chat(ChatRequest("m", ())))
+    assert chat(repetition_penalty=1.5).options == Options(repeat_penalty=1.5)
+    assert chat(repetition_penalty=1.5, repeat_penalty=1.2).options == Options(repeat_penalty=1.2)
+    with pytest.raises(InvalidValue, match="repeat_penalty must be a number"):
+        chat(repetition_penalty="much")
+
+
 def test_no_limit_is_not_said_in_words_that_other_servers_refuse() -> None:
     sent = msgspec.json.decode(DIALECT.write_chat(ChatRequest("m", (), options=Options(num_predict=-1, num_ctx=64))))
     assert (sent["options"], "max_tokens" in sent) == ({"num_predict": -1, "num_ctx": 64}, False)

@@ -38,7 +38,7 @@ anything = st.recursive(
 
 
 def tags(*models: dict[str, Any]) -> tuple[Model, ...]:
-    return told.read_tags(json.dumps({"models": models}).encode())
+    return told.read_tags(json.dumps({"models": models}).encode()).models
 
 
 def entries(*models: dict[str, Any], **fields: Any) -> told.Entries:
@@ -46,7 +46,7 @@ def entries(*models: dict[str, Any], **fields: Any) -> told.Entries:
 
 
 def test_an_ollama_of_last_year() -> None:
-    first, second = told.read_tags((WIRE / "ollama/tags.json").read_bytes())
+    first, second = told.read_tags((WIRE / "ollama/tags.json").read_bytes()).models
     assert (first.name, first.size) == ("llama3.2:latest", 2_019_393_189)
     assert first.digest == "a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72"
     assert first.modified_at == "2026-08-21T17:06:18.688310000Z"
@@ -69,7 +69,7 @@ def test_an_ollama_of_today_tells_more() -> None:
 
 def test_one_of_ours() -> None:
     ours = Model("m:1", 5, DIGEST, "2026-01-02T03:04:05Z", capabilities=("completion", "rerank"), context_length=4096)
-    (model,) = told.read_tags(listing.write_tags([ours]))
+    (model,) = told.read_tags(listing.write_tags([ours])).models
     assert (model.name, model.digest, model.capabilities, model.context_length) == (
         "m:1",
         DIGEST,
@@ -120,6 +120,29 @@ def test_vllm() -> None:
     (model,) = entries({"id": "org/Model-7B", "created": 1_737_783_302, "max_model_len": 131_072}).models
     assert (model.name, model.context_length, model.modified_at[:4]) == ("org/Model-7B", 131_072, "2025")
     assert told.read_version(b'{"version": "0.11.2"}') == "0.11.2"
+
+
+def test_a_vllm_has_in_memory_what_it_lists_and_tells_the_time_instead_of_a_model_s_moment() -> None:
+    body = (WIRE / "vllm/models.json").read_bytes()
+    asked = json.loads(body)["data"][0]["created"]
+    found = told.read_entries(body, now=asked + 0.5)
+    assert [(model.name, model.context_length, model.modified_at) for model in found.models] == [
+        ("tiny", 2048, ""),
+        ("brief", 2048, ""),  # an adapter of the first: its context is not told, and is that one's
+    ]
+    assert found.running == ("tiny", "brief")
+
+
+def test_a_moment_is_none_where_it_may_be_the_other_machine_s_clock() -> None:
+    body = b'{"data": [{"id": "m", "created": 1000000}]}'
+    early, late = told.LATELY, told.LATELY + 1
+    moments = [told.read_entries(body, now=1_000_000 + by).models[0].modified_at for by in (-late, 0, early, late)]
+    assert moments == ["", "", "", "1970-01-12T13:46:40.000000000Z"]
+
+
+def test_an_adapter_of_what_is_not_listed_has_no_context() -> None:
+    (model,) = entries({"id": "a", "parent": "b", "owned_by": "vllm"}).models
+    assert model.context_length == 0
 
 
 def test_anthropic_s_pages() -> None:
@@ -186,6 +209,9 @@ def test_a_name_that_nobody_could_say_is_left_out(name: object) -> None:
 def test_a_list_has_an_end() -> None:
     many: list[dict[str, Any]] = [{"name": f"m{number}", "id": f"m{number}"} for number in range(MOST_MODELS + 9)]
     assert len(tags(*many)) == len(entries(*many).models) == MOST_MODELS
+    for length, more in ((MOST_MODELS, False), (MOST_MODELS + 1, True)):
+        assert entries(*many[:length]).more is more
+        assert told.read_tags(json.dumps({"models": many[:length]}).encode()).more is more
 
 
 def test_what_is_in_memory_has_sound_sizes() -> None:
@@ -194,7 +220,7 @@ def test_what_is_in_memory_has_sound_sizes() -> None:
 
 
 def test_no_models_are_none() -> None:
-    assert told.read_tags(b'{"models": null}') == ()
+    assert told.read_tags(b'{"models": null}').models == ()
     assert told.read_entries(b'{"object": "list", "data": []}').models == ()
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localmodels.backends.round_trip import Unanswered
 from localmodels.core.errors import (
     BackendError,
     BackendTimeout,
@@ -25,7 +26,7 @@ from localmodels.core.errors import (
     Unreachable,
 )
 from localmodels.fleet import breaker
-from localmodels.fleet.breaker import FRESH, GOOD_PROBES, IN_A_ROW, SILENT, WINDOW, Breaker, Met
+from localmodels.fleet.breaker import DARE, FRESH, GOOD_PROBES, IN_A_ROW, SILENT, WINDOW, Breaker, Met
 
 ANSWER: Met = "answer"
 FAILURE: Met = "failure"
@@ -122,6 +123,46 @@ def test_while_a_request_proves_it_probes_do_not() -> None:
     assert (known.state, known.proving) == ("trying", True)
 
 
+def test_a_request_may_prove_who_only_requests_have_found_failing() -> None:
+    given_up = requests(FRESH, [FAILURE] * IN_A_ROW)
+    assert breaker.untried(given_up, 10.0) == 0.0, "at once"
+    tried, proving = breaker.began(breaker.dared(given_up))
+    assert proving
+    failed = breaker.ended(tried, FAILURE, tried.era, proving=True, now=10.0)
+    assert (failed.state, breaker.untried(failed, 10.0), breaker.untried(failed, 10.5)) == ("down", DARE, DARE - 0.5)
+    assert breaker.untried(failed, 11.0) == 0.0
+    answered = breaker.ended(tried, ANSWER, tried.era, proving=True, now=10.0)
+    assert (answered.state, breaker.untried(answered, 10.0)) == ("up", None)
+
+
+def test_nobody_needs_to_try_who_was_looked_at_and_found_dead() -> None:
+    dead = breaker.unseen(requests(FRESH, [FAILURE] * IN_A_ROW))
+    assert breaker.untried(dead, 1e9) is None
+    assert breaker.untried(breaker.unseen(FRESH), 1e9) is None
+    by_name = breaker.began(breaker.dared(dead))[0]
+    assert breaker.untried(breaker.ended(by_name, FAILURE, by_name.era, proving=True), 1e9) is None
+    proved, proving = breaker.began(breaker.seen(dead))
+    assert proving
+    assert breaker.untried(breaker.ended(proved, FAILURE, proved.era, proving=True, now=5.0), 5.0) == DARE
+
+
+@pytest.mark.parametrize(
+    ("error", "of_the_model"),
+    [
+        (Unreachable("no connection"), False),
+        (Unauthenticated("key"), False),
+        (Unanswered("closed"), True),
+        (StreamCut("cut"), True),
+        (Garbled("what?"), True),
+        (BackendError("500"), True),
+        (Unavailable("503"), True),
+        (BackendTimeout("…"), True),
+    ],
+)
+def test_what_may_be_the_fault_of_a_model(error: BaseException, of_the_model: bool) -> None:
+    assert breaker.is_of_the_model(error) is of_the_model
+
+
 @pytest.mark.parametrize(
     ("error", "what"),
     [
@@ -183,6 +224,9 @@ def test_laws(events: list[str]) -> None:
         # Nobody comes back without an answer or a good probe.
         if before.state == "down" and known.state != "down":
             assert event in {"seen", "first", "answer"}
+        # Whoever was looked at and found dead is tried by nobody who has not asked for him.
+        if event == "unseen":
+            assert breaker.untried(known, 1e9) is None
 
 
 @given(EVENTS)

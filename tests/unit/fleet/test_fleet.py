@@ -8,20 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localmodels.backends.round_trip import Unanswered
 from localmodels.core.catalog import Model, Running
 from localmodels.core.errors import (
+    BackendError,
     BackendTimeout,
     InvalidRequest,
     LocalModelsError,
     LoopDetected,
     RateLimited,
+    StreamCut,
     Unreachable,
 )
 from localmodels.core.fleet import Loads, ModelRow
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects.told import Told
-from localmodels.fleet.breaker import IN_A_ROW
+from localmodels.fleet.breaker import DARE, IN_A_ROW
 from localmodels.fleet.fleet import FRESH_LOADS, Fleet
 from localmodels.fleet.hosts import Host, same_name
 
@@ -57,8 +60,8 @@ class World:
     def far(self) -> Host:
         return self.fleet.hosts()[0]
 
-    def request(self, error: BaseException | None = None, host: Host | None = None) -> None:
-        attempt = self.fleet.began(host or self.far)
+    def request(self, error: BaseException | None = None, host: Host | None = None, model: str = "") -> None:
+        attempt = self.fleet.began(host or self.far, model)
         if error is None:
             attempt.answered()
         attempt.ended(error)
@@ -202,6 +205,86 @@ def test_a_dead_server_costs_five_requests() -> None:
         assert world.far.state == "up", left
         world.request(Unreachable("the server cannot be reached"))
     assert (world.far.state, world.far.failure) == ("down", "the server cannot be reached")
+
+
+@pytest.mark.parametrize("error", [BackendError("500"), StreamCut("cut"), Unanswered("closed"), BackendTimeout("…")])
+def test_a_broken_model_does_not_close_a_server_that_answers(error: LocalModelsError) -> None:
+    world = World(spec())
+    world.fleet.saw(world.far, told("bad", "good"))
+    for _ in range(3 * IN_A_ROW):
+        world.request(error, model="bad:latest")
+        world.seconds += 0.01
+        world.request(model="good:latest")
+        assert world.far.state == "up"
+    assert world.fleet.resting("bad:latest") == {"id-far"}
+    assert world.fleet.resting("good:latest") == frozenset()
+    world.request(model="bad:latest")
+    assert world.fleet.resting("bad:latest") == frozenset()
+
+
+def test_a_server_of_which_several_models_break_is_given_up_and_no_connection_is_never_the_model_s_fault() -> None:
+    world = World(spec())
+    for model in ("m:latest", "n:latest"):
+        assert world.far.state != "down"
+        for _ in range(IN_A_ROW):
+            world.request(BackendError("500"), model=model)
+    assert (world.far.state, world.far.failure) == ("down", "500")
+    world = World(spec())
+    for _ in range(IN_A_ROW):
+        assert world.far.state != "down"
+        world.request(Unreachable("no"), model="m:latest")
+    assert (world.far.state, world.fleet.resting("m:latest")) == ("down", frozenset())
+
+
+def test_of_who_has_left_no_failures_are_kept() -> None:
+    world = World(spec("a"), spec("b"))
+    world.request(BackendError("500"), model="m:latest")
+    world.fleet.adopt([spec("b")])
+    assert not world.fleet._copies
+
+
+def test_that_a_model_has_begun_to_fail_is_news_once() -> None:
+    world = World(spec())
+    world.fleet.saw(world.far, told("m"))
+    world.news.clear()
+    for _ in range(2):
+        world.request(StreamCut("cut"), model="m:latest")
+    assert (world.news, world.fleet.is_doubted(world.far)) == (["far up"], True)
+    world.request(model="m:latest")
+    assert (world.news, world.fleet.is_doubted(world.far)) == (["far up"] * 2, False)
+
+
+def test_a_known_broken_model_is_no_proof_against_a_server_that_came_back() -> None:
+    world = World(spec())
+    for _ in range(IN_A_ROW):
+        world.request(BackendError("500"), model="bad:latest")
+    for _ in range(IN_A_ROW):
+        world.request(Unreachable("no"))
+    world.fleet.saw(world.far, told("bad", "good"))
+    assert (world.far.state, world.far.proving) == ("trying", False)
+    world.request(BackendError("500"), model="bad:latest")
+    assert (world.far.state, world.far.proving) == ("trying", False), "another may prove it"
+    world.request(BackendError("500"), model="other:latest")
+    assert (world.far.state, world.far.proving) == ("down", False)
+
+
+def test_the_last_resort_is_one_try_at_a_time_and_nobody_whom_a_probe_found_dead() -> None:
+    world = World(spec("a"), spec("b"), spec("c", is_active=False))
+    a, b, _ = hosts = world.fleet.hosts()
+    for host in hosts:
+        for _ in range(IN_A_ROW):
+            world.request(Unreachable("no"), host=host)
+    world.fail(host=b)
+    assert world.fleet.healing(b, "m:latest") is None
+    assert world.fleet.last_resort(hosts, "m:latest") == (a,)
+    assert [host.state for host in hosts] == ["trying", "down", "down"]
+    world.request(Unreachable("no"), host=a)
+    assert world.fleet.last_resort(hosts, "m:latest") == ()
+    assert world.fleet.healing(a, "m:latest") == DARE
+    world.seconds += DARE
+    assert world.fleet.last_resort(hosts, "m:latest") == (a,)
+    world.request(host=a)
+    assert (a.state, world.fleet.healing(a, "m:latest")) == ("up", 0.0)
 
 
 def test_a_probe_that_fails_is_enough_and_a_good_one_gives_one_request_a_try() -> None:

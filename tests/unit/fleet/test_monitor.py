@@ -314,6 +314,46 @@ async def test_the_first_failed_request_is_looked_into_at_once_and_others_are_no
 
 
 @virtually
+async def test_a_refused_request_is_looked_into_before_time_passes_also_right_after_a_good_look() -> None:
+    async with watched() as world:
+        server = world.servers["far"]
+        await world.monitor.look("far")
+        server.how, began = "refuses", clock()
+        world.request(Unreachable("no"))
+        assert await world.monitor.looked(age=1e9) == frozenset(), "however old a good look may be"
+        assert (world.host().state, world.host().failure) == ("down", "the server cannot be reached")
+        assert clock() - began < RECENT / 2
+
+
+@virtually
+async def test_a_server_that_fails_every_other_request_is_not_looked_at_for_each() -> None:
+    async with watched() as world:
+        server = world.servers["far"]
+        await asyncio.sleep(100)
+        began = clock()
+        while clock() < began + 20:
+            world.request(Garbled("500"))
+            world.request()
+            await asyncio.sleep(0.02)
+        looks = [look for look in server.looks if look >= began]
+        assert 15 <= len(looks) <= 20 / RECENT + 20 / PACE.idle + 2
+
+
+@virtually
+async def test_a_list_that_is_cut_is_said_to_be_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with watched({"far": Server(told=replace(TOLD, more=True))}) as world:
+        await asyncio.sleep(100)
+        assert caplog.messages == [
+            "the server 'far' lists more models than are looked at: beyond the first 1 none is known of"
+        ]
+        world.servers["far"].told = TOLD
+        await world.monitor.look("far")
+        world.servers["far"].told = replace(TOLD, more=True)
+        await world.monitor.look("far")
+        assert len(caplog.messages) == 2, "it was not for a while"
+
+
+@virtually
 async def test_one_whose_lists_work_and_whose_models_do_not_is_tried_ever_less() -> None:
     async with watched() as world:
         await asyncio.sleep(100)

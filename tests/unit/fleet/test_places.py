@@ -16,23 +16,13 @@ from localmodels.fleet.hosts import Host
 from localmodels.fleet.places import Places
 
 
-class Clock:
-    """A time that goes on when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Visitors:
     """Visitors of hosts, who stay until they are told to go."""
 
     def __init__(self, *hosts: Host, patience: float = 600.0, max_wait: float = inf) -> None:
-        self.clock = Clock()
+        self.now = 0.0  # goes on when it is told to
         self.hosts = hosts
-        self.places = Places(patience=patience, max_wait=max_wait, clock=self.clock)
+        self.places = Places(patience=patience, max_wait=max_wait)
         self.inside: list[str] = []
         self.at: dict[str, str] = {}
         self._gates: dict[str, asyncio.Event] = {}
@@ -44,10 +34,15 @@ class Visitors:
         gate = self._gates[name] = asyncio.Event()
 
         async def visit() -> None:
-            async with self.places.take(hosts or self.hosts, caller or name, again=again) as host:
+            host = await self.places.get(hosts or self.hosts, caller or name, again=again)
+            begun, took = self.now, None
+            try:
                 self.inside.append(name)
                 self.at[name] = host.spec.name
                 await gate.wait()
+                took = self.now - begun
+            finally:
+                self.places.give_back(host, seconds=took)
 
         task = self._tasks[name] = asyncio.ensure_future(visit())
         await turns()
@@ -70,7 +65,7 @@ class Visitors:
     async def served(self, seconds: float) -> None:
         """Somebody has a place for so long."""
         await self.come("first")
-        self.clock.now += seconds
+        self.now += seconds
         await self.go("first")
 
     @property
@@ -235,7 +230,7 @@ async def test_it_is_who_asks_that_counts_and_not_how_many_wait() -> None:
 async def test_before_the_first_has_ended_well_nobody_knows_how_long_it_takes() -> None:
     visitors = Visitors(host("far", 1, 10), max_wait=1.0)
     gone = await visitors.come("gone")
-    visitors.clock.now += 100.0
+    visitors.now += 100.0
     await visitors.leave("gone")
     assert gone.cancelled()
     assert not visitors.hosts[0].service
@@ -549,10 +544,10 @@ async def test_who_comes_again_is_not_the_newest_when_a_flood_makes_room() -> No
 @awaited
 async def test_a_request_that_failed_gives_its_place_back_and_tells_nothing_of_time() -> None:
     far = host("far", 1)
-    places = Places()
-    with pytest.raises(KeyError):
-        async with places.take([far]):
-            raise KeyError
+    visitors = Visitors(far)
+    await visitors.come("a")
+    visitors.now += 7.0
+    await visitors.leave("a")
     assert (far.in_flight, far.service) == (0, 0.0)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.unit.fleet.standing import GB, host, names
 
 from localmodels.fleet.affinity import Affinity
@@ -16,6 +18,7 @@ EXAMPLES = settings(max_examples=150, deadline=None)
 PROMPT = tuple((number, number * 100) for number in range(1, 20))
 seeds = st.integers(0, 2**32)
 policies = st.sampled_from(sorted(POLICIES))
+CHANGING = ("spec", "sight", "state", "proving", "in_flight", "asked", "elsewhere", "kept", "waiting", "failure")
 
 
 def fleet(chance: Random) -> list[Host]:
@@ -75,6 +78,11 @@ def known(chance: Random) -> Affinity:
     return affinity
 
 
+def shown(targets: Sequence[Target]) -> list[tuple[str, str, bool]]:
+    """What can be seen of them."""
+    return [(target.id, target.reason, target.free) for target in targets]
+
+
 def decided(seed: int, policy: str, turn: int = 0) -> tuple[Ask, list[Host], tuple[Target, ...]]:
     """A case and its targets."""
     chance = Random(seed)
@@ -127,9 +135,28 @@ def test_where_somebody_can_be_asked_somebody_is(seed: int, policy: str) -> None
 @given(seeds, policies, st.integers(0, 1000))
 def test_the_same_question_has_the_same_answer_and_changes_nothing(seed: int, policy: str, turn: int) -> None:
     _, hosts, targets = decided(seed, policy, turn)
-    before = [[getattr(one, name) for name in Host.__slots__] for one in hosts]
     assert names(decided(seed, policy, turn)[2]) == names(targets)
-    assert [[getattr(one, name) for name in Host.__slots__] for one in hosts] == before
+    untouched = fleet(Random(seed))
+    assert [[getattr(one, name) for name in CHANGING] for one in hosts] == [
+        [getattr(one, name) for name in CHANGING] for one in untouched
+    ]
+
+
+@EXAMPLES
+@given(seeds, seeds, policies, st.booleans())
+def test_what_a_host_was_has_no_part_in_a_decision(seed: int, later: int, policy: str, once: bool) -> None:
+    chance = Random(seed)
+    hosts, ask, affinity = fleet(chance), replace(question(chance), once=once), known(chance)
+    others = fleet(Random(later))
+    decide(ask, hosts, policy, affinity)
+    for one, other in zip(hosts, others, strict=False):
+        for name in chance.sample(CHANGING, 3):
+            setattr(one, name, getattr(other, name))
+    anew = [Host(one.spec, one.sight, one.state) for one in hosts]
+    for one, other in zip(hosts, anew, strict=True):
+        for name in CHANGING:
+            setattr(other, name, getattr(one, name))
+    assert shown(decide(ask, hosts, policy, affinity)) == shown(decide(ask, anew, policy, affinity))
 
 
 @EXAMPLES

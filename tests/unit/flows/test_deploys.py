@@ -426,7 +426,7 @@ async def test_each_server_has_a_row_and_the_ratio_is_of_all() -> None:
 
 @awaited
 async def test_a_retry_does_only_what_is_missing() -> None:
-    failing = Makes(*ON_THREE, BackendError("1 of 3 servers: a: it is gone"))
+    failing = Makes(*ON_THREE, BackendError("1 of 3 servers failed: a: it is gone"))
     tasks = Tasks(MemoryTasks(), deploys(makes=failing).works, pause=unhurried)
     task = await ended(tasks, (await tasks.start("deploy", "mine", request_of(SPREAD))).id)
     assert task.failure is not None

@@ -8,6 +8,7 @@ import pytest
 from tests.awaited import awaited
 from tests.unit.fleet.standing import host
 
+from localmodels.core import once
 from localmodels.core.errors import LocalModelsError, QueueFull, Unavailable, Unreachable
 from localmodels.core.servers import ServerSpec
 from localmodels.fleet.fleet import Fleet
@@ -66,6 +67,15 @@ async def test_when_who_has_it_goes_down_it_goes_elsewhere() -> None:
     way.warm.state = "down"
     way.traffic.places.look(way.warm)
     assert await request is way.cold
+
+
+@awaited
+async def test_what_may_be_sent_only_once_says_so_for_as_long_as_it_is_on_its_way() -> None:
+    way, visit = Way(), Visit()
+    visit.once = True
+    async with Errand([Hop(way.cold, "m")], visit, way.traffic):
+        assert once.is_said()
+    assert not once.is_said(), "whatever this task asks next is another matter"
 
 
 async def refused(patience: float, *, gone: bool) -> LocalModelsError:

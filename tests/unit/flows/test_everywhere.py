@@ -25,13 +25,13 @@ from localmodels.core.library import (
     CreateRequest,
     DeleteRequest,
     Outcome,
+    PartlyDone,
     Progress,
     PullRequest,
     PushRequest,
 )
 from localmodels.core.servers import ServerSpec, prefix_of
 from localmodels.flows.everywhere import Everywhere, Place
-from localmodels.flows.several import PartlyDone
 
 SUCCESS = Progress("success")
 MODEL = Model("m:latest", 1, "0" * 64, "")
@@ -224,13 +224,11 @@ async def test_who_fails_gets_one_line_and_the_others_go_on() -> None:
     labs = Labs(A, B)
     labs["a"].fails["long"] = Unreachable("the server 'a' cannot be reached")
     steps, error = await failing(labs.pull(PullRequest("new", servers=("*",))))
-    assert [one for one in steps if one.failure] == [
-        Progress("error", server="a", failure="the server 'a' cannot be reached")
-    ]
+    assert [one for one in steps if one.failure] == [Progress("error", server="a", failure="it cannot be reached")]
     assert SUCCESS not in steps
     assert {one.server for one in steps if one.status == "success"} == {"local", "Box B"}
     assert isinstance(error, PartlyDone)
-    assert error.message == "1 of 3 servers: a: the server 'a' cannot be reached"
+    assert error.message == "1 of 3 servers failed: a: it cannot be reached"
     assert [(one.server, one.status) for one in error.outcomes] == [
         ("local", "success"), ("a", "error"), ("Box B", "success"),
     ]  # fmt: skip
@@ -245,7 +243,7 @@ async def test_an_error_of_many_names_a_few() -> None:
     for lab in labs.places.values():
         lab.fails["long"] = StoreFailed("full")
     _, error = await failing(labs.pull(PullRequest("new", servers=("*",))))
-    assert error.message == "7 of 7 servers: local: full; s0: full; s1: full; 4 more"
+    assert error.message == "7 of 7 servers failed: local: full; s0: full; s1: full; 4 more"
 
 
 @awaited
@@ -262,12 +260,12 @@ async def test_servers_of_other_kinds_are_told_by_name() -> None:
     labs = Labs(A, VLLM)
     steps = await told(labs.pull(PullRequest("new", servers=("*",))))
     assert [(one.status, one.failure) for one in steps if one.server == "v"] == [
-        ("skipped", "the server 'v' is of the kind openai; models can be made on servers of the kind ollama")
+        ("skipped", "it is of the kind openai; models are managed on those of the kind ollama alone")
     ]
     assert steps[-1] == SUCCESS
     steps, error = await failing(labs.pull(PullRequest("new", servers=("a", "v"))))
     assert [one.status for one in steps if one.server == "v"] == ["error"]
-    assert "1 of 2 servers: v: the server 'v' is of the kind openai" in error.message
+    assert "1 of 2 servers failed: v: it is of the kind openai" in error.message
     _, error = await failing(labs.pull(PullRequest("new", servers=("v",))))
     assert isinstance(error, Unsupported)
 
@@ -353,7 +351,7 @@ async def test_a_model_that_nobody_has_is_not_found(what: str) -> None:
 async def test_a_short_operation_that_fails_somewhere_says_so_and_can_be_repeated(what: str) -> None:
     labs = Labs(A, B)
     labs["a"].fails["short"] = Unreachable("gone")
-    with pytest.raises(PartlyDone, match="1 of 3 servers: a: gone") as raised:
+    with pytest.raises(PartlyDone, match="1 of 3 servers failed: a: gone") as raised:
         await SHORT[what](labs, ("*",))
     assert Outcome("a", "error", "gone") in raised.value.outcomes
     assert raised.value.status == 502
@@ -367,7 +365,7 @@ async def test_a_short_operation_that_fails_somewhere_says_so_and_can_be_repeate
 async def test_a_copy_of_what_a_named_server_does_not_have_has_failed() -> None:
     labs = Labs(A, B)
     labs["a"].models.clear()
-    with pytest.raises(PartlyDone, match="1 of 2 servers: a: there is no m"):
+    with pytest.raises(PartlyDone, match="1 of 2 servers failed: a: there is no m"):
         await labs.copy(CopyRequest("m", "n", ("a", "box-b")))
     assert "n" in labs["Box B"].models
 

@@ -67,6 +67,8 @@ class Library:
         return tuple(Model(name, 0, "0" * 64, "") for name in self.names)
 
     async def describe(self, name: str, *, verbose: bool) -> Description:
+        if name not in self.names:
+            raise ModelNotFound(name)
         return Description(Model(name, 0, "0" * 64, ""))
 
     def running(self) -> tuple[Running, ...]:

@@ -8,13 +8,16 @@ import pytest
 from tests.awaited import awaited
 from tests.unit.flows.test_finding import World, spec
 
+from localmodels.core.access import USUAL, Caller
 from localmodels.core.catalog import Model
 from localmodels.core.errors import Conflict, ModelNotFound, Unsupported
 from localmodels.core.fleet import ModelRow
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.told import Told
+from localmodels.flows.chat import permitted
 from localmodels.flows.missing import Missing, Pulls
 from localmodels.flows.routed import RoutedTarget
+from localmodels.flows.visit import Visit
 
 
 def member(name: str, *models: str, kind: AnyKind = "ollama", **more: Any) -> tuple[ServerSpec, tuple[str, ...]]:
@@ -92,6 +95,19 @@ async def test_a_model_may_be_called_auto() -> None:
 
 
 @awaited
+async def test_a_model_of_this_machine_that_is_switched_off_is_found_by_no_name() -> None:
+    world = FleetWorld("m", "n")
+    await world.adopt(member("local", "m", "n", kind="local"))
+    off = ModelRow(id="1", server_id="id-local", model="m:latest", name="m", is_active=False)
+    world.remotes.fleet.restrict([off])
+    for name in ("m", "M:latest", "local/m", "library/m"):
+        with pytest.raises(ModelNotFound):
+            await world.found(name)
+    assert await world.found("n") == "here: n"
+    assert [one.name for one in await world.finders.models()] == ["n"]
+
+
+@awaited
 async def test_a_machine_that_is_switched_off_answers_nothing() -> None:
     world = FleetWorld("m")
     await world.adopt(member("local", "m", kind="local", is_active=False))
@@ -165,3 +181,40 @@ async def test_a_model_that_is_switched_off_is_found_by_no_name() -> None:
             await world.found(name)
     assert await world.found("box/n") == "box/n"
     assert await world.found("box/not-told") == "box/not-told"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "listed"),
+    [
+        ("*", ["m:latest", "local/friend", "box/big", "n:1", "cloud/big", "auto"]),
+        ("box/*", ["box/m:latest", "box/n:1", "box/big"]),
+        ("local/*", ["local/m:latest", "local/friend"]),
+        ("big", []),
+        ("cloud/*", ["cloud/big"]),
+        ("friend", []),
+        ("*/friend", ["local/friend"]),
+        ("auto n:1", ["n:1", "auto"]),
+    ],
+)
+@awaited
+async def test_a_list_has_the_names_by_which_its_reader_may_ask_and_no_others(patterns: str, listed: list[str]) -> None:
+    world = FleetWorld("m:latest", "friend", aliases={"auto:code": "n:1", "friend": "n:1"})
+    await world.adopt(
+        member("box", "m:latest", "n:1", "big"),
+        member("local", "m:latest", "friend", kind="local"),
+        file=(spec("cloud", "openai", "big"),),
+    )
+    caller = Caller("k", "k", USUAL, models=tuple(patterns.split()))
+    models = [model.name for model in await world.finders.models(caller, choices=True)]
+    assert sorted(models) == sorted(listed)
+    for name in models:
+        await permitted(world.finders, name, Visit("req", caller))  # it may be asked by each
+
+
+@awaited
+async def test_our_own_models_are_described_by_both_their_names() -> None:
+    world = FleetWorld("m:latest")
+    await world.adopt(member("local", "m:latest", kind="local"), member("box", "n"))
+    assert (await world.finders.describe("local/m:latest", verbose=False)).model.name == "local/m:latest"
+    with pytest.raises(ModelNotFound):
+        await world.finders.describe("local/n", verbose=False)

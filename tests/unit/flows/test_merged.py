@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from localmodels.core.access import Caller
 from localmodels.core.catalog import Details, Model, Running
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.fleet.hosts import Holding, Host, Loaded, Sight, State, same_name
-from localmodels.flows.merged import from_here, holders, merged, running
+from localmodels.flows.merged import askable, from_here, holders, merged, running
 
 A, B = "a" * 64, "b" * 64
 EPOCH = "1970-01-01T00:00:00+00:00"
@@ -46,7 +47,9 @@ def listed(models: tuple[Model, ...]) -> dict[str, tuple[str, ...]]:
 def test_without_registered_servers_nothing_changes() -> None:
     mine = (here("m:latest"), here("a:1"))
     assert merged(mine, ()) == mine
-    assert merged(mine, (LOCAL, host("file", Holding("x:1"), registered=False))) == mine
+    alone = merged(mine, (LOCAL, host("file", Holding("x:1"), registered=False)))
+    assert (alone[:2], [model.name for model in alone[2:]]) == (mine, ["file/x:1"])
+    assert merged(mine, (host("local", kind="local", registered=False, is_active=False),)) == ()
 
 
 def test_each_name_is_listed_once_with_those_who_have_it() -> None:
@@ -60,9 +63,60 @@ def test_each_name_is_listed_once_with_those_who_have_it() -> None:
     assert all(not model.digests for model in merged((here("m:latest"),), hosts))
 
 
-def test_servers_of_the_file_are_not_among_them() -> None:
-    hosts = (host("b", Holding("x:1")), host("file", Holding("x:1"), Holding("y:1"), registered=False))
-    assert listed(merged((), hosts)) == {"x:1": ("b",)}
+def test_models_of_servers_of_the_file_are_listed_under_their_servers_alone() -> None:
+    file = host("file", Holding("x:1", A, 5), Holding("y:1", listed=False), Holding("z"), registered=False)
+    down = host("down", Holding("x:1"), registered=False, state="down")
+    tabled = host("tabled", Holding("x:1"), registered=False, state="down", models=("x:1",))
+    off = host("off", Holding("x:1"), registered=False, is_active=False, models=("x:1",))
+    models = merged((), (file, host("b", Holding("x:1")), down, tabled, off))
+    assert listed(models) == {"x:1": ("b",), "file/x:1": (), "file/z": (), "tabled/x:1": ()}
+    known, unknown = models[1:3]
+    assert (known.digest, known.size, known.server) == (A, 5, "file")
+    assert unknown.digest.startswith("0" * 12)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ("*", ["m:latest", "x:1", "file/y:1"]),
+        ("m", ["m:latest"]),
+        ("b/*", ["b/m:latest", "b/x:1"]),
+        ("c/*", ["c/x"]),
+        ("local/*", ["local/m:latest"]),
+        ("*/m", ["local/m:latest", "b/m:latest"]),
+        ("b/x:1 x:1", ["x:1"]),
+        ("file/y:1", ["file/y:1"]),
+        ("y:1", []),
+    ],
+)
+def test_a_key_sees_what_it_may_ask_by_the_name_by_which_it_may(patterns: str, names: list[str]) -> None:
+    may = Caller("k", "k", models=tuple(patterns.split())).may_ask
+    hosts = (
+        LOCAL,
+        host("b", Holding("m:latest", B, 9), Holding("x:1")),
+        host("c", Holding("x:1")) if "c" not in patterns else host("c", Holding("x")),
+        host("file", Holding("y:1"), registered=False),
+    )
+    models = merged((here("m:latest"),), hosts, may=may)
+    assert [model.name for model in models] == names
+    if names[:1] == ["b/m:latest"]:
+        assert (models[0].servers, models[0].digest, models[0].size) == (("b",), B, 9), "as that server has it"
+
+
+def test_who_may_ask_one_server_sees_what_is_in_its_memory() -> None:
+    def row(model: str, server: str) -> Running:
+        return Running(here(model), "running", 0, 1, 0, "", 0, server=server)
+
+    def names(patterns: str) -> list[tuple[str, str]]:
+        may = Caller("k", "k", models=tuple(patterns.split())).may_ask
+        return [(one.model.name, one.server) for one in askable(rows, may)]
+
+    rows = (row("m:latest", ""), row("m:latest", "b"), row("n:1", "b"))
+    assert names("*") == [("m:latest", ""), ("m:latest", "b"), ("n:1", "b")]
+    assert names("b/*") == [("b/m:latest", "b"), ("b/n:1", "b")]
+    assert names("local/m") == [("local/m:latest", "")]
+    assert names("m") == [("m:latest", ""), ("m:latest", "b")]
+    assert names("c/*") == []
 
 
 def test_the_same_name_with_and_without_its_tag_is_one() -> None:

@@ -52,10 +52,11 @@ class Shelf:
             raise ModelNotFound(name)
         return target
 
-    async def models(self) -> tuple[Model, ...]:
+    async def models(self, caller: Caller) -> tuple[Model, ...]:
         return tuple(
             Model(target.name, 1, "", "", capabilities=target.capabilities)  # type: ignore[arg-type]
             for target in self._models.values()
+            if caller.may_ask(target.name)
         )
 
 

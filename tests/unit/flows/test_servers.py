@@ -233,6 +233,31 @@ async def test_models_that_vanish_come_back_with_their_ids_and_what_their_owner_
 
 
 @awaited
+async def test_what_a_server_has_no_more_can_be_forgotten() -> None:
+    async with World() as world:
+        ollama = Ollama(m=1, n=1)
+        server = await world.add("a", A, ollama)
+        m, n = world.servers.models(server)
+        await world.servers.change_model(m.row.id, ModelChange(priority=5))
+        with pytest.raises(Conflict, match="the server 'a' had m when it was asked last: only what is gone"):
+            await world.servers.forget_model(m.row.id)
+        del ollama.models["m"]
+        await world.servers.discover(server)
+        last = await world.servers.forget_model(m.row.id)
+        assert (last.row.model, last.row.priority, last.row.present) == ("m", 5, False)
+        assert [one.row.id for one in world.servers.models(server)] == [n.row.id]
+        with pytest.raises(NotFound):
+            await world.servers.forget_model(m.row.id)
+        ollama.models["m"] = 1
+        await world.servers.discover(server)
+        assert world.servers.model(m.row.id).row.priority == 0  # what was said of it is forgotten, too
+        own = world.servers.models(world.servers.roster.local.id)
+        for one in own:
+            with pytest.raises(Conflict):
+                await world.servers.forget_model(one.row.id)
+
+
+@awaited
 async def test_a_model_that_is_switched_off_is_not_held() -> None:
     async with World() as world:
         server = await world.add("a", A, Ollama(m=1))

@@ -143,7 +143,6 @@ async def test_what_requests_met_says_nothing_of_a_server_but_through_the_fleet(
     await remotes.adopt([ServerSpec(name="a", url="http://x", kind="ollama")])
     (server,) = remotes.servers()
     assert server.said(Unreachable("the server is gone")).message == "the server 'a' is gone"
-    assert await server.listed.models(patience=60.0) == ()
     assert (server.answers, server.state().get("failure")) == (True, None)
     remotes.fleet.failed(server.host, Unreachable("gone"), 0.0)
     assert (server.answers, server.state()["status"], server.state()["failure"]) == (False, "down", "gone")

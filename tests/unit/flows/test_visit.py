@@ -16,3 +16,11 @@ def test_another_knows_what_was_asked_and_nothing_of_the_answer() -> None:
     assert (other.id, other.caller, other.operation, other.dialect) == ("req", LOCAL, "chat", "openai")
     assert (other.session, other.once, other.tried, other.repeated) == ("talk", True, frozenset("a"), True)
     assert (other.model, other.usage, other.reserved, other.admitted, other.route) == ("", None, 0, 0, "")
+
+
+def test_an_answer_names_the_model_as_it_was_asked_unless_the_choice_was_ours() -> None:
+    visit = Visit()
+    visit.model = "m:latest"
+    assert (visit.named("m"), visit.named("friend"), visit.named("")) == ("m", "friend", "m:latest")
+    visit.chosen = True
+    assert visit.named("auto") == visit.named("friend") == "m:latest"

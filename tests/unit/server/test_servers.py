@@ -111,7 +111,7 @@ async def test_every_row_has_its_slash_its_grant_and_its_body() -> None:
         paths = {(row.path, method) for row in table(world) for method in row.methods}
     assert {path for path, _ in paths if path.endswith("/")} == {f"{path}/" for path, _ in paths if path[-1] != "/"}
     assert len({path for path, _ in paths}) == 2 * 10
-    assert len(paths) == 2 * 14
+    assert len(paths) == 2 * 15
     for entries in (FLEET, BODIES):
         assert {(path, method) for path, methods in mine(entries).items() for method in methods} == paths
 
@@ -172,6 +172,13 @@ async def test_the_seed_s_fourteen(slash: str) -> None:
         assert told == (200, {"status": "unloaded", "freed_bytes": 2**30})
         told = await site.ask("POST", f"{model}/unload{slash}")
         assert told == (200, {"status": "not_loaded", "model_name": "qwen3:8b", "server_url": A})
+        status, told = await site.ask("DELETE", f"{model}{slash}")
+        assert (status, "only what is gone can be forgotten" in told["detail"]) == (409, True)
+        del ollama.models["qwen3:8b"]
+        assert (await site.ask("POST", f"{one}/discover{slash}"))[1]["models_deactivated"] == 1
+        status, told = await site.ask("DELETE", f"{model}{slash}")
+        assert (status, told["model"], told["available"]) == (200, "qwen3:8b", False)
+        assert (await site.ask("DELETE", f"{model}{slash}"))[0] == 404
         assert (await site.ask("DELETE", f"{one}{slash}"))[0] == 200
         assert (await site.ask("GET", f"{one}{slash}"))[0] == 404
         assert (await site.ask("GET", f"{model}{slash}"))[0] == 404

@@ -23,9 +23,11 @@ from localmodels.core.library import (
     CreateRequest,
     DeleteRequest,
     Outcome,
+    PartlyDone,
     Progress,
     PullRequest,
     PushRequest,
+    partly_done,
     unknown_parameter,
 )
 from localmodels.core.options import OPTIONS, check
@@ -341,17 +343,27 @@ def read_outcomes(body: bytes) -> tuple[Outcome, ...]:
         raise Garbled(f"the server's answer is not what it should be: {error}") from error
 
 
+def read_partly_done(body: bytes) -> PartlyDone | None:
+    """The error in an answer that is none of success, where it says what became of each of several servers."""
+    try:
+        return partly_done(_TOLD.decode(body).servers)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 class ProgressReader:
     """Reads a stream of progress, in any pieces."""
 
     def __init__(self) -> None:
         self._lines = JsonLines()
         self._done = False
+        self._rows: dict[str, Outcome] = {}  # the newest of each server
 
     def feed(self, data: bytes) -> Iterator[Progress]:
         """What these bytes complete.
 
         Raises:
+            PartlyDone: it failed on some of several servers.
             LocalModelsError: the server said that it failed.
             Garbled: these are not lines of progress.
         """
@@ -361,7 +373,9 @@ class ProgressReader:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise Garbled(f"the answer is not a line of progress: {error}") from error
             if said.error:
-                raise failures.in_band(said.error)
+                raise partly_done(tuple(self._rows.values())) or failures.in_band(said.error)
+            if said.server:
+                self._rows[said.server] = Outcome(said.server, said.status, said.failure)
             self._done = self._done or (said.status == SUCCESS and not said.server)
             yield Progress(said.status, said.digest, said.total, said.completed, said.server, said.failure)
 

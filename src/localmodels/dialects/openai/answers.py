@@ -223,6 +223,8 @@ class PieceReader:
             chunk = read_choice(choice)
             if chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
                 yield chunk
+            if isinstance(choice.stop_reason, str) and choice.stop_reason in self._stops:
+                self._stop = choice.stop_reason
             if choice.finish_reason:
                 yield from self._ended(choice.index, read_reason(choice.finish_reason))
         self._note(said)

@@ -45,11 +45,23 @@ def read_embed(body: bytes) -> EmbedRequest:
     )
 
 
-def write_embed(request: EmbedRequest) -> bytes:
-    """The request as a client sends it."""
+class _Shortening(wire.Embed, omit_defaults=True, kw_only=True):
+    """With vLLM's word for how many tokens are read of each input; -1 is as many as its model can."""
+
+    truncate_prompt_tokens: int | None = None
+
+
+def write_embed(request: EmbedRequest, *, shortening: bool = False) -> bytes:
+    """The request as a client sends it.
+
+    Args:
+        request: without its ``truncate``, which OpenAI does not know: what is too long is refused there.
+        shortening: have vLLM cut what is too long; others may refuse the request for this.
+    """
     inputs = [text if isinstance(text, str) else list(text) for text in request.inputs]
     return encode(
-        wire.Embed(
+        _Shortening(
+            truncate_prompt_tokens=-1 if shortening else None,
             model=request.model,
             input=inputs[0] if request.single and len(inputs) == 1 else inputs,
             encoding_format="base64" if request.encoding == "base64" else None,

@@ -203,6 +203,7 @@ def written(request: ChatRequest | GenerateRequest) -> dict[str, Any]:
         "lora": asked.write_lora(request.lora),
         "n": request.n if request.n > 1 else None,
         "max_tokens": limit,
+        "repetition_penalty": top.get("repeat_penalty"),
         "options": options or None,
         **top,
     }

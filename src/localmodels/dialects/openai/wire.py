@@ -183,6 +183,7 @@ class Request(Struct, omit_defaults=True, kw_only=True):
     min_p: Any = None
     typical_p: Any = None
     repeat_penalty: Any = None
+    repetition_penalty: Any = None
     repeat_last_n: Any = None
     presence_penalty: Any = None
     frequency_penalty: Any = None
@@ -195,8 +196,13 @@ class Request(Struct, omit_defaults=True, kw_only=True):
     num_ctx: Any = None
 
     def chosen(self) -> dict[str, Any]:
-        """The options that were sent, each by its name on the wire; the newer name of the limit wins."""
+        """The options that were sent, each by its name on the wire; the newer name of the limit wins.
+
+        ``repetition_penalty`` is what vLLM and SGLang call Ollama's ``repeat_penalty``.
+        """
         sent = {name: value for name in TOP_OPTIONS if (value := getattr(self, name)) is not None}
+        if self.repetition_penalty is not None:
+            sent.setdefault("repeat_penalty", self.repetition_penalty)
         if "max_completion_tokens" in sent:
             sent.pop("max_tokens", None)
         return sent
@@ -376,6 +382,7 @@ class ReadChoice(Struct):
     text: str | None = None
     logprobs: TextLogprobs | None = None
     finish_reason: str | None = None
+    stop_reason: Any = None  # vLLM's: the text that ended the answer, or the id of the token that did
 
 
 class Progress(Struct):

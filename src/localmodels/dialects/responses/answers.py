@@ -70,6 +70,11 @@ class ResponseWriter:
         """The object, as it is now."""
         return replace(self._response, output=tuple(item.written() for item in self._output))
 
+    def answered_by(self, model: str) -> None:
+        """Whoever answers is known by now to be this model."""
+        if model != self._response.model:
+            self._response = replace(self._response, model=model)
+
     def begin(self, *, queued: bool = False) -> bytes:
         """The events before the first piece, if they have not been written: ``queued`` ones wait for the others."""
         if queued:

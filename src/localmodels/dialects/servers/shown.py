@@ -57,6 +57,8 @@ class ShownServer(Struct, frozen=True, kw_only=True):
         source: ``api``, ``file`` (changed there alone) or ``local`` (this program's own engine).
         in_flight: requests that it answers now.
         models: those that it has; none while it does not answer.
+        more_models: does it list more than the 2,000 that are looked at? The others can be asked for by
+            ``prefix/MODEL``.
     """
 
     id: str
@@ -87,6 +89,7 @@ class ShownServer(Struct, frozen=True, kw_only=True):
     source: Source
     in_flight: int
     models: tuple[ShownOffer, ...]
+    more_models: bool = False
 
 
 class ShownServers(Struct, frozen=True):
@@ -202,6 +205,7 @@ def shown(server: ServerNow) -> ShownServer:
         source=server.source,
         in_flight=server.in_flight,
         models=tuple(map(_offer, server.models)),
+        more_models=server.more_models,
     )
 
 

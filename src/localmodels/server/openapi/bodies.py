@@ -84,6 +84,7 @@ _FLEET: Mapping[str, Mapping[str, Body]] = {
     "/api/models/{model_id}": {
         "GET": Body(gives=servers.ShownModel),
         "PUT": Body(servers.AskedModel, servers.ShownModel),
+        "DELETE": Body(gives=servers.ShownModel),
     },
     "/api/models/{model_id}/check-availability": {"POST": Body(gives=servers.ShownAvailability)},
     "/api/models/{model_id}/unload": {"POST": Body(gives=servers.ShownUnload)},

@@ -45,7 +45,7 @@ def reply(ranker: Ranker, write: Write) -> Reply:
         asked = await decoded(rerank.read, body)
         visit = visit_of(scope)
         ranking = await ranker.rank(asked.request, visit)
-        stamp = Stamp(f"rerank-{uuid4().hex}", asked.request.model or visit.model, time_ns())
+        stamp = Stamp(f"rerank-{uuid4().hex}", visit.named(asked.request.model), time_ns())
         return write(stamp, asked, ranking)
 
     return reply

@@ -28,7 +28,12 @@ def of(routes: ServerRoutes) -> tuple[Row, ...]:
         *_both(("GET",), f"{server_path}/models", "What was found on a server.", found),
         *_both(("GET",), "/api/models/servers", "The servers that may be asked, as they are now.", live),
         *_both(("GET",), "/api/models/server/models", "The server at `?server_url=`, and what it has.", at),
-        *_both(("GET", "PUT"), model_path, "A model of a server; changes what its owner says of it.", model),
+        *_both(
+            ("GET", "PUT", "DELETE"),
+            model_path,
+            "A model of a server; changes what its owner says of it; forgets one that is gone.",
+            model,
+        ),
         *_both(("POST",), f"{model_path}/check-availability", "Is a model there, and in memory?", check),
         *_both(("POST",), f"{model_path}/unload", "Takes a model out of its server's memory.", unload),
         *_both(("POST",), f"{model_path}/unload-from-gpu", "Takes a model off the graphics cards.", release),

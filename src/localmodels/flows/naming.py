@@ -1,0 +1,205 @@
+"""Which server a name means, and what is said where that leads nowhere: one reading of names, and one table of texts.
+
+A server goes by the prefix of its models, by its name or by its id; a model by its own name, or with its server's
+prefix before it, ``SERVER/MODEL``. The rule: nobody is told of a model that his key may not ask for, nor where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from localmodels.core import via
+from localmodels.core.catalog import ModelName
+from localmodels.core.errors import MOST_NAME, InvalidValue, ModelNotFound
+from localmodels.core.servers import MODEL_NAME, ServerSpec, prefix_of
+from localmodels.fleet.fleet import Fleet
+from localmodels.fleet.hosts import LATEST, Host, same_name
+
+Hindrance = Literal["no server", "server off", "model off", "lacks"]
+May = Callable[[str], bool]
+"""May somebody ask for the model of this name?"""
+
+SHOWN = 3  # servers that a text names
+MOST_SERVER = 60  # characters of a server's name that is repeated
+
+TEXTS: Mapping[Hindrance, str] = {
+    "no server": "there is no server '{server}'",
+    "server off": "the server '{server}' is switched off",
+    "model off": "it is switched off on the server '{server}'",
+    "lacks": "the server '{server}' has no model '{model}'",
+}
+"""What stands between a name and an answer."""
+
+
+def text(why: Hindrance, server: str, model: str = "") -> str:
+    """It in words."""
+    return TEXTS[why].format(server=server[:MOST_SERVER], model=model[:MOST_NAME])
+
+
+# Servers by name.
+
+
+def server_meant(word: str, specs: Sequence[ServerSpec]) -> ServerSpec | None:
+    """The server that goes by this prefix, name or id, in any case of letters; the first, where several do."""
+    if not word:
+        return None
+    for wanted in dict.fromkeys((word.lower(), prefix_of(word))):
+        for spec in specs:
+            if wanted in (prefix_of(spec.name), spec.id.lower()):
+                return spec
+    return None
+
+
+# Models by name.
+
+
+class Named(NamedTuple):
+    """A model of one server, as ``SERVER/MODEL`` names it."""
+
+    host: Host
+    model: str
+
+
+def named(name: str, fleet: Fleet) -> Named | None:
+    """The server that stands before a name, switched off or not, and the model's name there; None where none does."""
+    prefix, slash, model = name.partition("/")
+    host = fleet.named(prefix) if slash and model else None
+    return Named(host, model) if host is not None else None
+
+
+def hindrance(named: Named, fleet: Fleet) -> Hindrance | None:
+    """Why a model cannot be asked for there, as far as that is known without asking; None where it can."""
+    host, model = named
+    if not host.spec.is_active:
+        return "server off"
+    if not offers(host.spec, model):
+        return "lacks"
+    return "model off" if is_off(host, model, fleet) else None
+
+
+def offers(spec: ServerSpec, model: str) -> bool:
+    """May this model be asked for there?"""
+    if not spec.is_active:
+        return False
+    return model in spec.models if spec.models else MODEL_NAME.fullmatch(model) is not None
+
+
+def plain(model: str) -> str:
+    """A name in the one spelling of all that may mean the same model: Ollama asks neither for case nor for defaults."""
+    try:
+        return str(ModelName.parse(model)).lower()
+    except InvalidValue:
+        return same_name(model).lower()
+
+
+def is_off(host: Host, model: str, fleet: Fleet) -> bool:
+    """Has its owner switched this model off there?"""
+    off = fleet.off(host)
+    return bool(off) and plain(model) in map(plain, off)
+
+
+# Where a name leads nowhere.
+
+
+class Elsewhere(Struct, frozen=True):
+    """A server that has the model, and the names by which it can be asked for there, the best first."""
+
+    server: str
+    names: tuple[str, ...]
+
+
+class Astray(ModelNotFound):
+    """A name that leads nowhere, before it is known who may learn why; until then it says no more than that.
+
+    Attributes:
+        asked: what the name stands for.
+        why: what stands between it and an answer, where anything of ours does.
+        server: that it means.
+        model: that it means.
+        elsewhere: who has the model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        asked: str,
+        model: str,
+        why: Hindrance | None = None,
+        server: str = "",
+        elsewhere: tuple[Elsewhere, ...] = (),
+    ) -> None:
+        super().__init__(name)
+        self.asked = asked
+        self.why = why
+        self.server = server
+        self.model = model
+        self.elsewhere = elsewhere
+
+    def told_to(self, may: May) -> ModelNotFound:
+        """The error for somebody who may ask for these names."""
+        known = [(one.server, name) for one in self.elsewhere if (name := next(filter(may, one.names), ""))]
+        if self.why is None or not may(self.asked) or (self.why == "no server" and not known):
+            return ModelNotFound(self.name)
+        right = f"; {_have_it(known)}" if known else ""
+        return ModelNotFound(self.name, text(self.why, self.server, self.model) + right)
+
+
+def astray(name: str, fleet: Fleet, passed: tuple[str, ...] = (), said: str = "") -> Astray:
+    """Why a name leads nowhere, and what would lead to its model.
+
+    Args:
+        name: that nobody has answered to: of a server that may be asked, the server itself has said so.
+        fleet: the servers.
+        passed: the gateways that the request has passed.
+        said: the caller's word for it, where that is another.
+    """
+    said = said or name
+    meant = named(name, fleet)
+    if meant is not None:
+        host, model = meant
+        others = _elsewhere(model, fleet, passed, besides=host)
+        return Astray(said, name, model, hindrance(meant, fleet) or "lacks", host.spec.name, others)
+    prefix, _, model = name.partition("/")
+    if model and (others := _elsewhere(model, fleet, passed)):
+        return Astray(said, name, model, "no server", prefix, others)
+    for host in fleet.hosts():
+        if not host.is_shared and name not in host.spec.models:
+            continue
+        if not host.spec.is_active and host.holds(same_name(name)) is not None:
+            return Astray(said, name, name, "server off", host.spec.name, _elsewhere(name, fleet, passed))
+        if host.spec.is_active and is_off(host, name, fleet):
+            return Astray(said, name, name, "model off", host.spec.name, _elsewhere(name, fleet, passed))
+    return Astray(said, name, name)
+
+
+def _elsewhere(model: str, fleet: Fleet, passed: tuple[str, ...], besides: Host | None = None) -> tuple[Elsewhere, ...]:
+    """Who has told of this model and may be asked for it."""
+    name = same_name(model)
+    return tuple(
+        Elsewhere(host.spec.name, _names(host, model))
+        for host in fleet.hosts()
+        if host is not besides
+        and host.spec.is_active
+        and (holding := host.holds(name)) is not None
+        and holding.listed
+        and via.leads(holding.gateways, passed)
+    )
+
+
+def _names(host: Host, model: str) -> tuple[str, ...]:
+    """The names by which a host is asked for its model: the model's own, where that may mean this host."""
+    its_own = host.is_shared or model in host.spec.models
+    return (*([model.removesuffix(LATEST)] if its_own else []), f"{host.spec.name}/{model}")
+
+
+def _have_it(known: Sequence[tuple[str, str]]) -> str:
+    """Who has a model, by which name: ``'s2' and 's3' have it: ask for 'm'``."""
+    ones = sorted(known, key=lambda one: one[1].startswith(f"{one[0]}/"))
+    names = [f"'{server}'" for server, _ in ones[:SHOWN]]
+    more = [f"{len(ones) - SHOWN} more"] if len(ones) > SHOWN else []
+    *others, last = [*names, *more]
+    who = f"{', '.join(others)} and {last} have" if others else f"{last} has"
+    return f"{who} it: ask for '{ones[0][1][:MOST_NAME]}'"

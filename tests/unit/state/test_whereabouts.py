@@ -1,0 +1,58 @@
+"""Where a home's server keeps its state, as it wrote it down: one spelling, no secret, and whether it still runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localmodels.core.secrets import Secret
+from localmodels.state.files import StateError
+from localmodels.state.whereabouts import WHEREABOUTS, Whereabouts, place_of, read, written
+
+THERE = Whereabouts("postgresql://db:5432/models", "file /etc/lm.toml")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("", ""),
+        ("postgresql://me:hush@db.example:5432/models", "postgresql://db.example:5432/models"),
+        ("postgres://you@DB.Example/models?sslmode=require", "postgresql://db.example:5432/models"),
+        ("postgresql:///models", "postgresql://localhost:5432/models"),
+        ("postgresql://me:hush@", "postgresql://localhost:5432/me"),
+        ("postgresql://me@[::1]/models", "postgresql://[::1]:5432/models"),
+        ("postgresql://me@[::1]:99/models", "postgresql://[::1]:99/models"),
+        ("postgresql://a:1,b/models", "postgresql://a:1,b:5432/models"),
+        ("postgresql:///models?host=/run/Pg&user=me&password=hush", "postgresql:///run/Pg/models"),
+        ("postgresql:///?host=db&port=6&dbname=models", "postgresql://db:6/models"),
+        ("postgresql://me:a/hu@sh@db/models", "postgresql://me:a/sh@db/models"),
+        ("postgresql://[bad", "postgresql://?"),
+    ],
+)
+def test_a_database_has_one_spelling_without_who_asks(url: str, place: str) -> None:
+    if "hu@sh" in url:  # a slash that should be %2F: nobody can connect so, and no more of it is shown than must be
+        assert "hu@" not in place_of(Secret(url))
+    else:
+        assert place_of(Secret(url)) == place
+
+
+def test_it_is_read_as_it_was_written_and_says_whether_the_server_runs(tmp_path: Path) -> None:
+    assert read(tmp_path) is None
+    with written(tmp_path, THERE):
+        assert read(tmp_path) == (THERE, True)
+        assert (tmp_path / WHEREABOUTS).stat().st_mode & 0o777 == 0o600
+        with written(tmp_path, Whereabouts()):  # another server of the home
+            assert read(tmp_path) == (Whereabouts(), True)
+    assert read(tmp_path) == (Whereabouts(), False)
+    assert [path.name for path in tmp_path.iterdir()] == [WHEREABOUTS]
+    assert Whereabouts().told(tmp_path) == str(tmp_path / "state.db")
+    assert THERE.told(tmp_path) == THERE.database
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="cannot be written"), written(tmp_path / "none", THERE):
+        pass
+    (tmp_path / WHEREABOUTS).write_bytes(b"\xff")
+    with pytest.raises(StateError, match="cannot be used: it is not as a server writes it"):
+        read(tmp_path)
