@@ -22,10 +22,10 @@ from localmodels.dialects.told import Told
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.monitor import Monitor, Probe
-from localmodels.flows.known import Sleep
-from localmodels.flows.remotes import Connect, Remotes
-from localmodels.flows.servers import Servers
-from localmodels.flows.unloading import Unloading
+from localmodels.flows.connections.remotes import Connect, Remotes
+from localmodels.flows.servers.membership import Sleep
+from localmodels.flows.servers.servers import Servers
+from localmodels.flows.servers.unloading import Unloading
 from localmodels.flows.visit import Visit
 from localmodels.state.kept import Kept
 from localmodels.state.memory import MemoryFleet
@@ -186,7 +186,7 @@ class Others:
 
 
 class Here:
-    """Our own engine, played; see :class:`localmodels.flows.here.Here`.
+    """Our own engine, played; see :class:`localmodels.flows.servers.own_engine.Here`.
 
     Attributes:
         models: that it has, with the bytes they take on graphics cards; None for those that are not in memory.

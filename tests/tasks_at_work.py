@@ -8,8 +8,8 @@ from contextlib import aclosing
 
 from localmodels.core.errors import LocalModelsError, StoreFailed
 from localmodels.core.tasks import Event, Step, Task
-from localmodels.flows.running import Ticket
-from localmodels.flows.tasks import Tasks
+from localmodels.flows.tasks.run import Ticket
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.state.memory import MemoryTasks
 
 Order = Step | BaseException | None

@@ -23,22 +23,22 @@ from localmodels.dialects.openai import wire as openai
 from localmodels.dialects.protocol import Dialect, ErrorWriter, Stamp
 from localmodels.dialects.table import CHATS, DIALECTS, PLAIN, SPOKEN
 from localmodels.fleet.monitor import Monitor
-from localmodels.flows.access import Issuer, Keyring
-from localmodels.flows.chat import Answers
-from localmodels.flows.deploys import Deploys
-from localmodels.flows.everywhere import Everywhere
-from localmodels.flows.finding import Finders
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.ledger import Ledger
-from localmodels.flows.own import Own
-from localmodels.flows.ranking import Ranker
-from localmodels.flows.remotes import Remotes
-from localmodels.flows.responses import ResponseFlow
-from localmodels.flows.servers import Servers
-from localmodels.flows.tasks import Tasks
-from localmodels.flows.transfers import Transfers
-from localmodels.flows.unloading import Unloading
-from localmodels.flows.uploads import Uploads
+from localmodels.flows.access.keys import Issuer, Keyring
+from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.answering.chat import Answers
+from localmodels.flows.answering.rerank import Ranker
+from localmodels.flows.answering.responses import ResponseFlow
+from localmodels.flows.connections.remotes import Remotes
+from localmodels.flows.deploy.deploys import Deploys
+from localmodels.flows.deploy.uploads import Uploads
+from localmodels.flows.fleet_library.fan_out import Everywhere
+from localmodels.flows.fleet_library.local_library import Own
+from localmodels.flows.library.keeper import Keeper
+from localmodels.flows.library.transfers import Transfers
+from localmodels.flows.routing.name_resolution import Finders
+from localmodels.flows.servers.servers import Servers
+from localmodels.flows.servers.unloading import Unloading
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries
 from localmodels.registry.credentials import MemoryCredentials

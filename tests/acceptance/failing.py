@@ -17,9 +17,9 @@ from tests.acceptance.gateway import Borrowed, Registry, application, serving
 from localmodels.backends.fake.backend import Fake
 from localmodels.core.chat import ChatRequest, Chunk, Event, GenerateRequest
 from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, ModelNotFound, OutOfMemory
-from localmodels.flows.access import Keyring
-from localmodels.flows.ledger import Ledger
-from localmodels.flows.limits import Limiter
+from localmodels.flows.access.keys import Keyring
+from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.access.limits import Limiter
 from localmodels.server.identify import Doorkeeper
 from localmodels.state.memory import MemoryUsage
 

@@ -28,23 +28,23 @@ from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ModelNotFound, Unsupported
 from localmodels.dialects.table import DIALECTS
 from localmodels.fleet.monitor import Monitor
-from localmodels.flows.access import Issuer, Keyring
-from localmodels.flows.chat import Answerer, Answers, Defaults
-from localmodels.flows.deploys import Deploys
-from localmodels.flows.everywhere import Everywhere
-from localmodels.flows.finding import Finders
-from localmodels.flows.inspection import Condition
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.ledger import Ledger
-from localmodels.flows.own import Own
-from localmodels.flows.ranking import Ranker
-from localmodels.flows.remotes import Remotes
-from localmodels.flows.responses import ResponseFlow
-from localmodels.flows.servers import Servers
-from localmodels.flows.tasks import Tasks
-from localmodels.flows.transfers import Transfers
-from localmodels.flows.unloading import Unloading
-from localmodels.flows.uploads import Uploads
+from localmodels.flows.access.keys import Issuer, Keyring
+from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.answering.chat import Answerer, Answers, Defaults
+from localmodels.flows.answering.rerank import Ranker
+from localmodels.flows.answering.responses import ResponseFlow
+from localmodels.flows.connections.remotes import Remotes
+from localmodels.flows.deploy.deploys import Deploys
+from localmodels.flows.deploy.uploads import Uploads
+from localmodels.flows.fleet_library.fan_out import Everywhere
+from localmodels.flows.fleet_library.local_library import Own
+from localmodels.flows.health.inspection import Condition
+from localmodels.flows.library.keeper import Keeper
+from localmodels.flows.library.transfers import Transfers
+from localmodels.flows.routing.name_resolution import Finders
+from localmodels.flows.servers.servers import Servers
+from localmodels.flows.servers.unloading import Unloading
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.flows.visit import Visit
 from localmodels.registry import auth
 from localmodels.registry.addresses import Registries

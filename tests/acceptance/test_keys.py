@@ -132,7 +132,7 @@ def test_a_server_that_requires_keys_asks_for_one(keyed: Served, admin: str) -> 
 
 
 def test_a_key_made_beside_a_running_server_counts_and_is_revoked(keyed: Served, home: Path, admin: str) -> None:
-    # That it is so within a second: tests/unit/flows/test_ledger.py, where rounds look twice in one.
+    # That it is so within a second: tests/unit/flows/access/test_ledger.py, where rounds look twice in one.
     text = made(home, "bob")
     eventually(lambda: Asking(keyed, text).get("/api/tags").status_code == 200, "the key counts")
     listed = json.loads(keys(home, "list", "--json").stdout)

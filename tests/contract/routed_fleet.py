@@ -20,12 +20,12 @@ from localmodels.core.servers import ServerSpec
 from localmodels.dialects.peek import peek
 from localmodels.dialects.table import CHATS, WAYS
 from localmodels.dialects.told import Told
-from localmodels.flows.chat import Answers, Defaults, Found, Request
-from localmodels.flows.finding import Finders
-from localmodels.flows.relay import Relays
-from localmodels.flows.remote import RelayTo
-from localmodels.flows.remotes import Remotes
-from localmodels.flows.routes import Routes
+from localmodels.flows.answering.chat import Answers, Defaults, Found, Request
+from localmodels.flows.connections.remotes import Remotes
+from localmodels.flows.routing.name_resolution import Finders
+from localmodels.flows.routing.relay import Relays
+from localmodels.flows.routing.remote_model import RelayTo
+from localmodels.flows.routing.router import Routes
 from localmodels.flows.visit import Visit
 
 MODEL = "m:1"

@@ -23,7 +23,7 @@ from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Load, Loadable, Loader
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
-from localmodels.flows.adapters import with_adapters
+from localmodels.flows.answering.adapters import with_adapters
 
 GIB = 2**30
 HARDWARE = Hardware(cpus=2, cores=2, memory_total=8 * GIB, memory_available=8 * GIB)

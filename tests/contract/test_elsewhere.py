@@ -37,7 +37,7 @@ from localmodels.core.options import Options
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects.ollama import library
-from localmodels.flows.elsewhere import Elsewhere, request_of
+from localmodels.flows.fleet_library.delivery import Elsewhere, request_of
 from localmodels.store.entries import Entry
 
 KEY = "sk-sesame"

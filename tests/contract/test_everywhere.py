@@ -24,7 +24,7 @@ from tests.acceptance.serving import PATIENCE, Served, eventually, serve
 from tests.awaited import awaited
 from tests.registry.models import blob_of, layer
 from tests.registry.server import DOCKER, Registry
-from tests.unit.flows.test_split_models import NobodyRuns
+from tests.unit.flows.library.test_split_models import NobodyRuns
 from tools.random_model import write_random_model
 
 from localmodels.backends.fake import FakeServer, Page, Wire
@@ -36,12 +36,12 @@ from localmodels.dialects import listing
 from localmodels.dialects.ollama import library as dialect
 from localmodels.dialects.table import DIALECTS
 from localmodels.fleet.monitor import Monitor
-from localmodels.flows.elsewhere import Elsewhere
-from localmodels.flows.everywhere import Everywhere
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.merged import merged, running
-from localmodels.flows.own import Own
-from localmodels.flows.remotes import Remotes
+from localmodels.flows.connections.remotes import Remotes
+from localmodels.flows.fleet_library.delivery import Elsewhere
+from localmodels.flows.fleet_library.fan_out import Everywhere
+from localmodels.flows.fleet_library.local_library import Own
+from localmodels.flows.library.keeper import Keeper
+from localmodels.flows.routing.model_list import merged, running
 from localmodels.flows.visit import Visit
 from localmodels.server.library import ChangeRoute, Changes, Operation, ProgressRoute, creation, transfer
 from localmodels.server.unloading import UnloadRoute

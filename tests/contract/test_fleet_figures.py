@@ -13,8 +13,8 @@ from tests.contract.routed_fleet import DONE, MODEL, Behind, Own, fleet, says, v
 from localmodels.backends.fake import Script
 from localmodels.backends.fake.script import Break, Failure
 from localmodels.core.chat import Chunk, Image, Message, Text
-from localmodels.flows.failover import Retries
-from localmodels.flows.figures import readings
+from localmodels.flows.connections.failover import Retries
+from localmodels.flows.health.fleet_metrics import readings
 
 GOOD = says("good")
 SILENT = Script(breaks=Break("stall"))

@@ -39,7 +39,7 @@ from localmodels.engine.llama import LlamaBackend
 from localmodels.engine.loadable import Loadable, Loader
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
-from localmodels.flows.templated import Templated
+from localmodels.flows.answering.templated_model import Templated
 from localmodels.store.shelves import builtin_path
 
 GIB = 2**30

@@ -19,8 +19,8 @@ from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loader
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
-from localmodels.flows.here import Here
-from localmodels.flows.local import Local
+from localmodels.flows.answering.local_models import Local
+from localmodels.flows.servers.own_engine import Here
 from localmodels.flows.visit import Visit
 from localmodels.store.library import Library
 from localmodels.store.shelves import FileShelf, ModelFiles

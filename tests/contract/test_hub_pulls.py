@@ -23,8 +23,8 @@ from tools.random_model import TINY, write_random_model
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import DiskFull, Garbled, LocalModelsError, ModelDamaged
 from localmodels.core.library import SUCCESS
-from localmodels.flows.hub import HubPulls
-from localmodels.flows.transfers import StoreSinks
+from localmodels.flows.library.hub_pulls import HubPulls
+from localmodels.flows.library.transfers import StoreSinks
 from localmodels.registry import hub as registry
 from localmodels.registry.addresses import Place, Registries
 from localmodels.registry.credentials import MemoryCredentials

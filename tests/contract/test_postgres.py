@@ -22,7 +22,7 @@ from localmodels.core.access import Key, Use
 from localmodels.core.errors import Conflict, DatabaseUnavailable, DiskFull, LocalModelsError, StoreFailed
 from localmodels.core.fleet import ServerRow
 from localmodels.core.secrets import Secret
-from localmodels.flows.access import fingerprint
+from localmodels.flows.access.keys import fingerprint
 from localmodels.state import migrating, starting, tables
 from localmodels.state.choosing import postgres as postgres_module
 from localmodels.state.choosing import state_in

@@ -38,10 +38,10 @@ from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.dialects.peek import peek
 from localmodels.dialects.table import CHATS, WAYS
 from localmodels.fleet.breaker import IN_A_ROW
-from localmodels.flows.finding import Finders
-from localmodels.flows.relay import Relays, asked_tokens
-from localmodels.flows.remote import RelayTo, RemoteTarget
-from localmodels.flows.remotes import Remotes, Server
+from localmodels.flows.connections.remotes import Remotes, Server
+from localmodels.flows.routing.name_resolution import Finders
+from localmodels.flows.routing.relay import Relays, asked_tokens
+from localmodels.flows.routing.remote_model import RelayTo, RemoteTarget
 from localmodels.flows.visit import UNKNOWN, Visit
 
 SAID = (Chunk("na"), Chunk("ïve 日本"), Chunk(" \U0001f600 end"))

@@ -29,9 +29,9 @@ from localmodels.core.errors import (
 )
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerKind, ServerSpec
-from localmodels.flows.chat import Answers
-from localmodels.flows.finding import Finders
-from localmodels.flows.remotes import MOST_CONFIRMED, Remotes
+from localmodels.flows.answering.chat import Answers
+from localmodels.flows.connections.remotes import MOST_CONFIRMED, Remotes
+from localmodels.flows.routing.name_resolution import Finders
 from localmodels.flows.visit import UNKNOWN, Visit
 
 KINDS: tuple[ServerKind, ...] = get_args(ServerKind)

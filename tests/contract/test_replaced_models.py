@@ -20,8 +20,8 @@ from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loadable, Loader
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
-from localmodels.flows.files import StoredFiles
-from localmodels.flows.local import Local
+from localmodels.flows.answering.loaded_files import StoredFiles
+from localmodels.flows.answering.local_models import Local
 from localmodels.flows.visit import Visit
 from localmodels.store.entries import details_of
 from localmodels.store.library import Library

@@ -22,7 +22,7 @@ from localmodels.core.fleet import Loads, Replicas, ServerChange, ServerRow
 from localmodels.core.responses import StoredResponse
 from localmodels.core.secrets import Secret
 from localmodels.core.tasks import Task
-from localmodels.flows.access import Issuer, Keyring, make_key
+from localmodels.flows.access.keys import Issuer, Keyring, make_key
 from localmodels.state.files import StateError, gateway_of
 from localmodels.state.kept import Kept
 from localmodels.state.postgres.database import Database, Deadlines

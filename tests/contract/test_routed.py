@@ -29,7 +29,7 @@ from localmodels.core.errors import (
 )
 from localmodels.core.options import Options
 from localmodels.core.servers import ServerSpec
-from localmodels.flows.chat import Defaults
+from localmodels.flows.answering.chat import Defaults
 
 GOOD = says("good")
 TOO_LONG = "This model's maximum context length is 8 tokens, but the prompt has 9 tokens."

@@ -20,7 +20,7 @@ from localmodels.core.errors import Forbidden, ModelNotFound, Unavailable
 from localmodels.core.rerank import RerankRequest
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
-from localmodels.flows.failover import RESERVE, SHARE
+from localmodels.flows.connections.failover import RESERVE, SHARE
 
 
 @awaited

@@ -21,8 +21,8 @@ from localmodels.core.fleet import ServerChange
 from localmodels.core.roster import ServerNow, Wish
 from localmodels.core.servers import ServerSpec
 from localmodels.fleet.fleet import Fleet
-from localmodels.flows.neighbour import greet_ollama
-from localmodels.flows.sharing import Sharing
+from localmodels.flows.servers.gateway_sharing import Sharing
+from localmodels.flows.servers.local_ollama import greet_ollama
 
 A = "http://10.39.0.101:11434"
 SEEN = 1.0  # seconds within which the others know of a change (issue 6)

@@ -17,8 +17,8 @@ from localmodels.core.errors import Conflict
 from localmodels.core.fleet import Loads
 from localmodels.core.secrets import Secret
 from localmodels.core.tasks import Step
-from localmodels.flows.abandoned import GENEROUS, Abandoned
-from localmodels.flows.tasks import Tasks
+from localmodels.flows.tasks.abandoned import GENEROUS, Abandoned
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.state.kept import Kept
 
 

@@ -23,8 +23,8 @@ from localmodels.core.access import Allowance, Key, Use, Wish
 from localmodels.core.errors import Conflict, DiskFull, StoreFailed
 from localmodels.core.responses import StoredResponse
 from localmodels.core.secrets import Secret
-from localmodels.flows.access import Keyring, KeyStore, make_key
-from localmodels.flows.ledger import UsageStore
+from localmodels.flows.access.keys import Keyring, KeyStore, make_key
+from localmodels.flows.access.ledger import UsageStore
 from localmodels.state import starting
 from localmodels.state.files import STATE, StateError, begin
 from localmodels.state.kept import Kept as AnyState

@@ -19,7 +19,7 @@ from tests.registry.models import TINY, Model, blobs_of, model, stock
 from tests.registry.server import Registry, Rule
 from tests.registry.wire import Asked, Reply
 
-from localmodels.flows.transfers import StoreSinks
+from localmodels.flows.library.transfers import StoreSinks
 from localmodels.registry.addresses import Origin
 from localmodels.registry.auth import RegistryTokens
 from localmodels.registry.credentials import MemoryCredentials

@@ -20,7 +20,7 @@ from tests.tasks_at_work import Clock, Order, Worker, error, unhurried
 
 from localmodels.core.errors import Conflict, InvalidRequest, NotFound
 from localmodels.core.tasks import ENDED, Event, Step, Task, TaskState, TaskStore
-from localmodels.flows.tasks import REPEATABLE, Tasks
+from localmodels.flows.tasks.tasks import REPEATABLE, Tasks
 from localmodels.state.memory import MemoryTasks
 from localmodels.state.state import State
 

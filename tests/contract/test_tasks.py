@@ -17,9 +17,9 @@ from tests.tasks_at_work import Clock, Worker, ended, error, heard, unhurried, w
 from localmodels.core.access import Key, Wish
 from localmodels.core.errors import Conflict, InvalidRequest, NotFound, ShuttingDown, Unsupported
 from localmodels.core.tasks import Event, Failure, Step, Task, TaskStore
-from localmodels.flows.access import make_key
-from localmodels.flows.running import Ticket
-from localmodels.flows.tasks import Tasks
+from localmodels.flows.access.keys import make_key
+from localmodels.flows.tasks.run import Ticket
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.state import starting
 from localmodels.state.files import HEADS, STATE
 from localmodels.state.memory import MemoryTasks

@@ -47,11 +47,11 @@ from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loader
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
-from localmodels.flows.chat import Answerer, Request
-from localmodels.flows.files import StoredFiles
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.local import Local
-from localmodels.flows.trial import LATE, Trials
+from localmodels.flows.answering.chat import Answerer, Request
+from localmodels.flows.answering.loaded_files import StoredFiles
+from localmodels.flows.answering.local_models import Local
+from localmodels.flows.library.keeper import Keeper
+from localmodels.flows.library.trial import LATE, Trials
 from localmodels.flows.visit import Visit
 from localmodels.store.artifacts import ArtifactStore
 from localmodels.store.entries import Entry

@@ -40,7 +40,7 @@ from localmodels.core.errors import (
     UnsupportedMedia,
 )
 from localmodels.core.tasks import Step
-from localmodels.flows.uploads import Uploads
+from localmodels.flows.deploy.uploads import Uploads
 from localmodels.store.artifacts import ArtifactStore
 from localmodels.store.folders import Folder
 from localmodels.store.space import Space
@@ -485,7 +485,7 @@ def test_it_has_no_rights(tmp_path: Path) -> None:
 
 
 def test_the_server_does_without_numpy() -> None:
-    code = "import sys, localmodels.flows.uploads; sys.exit('numpy' in sys.modules)"
+    code = "import sys, localmodels.flows.deploy.uploads; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

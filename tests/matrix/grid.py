@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from tools.reference import rows
 
 from localmodels.core.access import Key, Wish
-from localmodels.flows.access import Keyring, make_key
+from localmodels.flows.access.keys import Keyring, make_key
 from localmodels.server.permissions import PERMISSIONS
 from localmodels.server.routes import OLLAMA_PREFIX
 

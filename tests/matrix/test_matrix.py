@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from tests.matrix import grid
 from tools.reference import rows
 
-from localmodels.flows.ledger import Ledger
-from localmodels.flows.limits import Limiter
+from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.access.limits import Limiter
 from localmodels.server.app import Application
 from localmodels.server.gate import Gate
 from localmodels.server.identify import Doorkeeper

@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from tests.proofs.claims import Claim, timed
 
 from localmodels.core.access import Wish
-from localmodels.flows.access import Keyring, make_key
+from localmodels.flows.access.keys import Keyring, make_key
 
 # As dudect has it (Reparaz, Balasch, Verbauwhede: DATE 2017): beyond it two times are not the same.
 MOST_T = 4.5

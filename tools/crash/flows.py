@@ -35,8 +35,8 @@ from tools.crash.stocks import Product, named, pieces
 
 from localmodels.core.catalog import DEFAULT_HOST, Digest
 from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, PullRequest, PushRequest
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.transfers import Transfers
+from localmodels.flows.library.keeper import Keeper
+from localmodels.flows.library.transfers import Transfers
 from localmodels.registry.addresses import Place, Registries
 from localmodels.registry.auth import RegistryTokens
 from localmodels.registry.credentials import MemoryCredentials

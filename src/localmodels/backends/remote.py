@@ -66,7 +66,7 @@ class NotOffered(Unsupported):
 class ChatServer:
     """A :class:`~localmodels.backends.protocol.Backend` over HTTP that only holds conversations.
 
-    It is also a :class:`~localmodels.flows.chat.Answerer`; what only an engine of ours can do is refused.
+    It is also a :class:`~localmodels.flows.answering.chat.Answerer`; what only an engine of ours can do is refused.
 
     Args:
         http: connections to it; closed with this object.

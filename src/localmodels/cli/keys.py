@@ -21,7 +21,7 @@ from localmodels.core.access import GRANTS, USUAL, Allowance, Key, Wish
 from localmodels.core.errors import InvalidRequest, InvalidValue, NotFound
 from localmodels.core.quantity import parse_duration
 from localmodels.dialects.management import shown
-from localmodels.flows.access import make_key
+from localmodels.flows.access.keys import make_key
 from localmodels.state.choosing import state_in
 from localmodels.state.files import STATE, StateError
 from localmodels.state.kept import Kept

@@ -119,7 +119,7 @@ class ChatRequest(Struct, frozen=True):
             ask for it.
         think_budget: most tokens of thinking; None leaves it to the model.
         early_prompt: the asking dialect tells the prompt's tokens before the first piece of the answer.
-        n: how many answers, each of its own; only :mod:`localmodels.flows.choices` sees more than one.
+        n: how many answers, each of its own; only :mod:`localmodels.flows.answering.choices` sees more than one.
         include_thinking: the asking dialect wants to see the thoughts.
         ignored_tools: names of tools that were offered and that nobody here can run; the answer says so in a header.
     """

@@ -1,4 +1,4 @@
-"""One request's way through a runner: a :class:`~localmodels.flows.chat.Answerer` for as long as the place is held.
+"""One request's way through a runner: an :class:`~localmodels.flows.answering.chat.Answerer` while its place is held.
 
 A runner that dies breaks the connection in some way or other; whichever it was, the caller is told that the engine
 stopped and with what last words, once.

@@ -23,9 +23,9 @@ from localmodels.core.tasks import Event
 from localmodels.dialects import deploys as dialect
 from localmodels.dialects.framing import NDJSON
 from localmodels.dialects.tasks import write_event
-from localmodels.flows.deploys import request_of
-from localmodels.flows.tasks import Tasks
-from localmodels.flows.threads import in_thread
+from localmodels.flows.concurrency.threads import in_thread
+from localmodels.flows.deploy.deploys import request_of
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.server.edge.seam import edge_of
 from localmodels.server.forms import boundary_of, read_form
 from localmodels.server.library import announced, creation, pieces

@@ -18,17 +18,17 @@ from localmodels.core.fleet import LOCAL
 from localmodels.core.servers import ServerSpec
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.monitor import Monitor, Probe
-from localmodels.flows.everywhere import Everywhere
-from localmodels.flows.freshness import Freshness
-from localmodels.flows.here import Here
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.missing import Pulls
-from localmodels.flows.neighbour import greet_ollama
-from localmodels.flows.own import Moves, Own
-from localmodels.flows.remotes import Remotes
-from localmodels.flows.routes import Routes
-from localmodels.flows.servers import Servers
-from localmodels.flows.unloading import Unloading
+from localmodels.flows.connections.remotes import Remotes
+from localmodels.flows.fleet_library.fan_out import Everywhere
+from localmodels.flows.fleet_library.local_library import Moves, Own
+from localmodels.flows.library.keeper import Keeper
+from localmodels.flows.routing.pull_missing import Pulls
+from localmodels.flows.routing.router import Routes
+from localmodels.flows.servers.local_ollama import greet_ollama
+from localmodels.flows.servers.own_engine import Here
+from localmodels.flows.servers.refresh import Freshness
+from localmodels.flows.servers.servers import Servers
+from localmodels.flows.servers.unloading import Unloading
 from localmodels.server.housed import Housed
 from localmodels.state.kept import Kept
 

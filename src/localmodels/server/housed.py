@@ -18,8 +18,8 @@ from localmodels.engine.loadable import Loader
 from localmodels.engine.memory import DEFAULT_CONTEXT
 from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
-from localmodels.flows.files import StoredFiles
-from localmodels.flows.local import Local
+from localmodels.flows.answering.loaded_files import StoredFiles
+from localmodels.flows.answering.local_models import Local
 from localmodels.store.headers import Headers
 from localmodels.store.library import Library
 from localmodels.store.model_store import STORE, ModelStore

@@ -24,9 +24,9 @@ from localmodels.core.access import ANYBODY, LOCAL, STRANGER, Caller
 from localmodels.core.errors import InvalidRequest, Unauthenticated
 from localmodels.dialects.allowances import write_standing
 from localmodels.dialects.table import PLAIN, SPOKEN
-from localmodels.flows.access import Keyring
-from localmodels.flows.ledger import Ledger
-from localmodels.flows.limits import Limiter
+from localmodels.flows.access.keys import Keyring
+from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.access.limits import Limiter
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Outcome
 from localmodels.server.gate import host_name

@@ -17,10 +17,10 @@ from msgspec import Struct
 from localmodels.config import Config, ConfigError
 from localmodels.core.access import Wish
 from localmodels.core.secrets import Secret
-from localmodels.flows.access import Issuer, Keyring, make_key
-from localmodels.flows.ledger import Ledger
-from localmodels.flows.limits import Limiter
-from localmodels.flows.rounds import Rounds
+from localmodels.flows.access.housekeeping import Rounds
+from localmodels.flows.access.keys import Issuer, Keyring, make_key
+from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.access.limits import Limiter
 from localmodels.server.identify import Doorkeeper
 from localmodels.server.management import Management
 from localmodels.state import starting

@@ -21,9 +21,9 @@ from localmodels.dialects import gateway, listing, ollama, strict_json
 from localmodels.dialects.anthropic import models as anthropic
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect, Stamp
-from localmodels.flows.chat import Answers
-from localmodels.flows.merged import askable
-from localmodels.flows.naming import Astray
+from localmodels.flows.answering.chat import Answers
+from localmodels.flows.connections.server_names import Astray
+from localmodels.flows.routing.model_list import askable
 from localmodels.server.inference import Reply, decoded
 from localmodels.server.library import check_models
 from localmodels.server.wire import query_of, visit_of

@@ -12,8 +12,8 @@ from starlette.types import Scope
 
 from localmodels.core.errors import Forbidden
 from localmodels.dialects import management
-from localmodels.flows.access import Issuer
-from localmodels.flows.ledger import HOUR, HOURS_OF_A_DAY, Ledger
+from localmodels.flows.access.keys import Issuer
+from localmodels.flows.access.ledger import HOUR, HOURS_OF_A_DAY, Ledger
 from localmodels.server.inference import decoded
 from localmodels.server.wire import query_of, visit_of
 

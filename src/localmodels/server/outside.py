@@ -51,13 +51,13 @@ class Outside:
         await self._open.aclose()
 
     async def pull(self, request: PullRequest) -> Steps:
-        """As :meth:`localmodels.flows.transfers.Transfers.pull`."""
+        """As :meth:`localmodels.flows.library.transfers.Transfers.pull`."""
         async with aclosing((await self._ready()).pull(request)) as steps:
             async for step in steps:
                 yield step
 
     async def push(self, request: PushRequest) -> Steps:
-        """As :meth:`localmodels.flows.transfers.Transfers.push`."""
+        """As :meth:`localmodels.flows.library.transfers.Transfers.push`."""
         async with aclosing((await self._ready()).push(request)) as steps:
             async for step in steps:
                 yield step

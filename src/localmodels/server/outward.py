@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from localmodels.config import Config
-from localmodels.flows.transfers import Transfers
+from localmodels.flows.library.transfers import Transfers
 from localmodels.registry import auth
 from localmodels.registry.configured import certificates, hub_tokens, registries
 from localmodels.registry.credentials import FileCredentials

@@ -7,13 +7,13 @@ from math import inf
 
 from msgspec import Struct
 
-from localmodels.flows.chat import Answers
-from localmodels.flows.everywhere import Everywhere
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.ranking import Ranker
-from localmodels.flows.relay import Relays
-from localmodels.flows.responses import ResponseFlow
-from localmodels.flows.tasks import Tasks
+from localmodels.flows.answering.chat import Answers
+from localmodels.flows.answering.rerank import Ranker
+from localmodels.flows.answering.responses import ResponseFlow
+from localmodels.flows.fleet_library.fan_out import Everywhere
+from localmodels.flows.library.keeper import Keeper
+from localmodels.flows.routing.relay import Relays
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.server.deploys import Deploying
 from localmodels.server.listings import Listings
 from localmodels.server.management import Management

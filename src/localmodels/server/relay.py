@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from localmodels.dialects.peek import Peek, model_of, peek
 from localmodels.dialects.protocol import Call, ChatDialect
 from localmodels.dialects.table import WAYS
-from localmodels.flows.errand import OtherWay
-from localmodels.flows.relay import Relays
-from localmodels.flows.remote import RelayTo
+from localmodels.flows.routing.dispatch import OtherWay
+from localmodels.flows.routing.relay import Relays
+from localmodels.flows.routing.remote_model import RelayTo
 from localmodels.server.edge.seam import edge_of
 from localmodels.server.inference import decoded
 from localmodels.server.streaming import Form, respond_stream

@@ -18,7 +18,7 @@ from localmodels.dialects.responses import wire
 from localmodels.dialects.responses.kept import MAX_LIMIT, Order
 from localmodels.dialects.responses.requests import Create, read_create
 from localmodels.dialects.strict_json import encode
-from localmodels.flows.responses import ResponseFlow
+from localmodels.flows.answering.responses import ResponseFlow
 from localmodels.flows.visit import Visit
 from localmodels.server.inference import decoded, sayable, told
 from localmodels.server.own_headers import IGNORED_ITEMS, IGNORED_TOOLS

@@ -9,8 +9,8 @@ from starlette.types import Receive, Scope, Send
 
 from localmodels.core.errors import InvalidRequest
 from localmodels.dialects import servers as wire
-from localmodels.flows.servers import Servers
-from localmodels.flows.unloading import Unloading
+from localmodels.flows.servers.servers import Servers
+from localmodels.flows.servers.unloading import Unloading
 from localmodels.server.inference import decoded
 from localmodels.server.wire import attended, query_of, read_body, respond, visit_of
 

@@ -18,7 +18,7 @@ import localmodels
 from localmodels.core.access import Caller
 from localmodels.core.catalog import Model
 from localmodels.core.errors import Forbidden, Unauthenticated
-from localmodels.flows.inspection import Condition
+from localmodels.flows.health.inspection import Condition
 from localmodels.server.wire import header, query_of, respond, visit_of
 
 _ENCODER = msgspec.json.Encoder()

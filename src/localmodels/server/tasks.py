@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from localmodels.core.tasks import ENDED, HISTORY, Event, Task
 from localmodels.dialects import tasks as wire
 from localmodels.dialects.framing import NDJSON
-from localmodels.flows.tasks import Tasks
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.server.streaming import Form, respond_stream
 from localmodels.server.wire import MOST_BLOCKED, attended, query_of, read_body, visit_of, whole_of
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from starlette.types import Scope
 
 from localmodels.dialects import strict_json
-from localmodels.flows.chat import Answers
+from localmodels.flows.answering.chat import Answers
 from localmodels.server.inference import decoded
 from localmodels.server.wire import visit_of
 

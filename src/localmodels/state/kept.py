@@ -103,7 +103,7 @@ class Kept(ABC):
 
 
 class KeptKeys:
-    """The keys of a home; see :class:`localmodels.flows.access.KeyStore`."""
+    """The keys of a home; see :class:`localmodels.flows.access.keys.KeyStore`."""
 
     def __init__(self, state: Kept) -> None:
         self._state = state
@@ -126,7 +126,7 @@ class KeptKeys:
 
 
 class KeptUsage:
-    """What was used; see :class:`localmodels.flows.ledger.UsageStore`."""
+    """What was used; see :class:`localmodels.flows.access.ledger.UsageStore`."""
 
     def __init__(self, state: Kept) -> None:
         self._state = state

@@ -17,7 +17,7 @@ from localmodels.state.fleet_rows import differing
 
 
 class MemoryKeys:
-    """Keys; see :class:`localmodels.flows.access.KeyStore`."""
+    """Keys; see :class:`localmodels.flows.access.keys.KeyStore`."""
 
     def __init__(self, *keys: Key) -> None:
         self._keys = {key.id: key for key in keys}
@@ -48,7 +48,7 @@ class MemoryKeys:
 
 
 class MemoryUsage:
-    """What was used; see :class:`localmodels.flows.ledger.UsageStore`."""
+    """What was used; see :class:`localmodels.flows.access.ledger.UsageStore`."""
 
     def __init__(self) -> None:
         self._uses: dict[tuple[str, str, str, int], Use] = {}

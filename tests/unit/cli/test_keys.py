@@ -12,7 +12,7 @@ from tests.unit.cli.conftest import NOW, Shell
 
 from localmodels.core.access import Allowance
 from localmodels.core.secrets import Secret
-from localmodels.flows.access import fingerprint
+from localmodels.flows.access.keys import fingerprint
 from localmodels.state.starting import known_keys
 from localmodels.state.whereabouts import WHEREABOUTS, Whereabouts, place_of, written
 

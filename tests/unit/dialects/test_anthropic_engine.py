@@ -9,7 +9,7 @@ import msgspec
 from localmodels.core.chat import ChatRequest, Chunk, Done, Event, Message, Text, Tool, ToolChoice, Usage, is_early
 from localmodels.core.options import Options
 from localmodels.dialects.llamacpp import LlamaCpp
-from localmodels.flows.chat import seen
+from localmodels.flows.answering.chat import seen
 from localmodels.flows.visit import Visit
 
 DIALECT = LlamaCpp()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from localmodels.core.access import GRANTS, Allowance, Use, Wish
 from localmodels.core.errors import Garbled, InvalidRequest, InvalidValue
 from localmodels.dialects import management
-from localmodels.flows.access import make_key
+from localmodels.flows.access.keys import make_key
 
 MOMENTS = st.integers(10**6, 4 * 10**15).map(lambda microseconds: microseconds * 1000)
 COUNTS = st.none() | st.integers(1, 10**15)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from starlette.types import Scope
 from tests.awaited import awaited
-from tests.unit.flows.test_split_models import NobodyRuns
+from tests.unit.flows.library.test_split_models import NobodyRuns
 
 from localmodels.core.errors import Conflict, ModelNotFound
-from localmodels.flows.everywhere import Everywhere
-from localmodels.flows.keeper import Keeper
-from localmodels.flows.own import Own
+from localmodels.flows.fleet_library.fan_out import Everywhere
+from localmodels.flows.fleet_library.local_library import Own
+from localmodels.flows.library.keeper import Keeper
 from localmodels.flows.visit import Visit
 from localmodels.server.library import Changes
 from localmodels.server.wire import VISIT

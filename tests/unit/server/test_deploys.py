@@ -20,8 +20,8 @@ from localmodels.core.deploys import Deployment, Removal, Upload
 from localmodels.core.errors import Conflict, DiskFull, InvalidRequest, LocalModelsError, NotFound, TooLarge
 from localmodels.core.library import CreateRequest
 from localmodels.core.tasks import TaskKind
-from localmodels.flows.deploys import request_of
-from localmodels.flows.tasks import Tasks
+from localmodels.flows.deploy.deploys import request_of
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Application
 from localmodels.server.deploys import Deploying

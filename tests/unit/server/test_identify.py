@@ -12,9 +12,9 @@ from localmodels.core.access import ANYBODY, LOCAL, STRANGER, Allowance, Caller,
 from localmodels.core.chat import Usage
 from localmodels.core.errors import InvalidRequest, QuotaExceeded, RateLimited, Unauthenticated
 from localmodels.dialects.allowances import go_duration
-from localmodels.flows.access import Keyring, make_key
-from localmodels.flows.ledger import Ledger
-from localmodels.flows.limits import Limiter
+from localmodels.flows.access.keys import Keyring, make_key
+from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.access.limits import Limiter
 from localmodels.flows.visit import Visit
 from localmodels.server.identify import Doorkeeper
 from localmodels.state.memory import MemoryUsage

@@ -75,7 +75,7 @@ def test_a_start_does_not_load_the_http_client() -> None:
 
 def test_neither_the_server_nor_the_command_line_loads_numpy() -> None:
     """It is for the children that compute: 100 ms and 20 MiB that a server without conversions need not have."""
-    modules = "localmodels.server.system, localmodels.cli.create, localmodels.flows.trial"
+    modules = "localmodels.server.system, localmodels.cli.create, localmodels.flows.library.trial"
     program = f"import sys, {modules}; print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -15,7 +15,7 @@ from tools.reference import rows
 from localmodels.core.access import LOCAL, Caller
 from localmodels.core.errors import Conflict
 from localmodels.core.tasks import Step, Task
-from localmodels.flows.tasks import Tasks
+from localmodels.flows.tasks.tasks import Tasks
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Application
 from localmodels.server.gate import Gate

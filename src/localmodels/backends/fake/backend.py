@@ -20,7 +20,7 @@ from localmodels.core.rerank import Ranked, Ranking, RerankRequest, ranked
 
 
 class Fake:
-    """A scripted back end; also a :class:`~localmodels.flows.chat.Answerer` whose tokens are UTF-8 bytes.
+    """A scripted back end; also a :class:`~localmodels.flows.answering.chat.Answerer` whose tokens are UTF-8 bytes.
 
     Args:
         script: what to answer, or a function that chooses by the request.

@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 import localmodels
-from localmodels.flows.reading import Reading
+from localmodels.flows.metric import Reading
 from localmodels.server.metrics.meter import Asked, Histogram, Meter, OfModel
 
 ASKED = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")

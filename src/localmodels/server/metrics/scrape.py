@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from starlette.types import Receive, Scope, Send
 
-from localmodels.flows.reading import Reading
+from localmodels.flows.metric import Reading
 from localmodels.server.late import loaded
 from localmodels.server.metrics.meter import Meter
 from localmodels.server.wire import header, respond

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from localmodels.dialects.table import DIALECTS
-from localmodels.flows.choices import Choices
+from localmodels.flows.answering.choices import Choices
 from localmodels.server.inference import Codec, EventRoute, WholeRoute
 from localmodels.server.parts import Parts
 from localmodels.server.relay import relaying

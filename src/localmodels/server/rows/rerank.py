@@ -12,7 +12,7 @@ from starlette.types import Scope
 from localmodels.core.rerank import Ranking
 from localmodels.dialects import rerank
 from localmodels.dialects.protocol import Stamp
-from localmodels.flows.ranking import Ranker
+from localmodels.flows.answering.rerank import Ranker
 from localmodels.server.inference import Reply, WholeRoute, decoded
 from localmodels.server.parts import Parts
 from localmodels.server.routes import OLLAMA_PREFIX, Row

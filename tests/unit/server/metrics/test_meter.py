@@ -11,7 +11,7 @@ from tests.awaited import awaited
 from localmodels.core.chat import Usage
 from localmodels.core.errors import LocalModelsError, ModelNotFound, QueueFull
 from localmodels.core.tasks import Task
-from localmodels.flows.reading import Reading
+from localmodels.flows.metric import Reading
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Outcome
 from localmodels.server.metrics.exposition import exposition

@@ -1,0 +1,273 @@
+"""Which hosts a bare name means, and where a request for it goes: routing with a memory.
+
+The decision itself is pure (:mod:`localmodels.fleet.routing`). One owner: :class:`Routes` keeps what decisions go by
+besides the hosts: who was sent which prompts, where conversations are at home, whose turn it is. The one rule: what is
+remembered is remembered when an answer has begun, so that a host that fails is nobody's home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from localmodels.backends.kinds import KINDS
+from localmodels.core import via
+from localmodels.core.access import EVERY_MODEL, Caller
+from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest
+from localmodels.core.errors import MOST_NAME, Forbidden, LocalModelsError, ModelNotFound, Unavailable
+from localmodels.core.rerank import RerankRequest
+from localmodels.dialects.protocol import Call
+from localmodels.fleet.affinity import Affinity, Prefix, Sessions
+from localmodels.fleet.automatic import is_automatic
+from localmodels.fleet.hosts import Host, same_name
+from localmodels.fleet.prefix import marks_of, marks_of_fields
+from localmodels.fleet.routing import Ask, Explanation, Target, decide, explain
+from localmodels.fleet.turns import HEALING, SHORTEST_RETRY, gone, named
+from localmodels.flows.answering.chat import Request
+from localmodels.flows.connections.remotes import Remotes
+from localmodels.flows.routing.dispatch import Hop
+from localmodels.flows.visit import Visit
+
+# Policies that go by where a prompt was read before; under the others nobody looks at it.
+_BY_PROMPT = frozenset({"auto", "prefix"})
+# Kinds of servers that only hold conversations, and the calls that are one.
+_CONVERSATION: frozenset[Call] = frozenset({"chat", "count"})
+_TALKERS = frozenset(kind for kind, row in KINDS.items() if row.passes <= _CONVERSATION)
+
+
+class Meant(Struct, frozen=True):
+    """What a bare name means.
+
+    Attributes:
+        name: under which it is listed; the name itself where the choice of the model is ours.
+        model: the same as routing compares it.
+        hosts: all that might answer.
+    """
+
+    name: str
+    model: str
+    hosts: tuple[Host, ...]
+
+
+class Decision(Struct, frozen=True):
+    """Where a request goes.
+
+    Attributes:
+        model: the name under which it is listed.
+        hops: the hosts, the best first.
+        spare: those that have failed a moment ago, for when all others fail.
+        answers: to be called with the one from which the first of the answer came.
+    """
+
+    model: str
+    hops: tuple[Hop, ...]
+    spare: tuple[Hop, ...]
+    answers: Callable[[Hop], None]
+
+
+class Routes:
+    """Where requests go.
+
+    Args:
+        remotes: connections; its fleet knows how the hosts are.
+        policy: a name in ``fleet.routing.POLICIES``, from now on.
+    """
+
+    def __init__(self, remotes: Remotes, *, policy: str = "auto") -> None:
+        self.remotes = remotes
+        self.policy = policy
+        self._fleet = remotes.fleet
+        self._affinity = Affinity()
+        self._sessions = Sessions()
+        self._turn = 0
+        self._fleet.listen(self._heard)
+
+    def meant(self, name: str) -> Meant | None:
+        """The hosts that this bare name means, by looks into dicts; None where it is no name of the fleet.
+
+        Servers of the owner's file go before all others: their tables say by name what they are there for. Who has it
+        only through the gateways that the request has passed is left out: it would come back.
+        """
+        model = same_name(name)
+        holders = self._fleet.holders(model)
+        if not holders:
+            return None
+        passed = via.way()
+        able = [host for host in holders if host.spec.is_active and _leads(host, model, passed)]
+        hosts = tuple(host for host in able if name in host.spec.models)
+        if not hosts and self.remotes.registered:
+            hosts = tuple(host for host in able if host.is_shared)
+        return Meant(spelled(model, hosts), model, hosts) if hosts else None
+
+    def automatic(self, name: str) -> Meant | None:
+        """The hosts among which the choice of the model is ours; None where the name does not leave it to us."""
+        if not is_automatic(name):
+            return None
+        passed = via.way()
+        shared = (host for host in self._fleet.hosts() if host.spec.is_active and host.is_shared)
+        hosts = tuple(host for host in shared if host.gateway not in passed)
+        return Meant(name, name, hosts) if hosts else None
+
+    def asked(self, meant: Meant, request: Request, visit: Visit) -> Ask:
+        """The question to routing that a request is."""
+        reads = isinstance(request, (ChatRequest, GenerateRequest)) and self._reads(meant)
+        return self._ask(meant, call_of(request), marks_of(request, meant.model) if reads else (), visit)  # type: ignore[arg-type]
+
+    def asked_as_it_is(self, meant: Meant, call: Call, fields: Mapping[str, Raw], visit: Visit) -> Ask:
+        """The same of a request whose fields nobody reads."""
+        reads = call in {"chat", "generate"} and self._reads(meant)
+        return self._ask(meant, call, marks_of_fields(fields, meant.model) if reads else (), visit)
+
+    def decided(self, meant: Meant, ask: Ask, visit: Visit) -> Decision:
+        """Where the request goes.
+
+        Raises:
+            Unavailable: none of the hosts answers.
+            ModelNotFound: no model can do what was asked, where the choice is ours.
+            Forbidden: one can, and the caller's key is for others.
+        """
+        targets = self._targets(meant, ask)
+        rested: Sequence[Target] = ()
+        if ask.excluded:  # who has failed a moment ago is better than nobody; who always fails is not
+            every = self._targets(meant, replace(ask, excluded=self._fleet.resting(ask.model)))
+            rested = [target for target in every if target.id in ask.excluded]
+        hops, spare = self._hops(targets), self._hops(rested)
+        if not hops:
+            hops, spare = spare, ()
+        if not hops:
+            targets = self._last_resort(meant, ask)
+            hops = self._hops(targets)
+        if not hops:
+            raise self._nobody(meant, ask)
+        model = (*targets, *rested)[0].course.model
+        name = meant.name if model == meant.model else spelled(model, meant.hosts)
+        return Decision(name, hops, spare, lambda hop: self._begun(hop, meant, ask.prefix, visit))
+
+    def taken(self) -> None:
+        """A decision counts: the next one is another's turn."""
+        self._turn += 1
+
+    def explained(self, name: str, capability: str, session: str, caller: Caller) -> Explanation:
+        """What would be decided for such a request now, and why.
+
+        Raises:
+            ModelNotFound: no host is known by this name, nor one that has a model of it.
+        """
+        if found := self.remotes.find(name):
+            server, model = found
+            meant = Meant(name, same_name(model), (server.host,))
+        else:
+            hosts = tuple(host for host in self._fleet.hosts() if host.is_shared)
+            known = self.meant(name) or self.automatic(name)
+            if known is None and not any(host.holds(same_name(name)) for host in hosts):
+                raise ModelNotFound(name)
+            tables = known is not None and not any(host.is_shared for host in known.hosts)
+            meant = known if known is not None and tables else Meant(name, same_name(name), hosts)
+        if is_automatic(name):
+            meant = replace(meant, model=name)
+        visit = Visit(caller=caller)
+        visit.session = session
+        ask = replace(self._ask(meant, "chat", (), visit), capability=capability)
+        return explain(ask, meant.hosts, self.policy, self._affinity, self._turn)
+
+    def _reads(self, meant: Meant) -> bool:
+        """Is there a choice that goes by prompts?"""
+        return len(meant.hosts) > 1 and self.policy in _BY_PROMPT
+
+    def _ask(self, meant: Meant, call: Call, prefix: Prefix, visit: Visit) -> Ask:
+        return Ask(
+            model=meant.model,
+            call=call,
+            prefix=prefix,
+            sticky=self._sessions.home(visit.caller.id, _topic(visit, meant)) if visit.session else "",
+            excluded=self.remotes.traffic.resting(meant.model),
+            once=visit.once,
+            may=visit.caller.may_ask if is_automatic(meant.model) and visit.caller.models != EVERY_MODEL else None,
+        )
+
+    def _targets(self, meant: Meant, ask: Ask) -> tuple[Target, ...]:
+        hosts = meant.hosts
+        if ask.call not in _CONVERSATION:
+            hosts = tuple(host for host in hosts if host.spec.kind not in _TALKERS)
+        targets = decide(ask, hosts, self.policy, self._affinity, self._turn)
+        if targets and is_automatic(ask.model):  # who cannot be known to fail before the model is
+            given_up = self._fleet.resting(targets[0].course.model)
+            return tuple(target for target in targets if target.id not in given_up) or targets
+        return targets
+
+    def _last_resort(self, meant: Meant, ask: Ask) -> tuple[Target, ...]:
+        """Where nobody else is left: hosts that only requests have found failing, of which each gets one to try it."""
+        able = {host.id for host in self._fleet.last_resort(meant.hosts, ask.model)}
+        return self._targets(meant, replace(ask, excluded=frozenset(host.id for host in meant.hosts) - able))
+
+    def _hops(self, targets: Sequence[Target]) -> tuple[Hop, ...]:
+        return tuple(hop for hop in map(self._hop, targets) if hop is not None)
+
+    def _hop(self, target: Target) -> Hop | None:
+        """The way to a target; None where it has left meanwhile."""
+        server = self.remotes.at(target.host)
+        if server is None and not target.host.is_own:
+            return None
+        return Hop(target.host, target.model, server, lambda: target.reason, self.policy == "auto", target)
+
+    def _nobody(self, meant: Meant, ask: Ask) -> LocalModelsError:
+        """Why a request can go nowhere, and when it could."""
+        if not is_automatic(meant.model) or not any(host.may_be_asked for host in meant.hosts):
+            waits = [self._fleet.healing(host, ask.model) for host in meant.hosts]
+            seconds = min((HEALING if wait is None else wait for wait in waits), default=HEALING)
+            return refusal(meant.hosts, ask.model, max(SHORTEST_RETRY, seconds))
+        if self._targets(meant, replace(ask, may=None, excluded=frozenset())):
+            return Forbidden(f"this key may use none of the models that '{meant.name}' stands for", param="model")
+        return ModelNotFound(meant.name)
+
+    def _begun(self, hop: Hop, meant: Meant, prefix: Prefix, visit: Visit) -> None:
+        host_id = hop.host.id
+        if prefix:
+            self._affinity.remember(prefix, host_id)
+        if visit.session:
+            self._sessions.settle(visit.caller.id, _topic(visit, meant), host_id)
+
+    def _heard(self, host: Host) -> None:
+        """Something of this host is not as it was; what has been down has most likely been started anew."""
+        if host.state == "down" or self._fleet.host(host.id) is not host:
+            self._affinity.forget(host.id)
+
+
+def refusal(hosts: Sequence[Host], model: str, seconds: float) -> Unavailable:
+    """That none of these hosts can be asked for a model, and may be in so many seconds."""
+    answering = [host for host in hosts if host.may_be_asked]
+    if not answering:
+        return Unavailable(gone(hosts).message, retry_after=seconds)
+    words = f"the model '{model[:MOST_NAME]}' fails whenever it is asked on {named(answering)}"
+    return Unavailable(words, param="model", retry_after=seconds)
+
+
+def call_of(request: Request) -> Call:
+    """What a request asks for. A text that a template makes a message of is a conversation."""
+    if isinstance(request, EmbedRequest):
+        return "embed"
+    if isinstance(request, RerankRequest):
+        return "rerank"
+    if isinstance(request, ChatRequest):
+        return "chat"
+    raw = request.raw or bool(request.suffix) or not isinstance(request.prompt, str)
+    return "generate" if raw else "chat"
+
+
+def spelled(model: str, hosts: tuple[Host, ...]) -> str:
+    """The name of a model, as most of its hosts would list it: with ``:latest`` only where one has it so."""
+    names = {holding.model for host in hosts if (holding := host.holds(model)) is not None}
+    return model if model in names or not names else min(names)
+
+
+def _leads(host: Host, model: str, passed: tuple[str, ...]) -> bool:
+    """Has it this model otherwise than through the gateways that ask for it?"""
+    holding = host.holds(model)
+    return holding is not None and via.leads(holding.gateways, passed)
+
+
+def _topic(visit: Visit, meant: Meant) -> str:
+    """A conversation with one model; the same words with another are another conversation."""
+    return f"{visit.session}\n{meant.model}"

@@ -1,0 +1,220 @@
+"""Names on a fleet of registered servers: which hosts each means, what is listed, and who is switched off."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import pytest
+from tests.awaited import awaited
+from tests.unit.flows.routing.test_name_resolution import World, spec
+
+from localmodels.core.access import USUAL, Caller
+from localmodels.core.catalog import Model
+from localmodels.core.errors import Conflict, ModelNotFound, Unsupported
+from localmodels.core.fleet import ModelRow
+from localmodels.core.servers import AnyKind, ServerSpec
+from localmodels.dialects.told import Told
+from localmodels.flows.answering.chat import permitted
+from localmodels.flows.routing.pull_missing import Missing, Pulls
+from localmodels.flows.routing.routed_model import RoutedTarget
+from localmodels.flows.visit import Visit
+
+
+def member(name: str, *models: str, kind: AnyKind = "ollama", **more: Any) -> tuple[ServerSpec, tuple[str, ...]]:
+    """A registered server, or this machine, and what it has told."""
+    said = {"registered": kind != "local", **more}
+    return ServerSpec(name=name, id=f"id-{name}", url=f"http://{name}:1", kind=kind, **said), models
+
+
+class FleetWorld(World):
+    """The same, with servers that have told their models."""
+
+    async def adopt(self, *members: tuple[ServerSpec, tuple[str, ...]], file: tuple[ServerSpec, ...] = ()) -> None:
+        await self.remotes.adopt([*file, *(one for one, _ in members)])
+        for one, models in members:
+            host = self.remotes.fleet.named(one.name)
+            assert host is not None
+            self.remotes.fleet.saw(host, Told(tuple(Model(name, 7, "", "") for name in models)))
+
+    async def found(self, name: str) -> str:
+        found = await self.finders.find(name)
+        if isinstance(found, RoutedTarget):
+            return f"{found.name} at {', '.join(host.spec.name for host in found.meant.hosts)}"
+        return await super().found(name)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("llama3", "llama3:latest at box1, box2, local"),
+        ("llama3:latest", "llama3:latest at box1, box2, local"),
+        ("gpt", "gpt at box2"),
+        ("", "gpt at box2"),
+        ("friend", "box1/llama3"),
+        ("box1/llama3", "box1/llama3"),
+        ("box1/anything", "box1/anything"),
+        ("BOX2/gpt", "box2/gpt"),
+        ("big", "cloud/big"),
+        ("mine", "here: mine"),
+        ("local/llama3", "local/llama3 at local"),
+        ("LOCAL/llama3", "LOCAL/llama3 at local"),
+        ("local/gpt", None),
+        ("off/llama3", None),
+        ("local/", None),
+        ("auto", "auto at box1, box2, local"),
+        ("auto:code", "auto:code at box1, box2, local"),
+        ("openai/big", "cloud/big"),
+        ("nothing", None),
+    ],
+)
+@awaited
+async def test_names_on_a_fleet(asked: str, found: str | None) -> None:
+    world = FleetWorld("mine", "openai/m", "llama3:latest", default="gpt", aliases={"friend": "box1/llama3"})
+    await world.adopt(
+        member("box1", "llama3:latest"),
+        member("box2", "llama3:latest", "gpt", kind="llamacpp"),
+        member("off", "llama3:latest", is_active=False),
+        member("local", "llama3:latest", kind="local"),
+        file=(spec("cloud", "openai", "big"),),
+    )
+    if found is None:
+        with pytest.raises(ModelNotFound):
+            await world.found(asked)
+    else:
+        assert await world.found(asked) == found
+
+
+@awaited
+async def test_a_model_may_be_called_auto() -> None:
+    world = FleetWorld("auto")
+    await world.adopt(member("box", "m"))
+    assert await world.found("auto") == "here: auto"
+    other = FleetWorld()
+    await other.adopt(member("box", "m", "auto:latest"))
+    assert await other.found("auto") == "auto:latest at box"
+
+
+@awaited
+async def test_a_model_of_this_machine_that_is_switched_off_is_found_by_no_name() -> None:
+    world = FleetWorld("m", "n")
+    await world.adopt(member("local", "m", "n", kind="local"))
+    off = ModelRow(id="1", server_id="id-local", model="m:latest", name="m", is_active=False)
+    world.remotes.fleet.restrict([off])
+    for name in ("m", "M:latest", "local/m", "library/m"):
+        with pytest.raises(ModelNotFound):
+            await world.found(name)
+    assert await world.found("n") == "here: n"
+    assert [one.name for one in await world.finders.models()] == ["n"]
+
+
+@awaited
+async def test_a_machine_that_is_switched_off_answers_nothing() -> None:
+    world = FleetWorld("m")
+    await world.adopt(member("local", "m", kind="local", is_active=False))
+    for name in ("m", "local/m", "auto"):
+        with pytest.raises(ModelNotFound):
+            await world.found(name)
+    await world.adopt(member("local", "m", kind="local"))
+    assert await world.found("m") == "here: m"
+
+
+@awaited
+async def test_a_model_of_the_fleet_never_waits_for_the_library() -> None:
+    world = FleetWorld("m")
+    await world.adopt(member("box", "m"), member("local", "m", kind="local"))
+    assert await world.found("m") == "m at box, local"
+    assert world.library.asked == []
+
+
+@awaited
+async def test_what_nobody_has_may_be_fetched_where_that_is_allowed() -> None:
+    world = FleetWorld("m")
+    await world.adopt(member("box", "m"))
+    with pytest.raises(ModelNotFound):
+        await world.finders.find("new")
+    world.finders.pulls = Pulls(world.remotes.fleet, no_pull, no_look)
+    assert isinstance(await world.finders.find("new"), Missing)
+    assert await world.found("m") == "m at box"
+
+
+def no_pull(model: str, host: str) -> NoReturn:
+    raise AssertionError("nobody asked for it yet")
+
+
+async def no_look(host: str) -> None:
+    """Nobody is there."""
+
+
+@awaited
+async def test_a_fleet_s_models_are_listed_once_under_their_bare_names() -> None:
+    world = FleetWorld("m:latest")
+    await world.adopt(
+        member("box1", "m:latest", "n:1"),
+        member("box2", "n:1"),
+        member("local", "m:latest", kind="local"),
+        file=(spec("cloud", "openai", "big"),),
+    )
+    listed = {model.name: model.servers for model in await world.finders.models()}
+    assert listed == {"m:latest": ("local", "box1"), "n:1": ("box1", "box2"), "cloud/big": ()}
+
+
+@awaited
+async def test_a_model_of_several_servers_is_managed_where_one_says() -> None:
+    world = FleetWorld()
+    await world.adopt(member("box1", "m"), member("box2", "m"), member("local", "n", kind="local"))
+    with pytest.raises(Conflict, match="m is on the servers 'box1', 'box2'; say with `server` where"):
+        world.finders.require_here("m")
+    world.finders.require_here("n")
+    target = world.finders.quick("m")
+    assert isinstance(target, RoutedTarget)
+    with pytest.raises(Unsupported, match="'box1', 'box2'"):
+        await target.unload()
+
+
+@awaited
+async def test_a_model_that_is_switched_off_is_found_by_no_name() -> None:
+    world = FleetWorld()
+    await world.adopt(member("box", "m", "n"))
+    world.remotes.fleet.restrict([ModelRow(id="1", server_id="id-box", model="m:latest", name="m", is_active=False)])
+    for name in ("m", "box/m", "box/m:latest", "box/M", "box/library/m", "box/registry.ollama.ai/library/m:latest"):
+        with pytest.raises(ModelNotFound):
+            await world.found(name)
+    assert await world.found("box/n") == "box/n"
+    assert await world.found("box/not-told") == "box/not-told"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "listed"),
+    [
+        ("*", ["m:latest", "local/friend", "box/big", "n:1", "cloud/big", "auto"]),
+        ("box/*", ["box/m:latest", "box/n:1", "box/big"]),
+        ("local/*", ["local/m:latest", "local/friend"]),
+        ("big", []),
+        ("cloud/*", ["cloud/big"]),
+        ("friend", []),
+        ("*/friend", ["local/friend"]),
+        ("auto n:1", ["n:1", "auto"]),
+    ],
+)
+@awaited
+async def test_a_list_has_the_names_by_which_its_reader_may_ask_and_no_others(patterns: str, listed: list[str]) -> None:
+    world = FleetWorld("m:latest", "friend", aliases={"auto:code": "n:1", "friend": "n:1"})
+    await world.adopt(
+        member("box", "m:latest", "n:1", "big"),
+        member("local", "m:latest", "friend", kind="local"),
+        file=(spec("cloud", "openai", "big"),),
+    )
+    caller = Caller("k", "k", USUAL, models=tuple(patterns.split()))
+    models = [model.name for model in await world.finders.models(caller, choices=True)]
+    assert sorted(models) == sorted(listed)
+    for name in models:
+        await permitted(world.finders, name, Visit("req", caller))  # it may be asked by each
+
+
+@awaited
+async def test_our_own_models_are_described_by_both_their_names() -> None:
+    world = FleetWorld("m:latest")
+    await world.adopt(member("local", "m:latest", kind="local"), member("box", "n"))
+    assert (await world.finders.describe("local/m:latest", verbose=False)).model.name == "local/m:latest"
+    with pytest.raises(ModelNotFound):
+        await world.finders.describe("local/n", verbose=False)
