@@ -31,7 +31,8 @@ def run(args: argparse.Namespace, world: World) -> int:
         return 0
     now = world.now()
     rows = [
-        (model.name, model.digest[:12], words.size(model.size), words.ago(model.modified_at, now)) for model in models
+        (model.name, words.digest(model.digest), words.known_size(model.size), words.ago(model.modified_at, now))
+        for model in models
     ]
     if any(model.servers for model in models):
         with_servers = [(*cells, where(model)) for cells, model in zip(rows, models, strict=True)]

@@ -35,8 +35,8 @@ def run(args: argparse.Namespace, world: World) -> int:
     rows = [
         (
             row.model.name,
-            row.model.digest[:12],
-            words.size(row.size),
+            words.digest(row.model.digest),
+            words.known_size(row.size),
             words.processor(row),
             str(row.context_length),
             words.state(row, now),

@@ -85,8 +85,8 @@ def facts(description: Description) -> list[tuple[str, str]]:
         ("context length", str(context or "")),
         ("embedding length", str(embedding or "")),
         ("quantization", model.details.quantization_level),
-        ("size", words.size(model.size) if model.size else ""),
-        ("digest", model.digest[:12]),
+        ("size", words.known_size(model.size)),
+        ("digest", words.digest(model.digest)),
     )
     return [(name, value) for name, value in rows if value]
 

@@ -72,9 +72,26 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+# Ollama's clients want a size, a digest and a day of every model; these stand for what nobody has told.
+_NO_DIGEST, _NO_DAY = "0" * 12, "1970-01-01"
+
+
+def known_size(count: int) -> str:
+    """As :func:`size`; empty for 0, which no model has."""
+    return size(count) if count else ""
+
+
+def digest(whole: str) -> str:
+    """As much of it as tells models apart; empty for one that nobody has told."""
+    short = whole[: len(_NO_DIGEST)]
+    return "" if short == _NO_DIGEST else short
+
+
 def ago(moment: str, now: datetime) -> str:
-    """``3 weeks ago``; empty for an empty moment."""
-    return f"{span((now - datetime.fromisoformat(moment)).total_seconds())} ago" if moment else ""
+    """``3 weeks ago``; empty for an empty moment, and for the beginning of all."""
+    if not moment or moment.startswith(_NO_DAY):
+        return ""
+    return f"{span((now - datetime.fromisoformat(moment)).total_seconds())} ago"
 
 
 def until(moment: str, now: datetime) -> str:
@@ -103,8 +120,10 @@ def step(row: Progress) -> str:
 
 
 def processor(row: Running) -> str:
-    """Where a model lies: ``100% CPU``, ``100% GPU`` or ``40%/60% CPU/GPU``."""
-    share = round(100 * min(row.size_vram, row.size) / row.size) if row.size else 0
+    """Where a model lies: ``100% CPU``, ``100% GPU`` or ``40%/60% CPU/GPU``; empty where its size is not known."""
+    if not row.size:
+        return ""
+    share = round(100 * min(row.size_vram, row.size) / row.size)
     if share in {0, 100}:
         return "100% GPU" if share else "100% CPU"
     return f"{100 - share}%/{share}% CPU/GPU"

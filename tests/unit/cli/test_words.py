@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.client.fake_server import RUNNING
 
-from localmodels.cli.words import ago, printable, processor, size, span, state, until
+from localmodels.cli.words import ago, digest, known_size, printable, processor, size, span, state, until
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -60,12 +60,18 @@ def test_moments() -> None:
         (100, 0, "100% CPU"),
         (100, 100, "100% GPU"),
         (100, 60, "40%/60% CPU/GPU"),
-        (0, 0, "100% CPU"),
         (100, 120, "100% GPU"),
     ],
 )
 def test_processor(total: int, gpu: int, text: str) -> None:
     assert processor(replace(RUNNING, size=total, size_vram=gpu)) == text
+
+
+def test_what_nobody_has_told_is_empty() -> None:
+    assert (known_size(0), known_size(2_000_000)) == ("", "2.0 MB")
+    assert (digest("0" * 12 + "ab" * 26), digest("12" * 32)) == ("", "12" * 6)
+    assert (ago("1970-01-01T00:00:00+00:00", NOW), ago("", NOW)) == ("", "")
+    assert processor(replace(RUNNING, size=0, size_vram=0)) == ""
 
 
 def test_state() -> None:
