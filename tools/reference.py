@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from localmodels.cli.reference import filled
-from localmodels.core.access import Caller
+from localmodels.core.access import ANYBODY, Caller
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, ModelNotFound, OutOfMemory, RunnerDied
 from localmodels.core.options import OPTIONS, Option
@@ -170,7 +170,7 @@ class Nobody:
         """No model."""
         raise NotImplementedError
 
-    async def models(self, caller: Caller, *, choices: bool = False) -> NoReturn:
+    async def models(self, caller: Caller = ANYBODY, *, choices: bool = False) -> NoReturn:
         """No models."""
         raise NotImplementedError
 
@@ -178,7 +178,7 @@ class Nobody:
         """Nothing."""
         raise NotImplementedError
 
-    def running(self, caller: Caller) -> NoReturn:
+    def running(self, caller: Caller = ANYBODY) -> NoReturn:
         """Nothing."""
         raise NotImplementedError
 

@@ -17,6 +17,9 @@ LONG = tuple(Chunk("x" * 1000) for _ in range(400))
 # Before any dialect's first event is whole, and in the middle of them.
 EARLY, LATE = 40, 900
 
+# A model that has failed five times in a row rests for some seconds; 529 is what Anthropic's clients know.
+RESTS = frozenset({"503", "529"})
+
 
 class Behaviour(Struct, frozen=True):
     """One model.

@@ -18,6 +18,7 @@ from time import monotonic
 from msgspec import Struct
 from tests.soak import questions
 from tests.soak.client import Request, connected
+from tests.soak.faults import RESTS
 from tests.soak.guest import Guest
 from tests.soak.samples import Sample, look
 from tests.soak.scene import Scene, scene
@@ -27,7 +28,6 @@ from tests.soak.visits import SHARES, Visit
 MIB = 2**20
 EVERY = 5.0  # seconds between two samples
 RELOADS = 20.0  # seconds between two SIGHUPs
-AWAY = frozenset({"503", "529"})  # of a server that is not asked for a moment; 529 is what Anthropic's clients know
 AT_ONCE = 128  # requests of the warming up
 SETTLED = 90.0  # seconds in which everything that was left behind has to end
 
@@ -118,8 +118,8 @@ class Load:
         every = list(questions.every(self.guest.worker))
         for start in range(0, len(every), AT_ONCE):
             some = every[start : start + AT_ONCE]
-            # Nearly all are for models that break: a server that breaks so often in a row is not asked for a moment.
-            await asyncio.gather(*(self.guest.once("warming up", one.request, one.wanted | AWAY) for one in some))
+            # Nearly all are for models that break: then the server rests, too.
+            await asyncio.gather(*(self.guest.once("warming up", one.request, one.wanted | RESTS) for one in some))
 
     async def _coming(self, seconds: float, rate: float) -> None:
         kinds, weights = tuple(SHARES), tuple(SHARES.values())
