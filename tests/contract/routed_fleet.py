@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from time import monotonic
 from typing import Any
 
 from msgspec import Struct, field
@@ -20,6 +21,7 @@ from localmodels.core.servers import ServerSpec
 from localmodels.dialects.peek import peek
 from localmodels.dialects.table import CHATS, WAYS
 from localmodels.dialects.told import Told
+from localmodels.fleet.fleet import Fleet
 from localmodels.flows.answering.chat import Answers, Defaults, Found, Request
 from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.routing.name_resolution import Finders
@@ -200,12 +202,13 @@ async def fleet(
     first_byte: float = 10.0,
     idle: float = 10.0,
     own_first: bool = False,
+    clock: Callable[[], float] = monotonic,
     **spec: Any,
 ) -> AsyncIterator[Behind]:
     """Servers that all have one model, in this order; this machine comes last, unless it is ``own_first``."""
     async with AsyncExitStack() as stack:
         fakes = {name: await stack.enter_async_context(FakeServer(script)) for name, script in scripts.items()}
-        remotes = Remotes(patience=5.0)
+        remotes = Remotes(fleet=Fleet(clock=clock), patience=5.0)
         specs = [
             ServerSpec(
                 name=name,

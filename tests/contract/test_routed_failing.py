@@ -58,7 +58,7 @@ async def test_a_broken_model_is_asked_where_it_is_whole(model: str) -> None:
 
 @awaited
 async def test_a_model_that_fails_everywhere_is_tried_by_one_and_refused_to_others() -> None:
-    async with fleet({"only": failing(500)}) as at:
+    async with fleet({"only": failing(500)}, clock=lambda: 0.0) as at:
         for _ in range(IN_A_ROW + 1):
             assert isinstance((await at.ask()).error, BackendError), "five, and the one that tries it"
         refused = [(await at.ask()).error for _ in range(3)]
@@ -94,7 +94,7 @@ async def test_when_all_are_down_because_of_requests_the_next_request_finds_who_
 
 @awaited
 async def test_and_where_none_is_one_attempt_is_made_and_the_others_are_told_when_to_come_back() -> None:
-    async with fleet({"a": GOOD, "b": GOOD}) as at:
+    async with fleet({"a": GOOD, "b": GOOD}, clock=lambda: 0.0) as at:
         for fake in at.fakes.values():
             fake.refuse()
         hosts, tally = at.remotes.fleet.hosts(), at.remotes.traffic.tally

@@ -19,6 +19,8 @@ EARLY, LATE = 40, 900
 
 # A model that has failed five times in a row rests for some seconds; 529 is what Anthropic's clients know.
 RESTS = frozenset({"503", "529"})
+# These say nothing of who answers so, and nobody rests for them.
+NEVER_REST = frozenset({"limits", "objects"})
 
 
 class Behaviour(Struct, frozen=True):

@@ -15,7 +15,7 @@ from typing import Any
 from tests.hostile.attacker import Heard
 from tests.soak import questions
 from tests.soak.client import Request, asking, connected
-from tests.soak.faults import FAULTS, RESTS, SOUND
+from tests.soak.faults import FAULTS, NEVER_REST, RESTS, SOUND
 from tests.soak.guest import Guest
 from tests.soak.outcomes import DONE
 
@@ -51,7 +51,8 @@ async def faulty(guest: Guest) -> None:
     """A model behind that fails in one of all ways."""
     name = guest.draw.choice(tuple(FAULTS))
     asked = questions.question(guest.draw, guest.worker, name)
-    await guest.once(f"fault {name}", asked.request, asked.wanted | RESTS)
+    rests = frozenset[str]() if name in NEVER_REST else RESTS
+    await guest.once(f"fault {name}", asked.request, asked.wanted | rests)
 
 
 async def dead(guest: Guest) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Protocol, TypeVar
@@ -26,6 +25,7 @@ from localmodels.core.errors import (
 )
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects import rerank
+from localmodels.dialects.failures import refuses_limit
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.dialects.openai import OpenAI, counts
 from localmodels.dialects.openai.embeddings import read_models
@@ -36,8 +36,6 @@ R = TypeVar("R", ChatRequest, GenerateRequest)
 
 # What comes of a path that a server does not have, or at which it has another thing (llama.cpp and we count a text).
 _NOT_THERE = (Forbidden, Garbled, InvalidRequest, InvalidValue, MethodNotAllowed, NotFound)
-# vLLM 0.32: `max_tokens=99999 cannot be greater than max_model_len=2048.`
-_LIMIT = re.compile(r"max_(?:completion_)?tokens\W.*greater than max_model_len")
 
 
 class Chatting(Protocol):
@@ -184,7 +182,7 @@ class OpenAIServer(Remote):
                     yield events
             return
         except InvalidRequest as error:
-            if begun or not _LIMIT.search(error.message):
+            if begun or not refuses_limit(error):
                 raise
         async with aclosing(ask(replace(request, options=replace(request.options, num_predict=None)))) as stream:
             async for events in stream:

@@ -27,7 +27,7 @@ def write_table(
         rows: cells.
         out: the terminal.
         spare: titles of columns that fall away where it is narrow, the first one first.
-        room: characters in a line; None asks the terminal.
+        room: characters in a line; None asks the terminal, tests say it.
     """
     console = Console(file=out, width=room)
     widths = [max(map(cell_len, column)) for column in zip(header, *rows, strict=True)]

@@ -73,7 +73,7 @@ def size(count: int) -> str:
 
 
 # Ollama's clients want a size, a digest and a day of every model; these stand for what nobody has told.
-_NO_DIGEST, _NO_DAY = "0" * 12, "1970-01-01"
+_NO_DIGEST, _NO_DAY = "0" * 12, "1970-01-01"  # dialects.listing, dialects.offered
 
 
 def known_size(count: int) -> str:

@@ -46,7 +46,8 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
         ├── Unreachable                  no connection, or none in time
         ├── BackendTimeout          504  connected, then silent for longer than allowed
         ├── StreamCut                    the answer ended before its end was said
-        └── Garbled                      the answer is not in the dialect it should be in
+        ├── Garbled                      the answer is not in the dialect it should be in
+        └── PartlyDone                   some of several servers did not do it; ``outcomes`` tells (``core.library``)
 """
 
 from __future__ import annotations

@@ -89,6 +89,8 @@ _CONTEXT_FIRST = re.compile(r"maximum context length is (\d{1,12}) tokens(.*)", 
 # sum, or some of them, in one order or another.
 _FIGURES = re.compile(r"\b(\d{1,12}) (?:\w+ )?tokens")
 _PROMPT_FIRST = re.compile(r"\((\d{1,12}) tokens\) exceeds the available context size \((\d{1,12})")
+# vLLM 0.32: `max_tokens=99999 cannot be greater than max_model_len=2048.`
+_LIMIT = re.compile(r"max_(?:completion_)?tokens\W.*greater than max_model_len")
 _MEMORY = re.compile(
     r"requires more system memory \((\d{1,9}(?:\.\d+)?) GiB\) than is available \((\d{1,9}(?:\.\d+)?) GiB\)"
 )
@@ -114,6 +116,11 @@ def read_error(status: int, body: bytes, retry_after: float | None = None) -> Lo
     if status < 400 and not complaint.message:
         return Garbled(f"the server answered {status} with what is no answer in its dialect")
     return mapped(complaint, status if status >= 400 else complaint.status, retry_after)
+
+
+def refuses_limit(error: LocalModelsError) -> bool:
+    """Does a server refuse a limit of tokens because its model has no room for so many?"""
+    return _LIMIT.search(error.message) is not None
 
 
 def status(error: LocalModelsError) -> int:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from localmodels.core.catalog import Description, Model
 from localmodels.dialects import listing
 
-_EPOCH = "1970-01-01T00:00:00+00:00"
+EPOCH = "1970-01-01T00:00:00+00:00"
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -30,7 +30,7 @@ class _Unload(Struct):
 
 def named(server: str, model: str) -> Model:
     """A model of which only its name is known: its digest stands in for one, its moment is the beginning of time."""
-    return Model(f"{server}/{model}", 0, listing.stand_in(model), _EPOCH, server=server)
+    return Model(f"{server}/{model}", 0, listing.stand_in(model), EPOCH, server=server)
 
 
 def write_show(model: str) -> bytes:

@@ -267,7 +267,7 @@ class Fleet:
 
         Args:
             hosts: that could answer, were they well.
-            model: as ``same_name`` spells it; empty where the choice of the model is ours.
+            model: as ``same_name`` spells it; where the choice is ours no copy has that name, so none rests.
         """
         able = tuple(host for host in hosts if host.spec.is_active and self.healing(host, model) == 0.0)
         for host in able:

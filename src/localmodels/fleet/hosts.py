@@ -1,7 +1,8 @@
 """A host of the fleet as routing sees it: what its owner says, what it told when it was asked last, and how busy it is.
 
-One owner: :class:`~localmodels.fleet.fleet.Fleet` changes hosts, as it hears of probes and of requests. Everybody else
-reads. Names of models are compared as :func:`same_name` spells them.
+Two owners: :class:`~localmodels.fleet.fleet.Fleet` changes how a host is, as it hears of probes and of requests;
+:class:`~localmodels.fleet.turns.Turns` what it has to do (``in_flight``, ``asked``, ``waiting``, ``service``).
+Everybody else reads. Names of models are compared as :func:`same_name` spells them.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
 The rule: everything here is computed from what is passed in: no clock, no chance, no memory. Whoever asks passes a
 number that he raises with every decision; by it round robin goes, and equals take turns.
 
-Order is decided in three steps. :func:`_unfit` says who cannot be asked. A policy gives each of the others one number
-(:mod:`.policies`). What holds under every policy comes on top: a host that was down and answers again gets the next
-request that can bear it, by which it proves itself; the copy of a model that most hosts have goes before others; and a
-conversation stays at its home, unless that is full and others are not.
+Order is decided in three steps. :func:`_found` leaves out who cannot be asked; why, :func:`_unfit` says to whoever
+wants it explained. A policy gives each of the others one number (:mod:`.policies`). What holds under every policy
+comes on top: a host that was down and answers again gets the next request that can bear it, by which it proves
+itself; the copy of a model that most hosts have goes before others; and a conversation stays at its home, unless that
+is full and others are not.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def _found(course: Course, hosts: Sequence[Host]) -> _Found:
     targets = held
     if not plain or excluded:
         targets = [one for one in targets if not one.view.closed and one.view.id not in excluded]
-    if wishes:
+    if wishes:  # automatic.grants, written out
         targets = [one for one in targets if wishes - one.view.there_for <= one.holding.capabilities]
     return _Found(held, targets, not plain, differing)
 

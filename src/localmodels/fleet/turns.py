@@ -164,7 +164,7 @@ class Turns:
             rate = sum(max(1, host.spec.max_concurrent) / (host.service or GUESS) for host in hosts)
             seconds = (sum(host.waiting for host in hosts) + 1) / rate
         retry_after = min(LONGEST_RETRY, max(SHORTEST_RETRY, seconds))
-        return QueueFull(f"{named(hosts)} {_is(hosts)} busy: {why}", retry_after=retry_after)
+        return QueueFull(f"{words_for(hosts)} {_is(hosts)} busy: {why}", retry_after=retry_after)
 
     def _open(self, host: Host) -> bool:
         """Has it a place? One that was down gets one request, by which it is judged."""
@@ -262,11 +262,11 @@ class Turns:
 def gone(hosts: Sequence[Host]) -> Unavailable:
     """None of them can be asked."""
     if len(hosts) == 1:
-        return Unavailable(f"{named(hosts)} does not answer", retry_after=HEALING)
-    return Unavailable(f"none of {named(hosts)} answers", retry_after=HEALING)
+        return Unavailable(f"{words_for(hosts)} does not answer", retry_after=HEALING)
+    return Unavailable(f"none of {words_for(hosts)} answers", retry_after=HEALING)
 
 
-def named(hosts: Sequence[Host]) -> str:
+def words_for(hosts: Sequence[Host]) -> str:
     """For messages: the server 'a', or the servers 'a', 'b', 'c' and 5 more."""
     names = ", ".join(f"'{host.spec.name}'" for host in hosts[:_NAMED])
     more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""

@@ -7,14 +7,14 @@ Where that is kept (systemd's journal, a container's log), it is kept there too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from time import time_ns
 
 from msgspec import Struct
 
-from localmodels.config import Config, ConfigError
+from localmodels.config import Config, ConfigError, Settings
 from localmodels.core.access import Wish
 from localmodels.core.secrets import Secret
 from localmodels.flows.access.housekeeping import Rounds
@@ -27,6 +27,7 @@ from localmodels.state import starting
 from localmodels.state.choosing import NOWHERE
 from localmodels.state.files import StateError
 from localmodels.state.kept import Kept
+from localmodels.state.whereabouts import Whereabouts, place_of, written
 
 FIRST = Wish("admin", frozenset({"admin"}))
 
@@ -87,3 +88,21 @@ def first_key(home: Path, ring: Keyring, database: Secret = NOWHERE) -> Secret |
         return None
     ring.take(*known)
     return text
+
+
+@contextmanager
+def state_told(settings: Settings) -> Iterator[None]:
+    """The home says meanwhile where its keys are, for commands that ask no server.
+
+    Raises:
+        ConfigError: that cannot be written there.
+    """
+    config = settings.config
+    database = place_of(config.database_url)
+    said = Whereabouts(database, settings.origins["database_url"] if database else "")
+    with ExitStack() as held:
+        try:
+            held.enter_context(written(config.home, said))
+        except StateError as error:
+            raise ConfigError(f"home: {error}") from error
+        yield

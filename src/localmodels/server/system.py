@@ -11,9 +11,9 @@ import gc
 import importlib
 import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Protocol, TextIO
 
@@ -58,7 +58,7 @@ from localmodels.server.gate import Gate
 from localmodels.server.greeting import greet
 from localmodels.server.housed import Housed, housed
 from localmodels.server.http import run
-from localmodels.server.keyed import Keyed, first_key, followed, has_keys, keyed
+from localmodels.server.keyed import Keyed, first_key, followed, has_keys, keyed, state_told
 from localmodels.server.listings import Listings
 from localmodels.server.logs import set_up_logging
 from localmodels.server.metrics.meter import Meter
@@ -74,7 +74,6 @@ from localmodels.server.tokens import Tokens
 from localmodels.state.choosing import state_in
 from localmodels.state.files import StateError, gateway_of
 from localmodels.state.kept import Kept
-from localmodels.state.whereabouts import Whereabouts, place_of, written
 from localmodels.store.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
@@ -411,20 +410,3 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(main())
     return 0
-
-
-@contextmanager
-def state_told(settings: Settings) -> Iterator[None]:
-    """The home says meanwhile where its keys are, for commands that ask no server.
-
-    Raises:
-        ConfigError: that cannot be written there.
-    """
-    config = settings.config
-    database = place_of(config.database_url)
-    said = Whereabouts(database, settings.origins["database_url"] if database else "")
-    try:
-        with written(config.home, said):
-            yield
-    except StateError as error:
-        raise ConfigError(f"home: {error}") from error

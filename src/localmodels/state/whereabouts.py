@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,15 +48,16 @@ def written(home: Path, said: Whereabouts) -> Iterator[None]:
         StateError: it cannot be written.
     """
     path, new = home / WHEREABOUTS, home / f"{WHEREABOUTS}.{os.getpid()}.new"
-    try:
-        with open(new, "wb", opener=_private) as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
+    with ExitStack() as held:
+        try:
+            file = held.enter_context(open(new, "wb", opener=_private))
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.write(msgspec.json.encode(said) + b"\n")
             file.flush()
             new.rename(path)
-            yield
-    except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror}") from error
+        except OSError as error:
+            raise StateError(f"{path} cannot be written: {error.strerror}") from error
+        yield
 
 
 def read(home: Path) -> tuple[Whereabouts, bool] | None:
@@ -88,10 +89,11 @@ def place_of(database: Secret) -> str:
         parts = urlsplit(database.reveal())
     except ValueError:  # who connects says what is wrong with it
         return "postgresql://?"
+    if "@" in parts.path or ("@" in database.reveal() and "@" not in parts.netloc):
+        return "postgresql://?"  # a password with a slash or its like that is not escaped: no piece of it is shown
     asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     who, _, there = parts.netloc.rpartition("@")
     name = asked.get("dbname") or parts.path.lstrip("/") or asked.get("user") or who.partition(":")[0]
-    name = name.rpartition("@")[2]  # before it may be the rest of a password that holds a slash
     hosts = (asked.get("host") or there or USUAL_HOST).split(",")
     return f"postgresql://{','.join(_host(host, asked.get('port')) for host in hosts)}/{name}"
 
@@ -106,7 +108,7 @@ def _host(text: str, port: str | None) -> str:
 
 def _is_held(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: who reads beside us is no server
     except BlockingIOError:
         return True
     return False

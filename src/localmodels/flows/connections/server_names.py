@@ -104,7 +104,7 @@ def is_off(host: Host, model: str, fleet: Fleet) -> bool:
 # Where a name leads nowhere.
 
 
-class Elsewhere(Struct, frozen=True):
+class Holder(Struct, frozen=True):
     """A server that has the model, and the names by which it can be asked for there, the best first."""
 
     server: str
@@ -129,7 +129,7 @@ class Astray(ModelNotFound):
         model: str,
         why: Hindrance | None = None,
         server: str = "",
-        elsewhere: tuple[Elsewhere, ...] = (),
+        elsewhere: tuple[Holder, ...] = (),
     ) -> None:
         super().__init__(name)
         self.asked = asked
@@ -175,11 +175,11 @@ def astray(name: str, fleet: Fleet, passed: tuple[str, ...] = (), said: str = ""
     return Astray(said, name, name)
 
 
-def _elsewhere(model: str, fleet: Fleet, passed: tuple[str, ...], besides: Host | None = None) -> tuple[Elsewhere, ...]:
+def _elsewhere(model: str, fleet: Fleet, passed: tuple[str, ...], besides: Host | None = None) -> tuple[Holder, ...]:
     """Who has told of this model and may be asked for it."""
     name = same_name(model)
     return tuple(
-        Elsewhere(host.spec.name, _names(host, model))
+        Holder(host.spec.name, _names(host, model))
         for host in fleet.hosts()
         if host is not besides
         and host.spec.is_active

@@ -39,7 +39,7 @@ from localmodels.flows.concurrency.parallel import Abreast
 from localmodels.flows.concurrency.thread_progress import Done
 from localmodels.flows.concurrency.threads import heard_out
 from localmodels.flows.fleet_library.remote_library import Connect, heard, patient, sent, told_of
-from localmodels.flows.fleet_library.target_servers import MANAGED, meant, row_of, unmanaged
+from localmodels.flows.fleet_library.target_servers import MANAGED, meant, unmanaged, without_server
 from localmodels.flows.library.config_blobs import parameters_of
 from localmodels.flows.library.trial import DOCUMENTS, GREETING, QUESTION, TOKENS
 from localmodels.store.entries import Entry
@@ -127,7 +127,7 @@ class Elsewhere:
                 if isinstance(said, Progress):
                     yield structs.replace(said, server=server)
                     continue
-                failure = row_of(server, said.message) if said else ""
+                failure = without_server(server, said.message) if said else ""
                 outcomes[server] = Outcome(server, FAILED if said else SUCCESS, failure)
                 yield Progress(outcomes[server].status, server=server, failure=outcomes[server].failure)
         if any(one.status == FAILED for one in outcomes.values()):

@@ -43,7 +43,7 @@ from localmodels.core.servers import ServerSpec
 from localmodels.flows.concurrency.parallel import MOST, Abreast
 from localmodels.flows.fleet_library.delivery import client_of
 from localmodels.flows.fleet_library.remote_library import Afar, Connect, Lend, heard
-from localmodels.flows.fleet_library.target_servers import HERE, KIND, MANAGED, meant, row_of, unmanaged
+from localmodels.flows.fleet_library.target_servers import HERE, KIND, MANAGED, meant, unmanaged, without_server
 
 Steps = AsyncGenerator[Progress, None]
 Check = Callable[[], None]
@@ -178,7 +178,7 @@ class Everywhere:
             for row in rows
         )
         silent = tuple(
-            Outcome(spec.name, FAILED, row_of(spec.name, rows.message))
+            Outcome(spec.name, FAILED, without_server(spec.name, rows.message))
             for spec, rows in zip(specs, lists, strict=True)
             if isinstance(rows, LocalModelsError)
         )
@@ -248,7 +248,7 @@ class Everywhere:
                 elif len(specs) == 1:
                     raise said
                 else:
-                    outcomes[name] = Outcome(name, FAILED, row_of(name, said.message))
+                    outcomes[name] = Outcome(name, FAILED, without_server(name, said.message))
                     yield Progress(FAILED, server=name, failure=outcomes[name].failure)
         if any(one.status == FAILED for one in outcomes.values()):
             raise PartlyDone(tuple(outcomes.values()))
@@ -306,11 +306,11 @@ def _outcome(spec: ServerSpec, errors: Mapping[str, LocalModelsError | None]) ->
         return Outcome(spec.name, ABSENT)
     if error is None:
         return Outcome(spec.name, SUCCESS)
-    return Outcome(spec.name, FAILED, row_of(spec.name, error.message))
+    return Outcome(spec.name, FAILED, without_server(spec.name, error.message))
 
 
 def _skipped(spec: ServerSpec) -> Outcome:
-    return Outcome(spec.name, SKIPPED, row_of(spec.name, unmanaged(spec)))
+    return Outcome(spec.name, SKIPPED, without_server(spec.name, unmanaged(spec)))
 
 
 def _lacking(outcome: Outcome, model: str) -> Outcome:

@@ -49,10 +49,10 @@ def unmanaged(spec: ServerSpec) -> str:
     return f"the server '{spec.name}' is of the kind {spec.kind}; models are managed on those of the kind {KIND} alone"
 
 
-def row_of(server: str, failure: str) -> str:
+def without_server(server: str, failure: str) -> str:
     """What is said of a server where its name stands before it already.
 
-    >>> row_of("a", "the server 'a': no room"), row_of("a", "the server 'a' cannot be reached")
+    >>> without_server("a", "the server 'a': no room"), without_server("a", "the server 'a' cannot be reached")
     ('no room', 'it cannot be reached')
     """
     rest = failure.removeprefix(f"the server '{server}'")

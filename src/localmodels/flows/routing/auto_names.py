@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from localmodels.core.catalog import Capability, Model
 from localmodels.core.via import leads
+from localmodels.dialects.offered import EPOCH
 from localmodels.fleet.automatic import AUTO, NEEDS, grants
 from localmodels.fleet.hosts import Holding, Host, same_name
 from localmodels.flows.routing.model_list import Copy, May, everything
 
 OWNER = "localmodels"  # stands where lists say whose a model is
-_EPOCH = "1970-01-01T00:00:00+00:00"  # clients want a moment of every model
 _KINDS = frozenset(NEEDS.values())
 _CHAT = NEEDS["chat"]
 # What every conversation needs, and what is another call: no words to choose a model by.
@@ -90,7 +90,7 @@ def _model(name: str, copies: Sequence[Copy]) -> Model:
         name=name,
         size=0,
         digest="",
-        modified_at=_EPOCH,
+        modified_at=EPOCH,  # clients want a moment of every model
         capabilities=tuple(word for word in words if word in common),
         context_length=min(holding.context_length for _, holding in copies),
         server=OWNER,

@@ -22,7 +22,7 @@ from localmodels.core.fleet import LOCAL
 from localmodels.fleet.automatic import is_automatic
 from localmodels.fleet.hosts import same_name
 from localmodels.fleet.routing import Explanation
-from localmodels.fleet.turns import named
+from localmodels.fleet.turns import words_for
 from localmodels.flows.answering.chat import Finder, Found
 from localmodels.flows.connections import server_names
 from localmodels.flows.connections.remotes import Remotes
@@ -116,7 +116,7 @@ class Finders:
             why = f"{name[:MOST_NAME]} is on the server '{target.server.name}'; manage it there"
             raise Conflict(why, param="model")
         if target is not None and all(host.spec.kind != LOCAL for host in target.meant.hosts):
-            why = f"{name[:MOST_NAME]} is on {named(target.meant.hosts)}; say with `server` where"
+            why = f"{name[:MOST_NAME]} is on {words_for(target.meant.hosts)}; say with `server` where"
             raise Conflict(why, param="model")
 
     async def find(self, name: str) -> Found:

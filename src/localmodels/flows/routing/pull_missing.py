@@ -169,11 +169,9 @@ class Missing:
     adapters = None
     listed = False
 
-    def __init__(
-        self, name: str, pulls: Pulls, again: Callable[[str], Found | None], lost: Astray | None = None
-    ) -> None:
+    def __init__(self, name: str, pulls: Pulls, again: Callable[[str], Found | None], lost: Astray) -> None:
         self.name = name
-        self._lost = lost or Astray(name, name, name)
+        self._lost = lost
         self._pulls = pulls
         self._again = again
 

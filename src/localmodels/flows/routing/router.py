@@ -24,7 +24,7 @@ from localmodels.fleet.automatic import is_automatic
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.prefix import marks_of, marks_of_fields
 from localmodels.fleet.routing import Ask, Explanation, Target, decide, explain
-from localmodels.fleet.turns import HEALING, SHORTEST_RETRY, gone, named
+from localmodels.fleet.turns import HEALING, SHORTEST_RETRY, gone, words_for
 from localmodels.flows.answering.chat import Request
 from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.routing.dispatch import Hop
@@ -240,7 +240,7 @@ def refusal(hosts: Sequence[Host], model: str, seconds: float) -> Unavailable:
     answering = [host for host in hosts if host.may_be_asked]
     if not answering:
         return Unavailable(gone(hosts).message, retry_after=seconds)
-    words = f"the model '{model[:MOST_NAME]}' fails whenever it is asked on {named(answering)}"
+    words = f"the model '{model[:MOST_NAME]}' fails whenever it is asked on {words_for(answering)}"
     return Unavailable(words, param="model", retry_after=seconds)
 
 

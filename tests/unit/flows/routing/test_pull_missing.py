@@ -29,6 +29,7 @@ from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host
+from localmodels.flows.connections.server_names import Astray
 from localmodels.flows.routing.pull_missing import Missing, Pulls, best
 from localmodels.flows.visit import Visit
 
@@ -157,7 +158,7 @@ async def test_a_pull_that_fails_is_told_and_may_be_tried_again() -> None:
 async def test_only_who_may_manage_models_has_them_fetched() -> None:
     at = Pulling(fleet(spec("a")))
     at.gate.set()
-    missing = Missing("m", at.pulls, lambda name: None)
+    missing = Missing("m", at.pulls, lambda name: None, Astray("m", "m", "m"))
     assert not missing.listed
     with pytest.raises(ModelNotFound):
         async with missing.ready(ChatRequest("m", ()), Visit("req", Caller("k", "k", USUAL))):
@@ -220,7 +221,7 @@ async def test_a_failure_that_nobody_waits_for_is_said_once(caplog: pytest.LogCa
 async def test_a_host_that_has_not_told_yet_of_what_it_fetched_is_asked_again_later() -> None:
     at = Pulling(fleet(spec("a")), told=False)
     at.gate.set()
-    missing = Missing("m", at.pulls, lambda name: None)
+    missing = Missing("m", at.pulls, lambda name: None, Astray("m", "m", "m"))
     with pytest.raises(Unavailable, match="the model was fetched to 'a', which has not told of it yet") as caught:
         async with missing.ready(ChatRequest("m", ()), Visit("req", LOCAL)):
             pass
