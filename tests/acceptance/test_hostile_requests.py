@@ -18,7 +18,7 @@ def test_a_siege_leaves_the_server_as_it_was(tmp_path: Path, keyed: bool) -> Non
     siege = besieged(tmp_path, requests=REQUESTS, seed=1, keyed=keyed)
     assert siege.broken(by_the_clock=False) == []
     assert siege.tally.requests == REQUESTS
-    assert siege.seen.probes > 50
+    assert siege.seen.probes > 10
     statuses = {status for _, status in siege.tally.statuses}
     assert {200, 400, 403, 404, 405, 421, 422} <= statuses
     assert keyed == (401 in statuses)
