@@ -25,7 +25,7 @@ setup: $(VENV)/.serve ## the environment, with what serving needs
 serve: setup ## a server with the built-in model; prints its addresses
 	@$(BIN)/localmodels serve $(ARGS)
 
-test: $(VENV)/.test $(LITELLM)/.test $(CLIENTS)/.test $(NPM)/node_modules ## everything: style, types, layers, unit, contract, acceptance, docs
+test: $(VENV)/.test $(LITELLM)/.test $(CLIENTS)/.test $(NPM)/node_modules ## everything: style, types, layers, unit, contract, acceptance, docs; 15 to 20 minutes on two cores
 	@PYTHON=$(BIN)/python tools/test $(ARGS)
 
 check: $(VENV)/.test ## style, types, layers

@@ -23,7 +23,7 @@ from localmodels.backends.remote import Remote
 from localmodels.backends.round_trip import Patience
 from localmodels.core.access import ANYBODY, Caller
 from localmodels.core.address import Address
-from localmodels.core.catalog import Description, Model, Running
+from localmodels.core.catalog import Description, Model, ModelName, Running
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import ModelNotFound, Unsupported
 from localmodels.dialects.table import DIALECTS
@@ -131,13 +131,15 @@ class Registry:
     async def models(self, caller: Caller = ANYBODY, *, choices: bool = False) -> tuple[Model, ...]:
         return ()
 
-    async def describe(self, name: str, *, verbose: bool) -> Description:
+    async def describe(self, name: str, *, verbose: bool, caller: Caller = ANYBODY) -> Description:
         raise ModelNotFound(name)
 
     def running(self, caller: Caller = ANYBODY) -> tuple[Running, ...]:
         return ()
 
     async def unload(self, entry: Entry) -> None: ...
+
+    async def unload_name(self, name: ModelName) -> None: ...
 
     async def inspect(self, *, verbose: bool) -> Condition:
         return Condition(status="healthy", model_ready=True, default_model="", models=())

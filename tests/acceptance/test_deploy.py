@@ -130,6 +130,30 @@ def test_a_folder_is_deployed_however_it_is_packed(served: Served, tmp_path: Pat
     assert answers(served, name)
 
 
+def test_the_same_file_deployed_twice_is_loaded_once_and_leaves_memory_with_its_names(
+    served: Served, tmp_path: Path
+) -> None:
+    file = write_random_model(tmp_path / "twice.gguf", seed=2311)  # of no other test
+    others = {one.pid for one in served.runners()}
+
+    def deploy(name: str) -> None:
+        fields = {"model_name_on_ollama": name}
+        assert succeeded(told(served, "POST", "/models/deploy/", **form(file, file.name, **fields)))
+        served.post("/api/generate", model="first", keep_alive=600).raise_for_status()
+
+    def loaded() -> set[int]:
+        return {one.pid for one in served.runners()} - others
+
+    deploy("first")
+    before = loaded()
+    deploy("second")
+    assert len(before) == 1
+    assert loaded() == before
+    for name in ("first", "second"):
+        httpx2.request("DELETE", f"{served.url}/api/delete", json={"model": name}).raise_for_status()
+    eventually(lambda: not loaded(), "it has left memory")
+
+
 @pytest.mark.parametrize("field", ["Model", "model", "file"])
 def test_the_file_comes_under_any_of_its_names_and_after_or_before_the_fields(
     served: Served, tuned: Path, field: str

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import ollama
 import pytest
 from tests.acceptance.deploying import (
@@ -84,6 +85,17 @@ def test_the_model_is_made_there_and_answers_there(front: Served, behind: Served
     assert names(front) == here
     told(front, "DELETE", "/models/", json={"model": "made"})
     assert weights(tree(home)) == weights(before)
+
+
+def test_what_is_ready_is_known_at_once(behind: Served, tuned: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """By its bare name too, and not only when its server is looked at the next time."""
+    with serve(home=tmp_path_factory.mktemp("registered")) as front:
+        box = {"name": "box", "url": behind.url, "kind": "ollama"}
+        httpx2.post(f"{front.url}/api/servers/", json=box, timeout=60).raise_for_status()
+        fields = {"model_name_on_ollama": "known", "server": "box"}
+        assert succeeded(told(front, "POST", "/models/deploy/", **form(tuned, "known.zip", **fields)))
+        answer = front.post("/api/chat", model="known", messages=[{"role": "user", "content": "a"}], stream=False)
+        assert answer.status_code == 200, answer.text
 
 
 def weights(found: dict[str, int]) -> dict[str, int]:

@@ -24,7 +24,7 @@ import pytest
 from tests.acceptance.serving import PATIENCE, Served, environment, eventually, serve
 from tests.postgres import Postgres
 
-from localmodels.client import AsyncClient, ChatRequest, Client, ServerChange, user
+from localmodels.client import AsyncClient, ChatRequest, Client, ServerChange, Wish, user
 from localmodels.core.errors import NotFound
 
 PROGRAM = [sys.executable, "-m", "localmodels"]
@@ -137,6 +137,61 @@ def test_a_key_comes_from_the_environment_and_is_shown_to_nobody(gateway: Gatewa
     written = "".join(done.stdout + done.stderr for done in told) + gateway.log.read_text()
     assert key not in written
     assert KEY not in written
+
+
+def test_a_newcomers_slips_are_told_and_nothing_is_pulled_for_them(gateway: Gateway, behind: Served) -> None:
+    with gateway.fleet(box=behind.url):
+        taken = gateway("servers", "add", "box", behind.url)
+        assert taken.stderr.endswith(f"change it with `localmodels servers set box --url {behind.url}`\n")
+        slips = {
+            "bx/localmodels": "there is no server 'bx'; 'box' and 'local' have it: ask for 'localmodels'",
+            "localmodel": "did you mean 'localmodels'?",
+            "auto:nonsense": "model 'auto:nonsense' not found",
+        }
+        for name, words in slips.items():
+            done = gateway("run", name, "Hi")
+            assert (done.returncode, done.stdout, "pulling" in done.stderr) == (1, "", False)
+            assert words in done.stderr
+        assert gateway("servers", "set", "box", "--inactive").returncode == 0
+        off = gateway("run", "box/localmodels", "Hi").stderr
+        assert off.startswith("Error: model 'box/localmodels' not found: the server 'box' is switched off")
+    wrong = gateway("servers", "add", "box", f"{behind.url}/v1").stderr
+    assert wrong.endswith("drop /v1, or say --kind openai\n")
+    nobody = gateway("list", "--host", "127.0.0.1:9").stderr
+    assert nobody.endswith("; start one with `localmodels serve`, or leave --host out\n")
+
+
+def test_what_a_gateways_key_may_there_is_told_apart_from_a_key_that_is_none(gateway: Gateway, locked: Served) -> None:
+    assert gateway("list", "--host", locked.url).stderr == (
+        "Error: this server asks for a key: set LOCALMODELS_API_KEY\n"
+    )
+    with gateway.fleet(locked=locked.url):
+        asks = "asks for a key; give it one: servers set locked --key-file FILE"
+        assert asks in gateway("servers", "check", "locked").stdout
+        with Client(locked.url, api_key=locked.admin_key) as owner:
+            _, small = owner.add_key(Wish("gateway", frozenset({"infer", "list"})))
+        told = gateway("servers", "set", "locked", "--key-env", "SMALL", SMALL=small.reveal())
+        assert "it answers: ollama" in told.stderr
+        assert gateway.json("run", "locked/localmodels", "Hi")["done"]
+        (there,) = gateway.json("ps", "--server", "locked")
+        assert there["server"] == "locked"
+        assert gateway("stop", "localmodels", "--server", "locked").returncode == 0
+        refused = gateway("cp", "localmodels", "twin", "--server", "locked")
+        assert refused.returncode == 1
+        assert "does not allow us this: this key may not do this: it needs the scope 'manage'" in refused.stderr
+        assert "it refuses our key" in gateway("servers", "set", "locked", "--key-env", "BAD", BAD=KEY).stderr
+
+
+def test_what_is_stopped_here_is_told_to_be_in_memory_elsewhere(gateway: Gateway, behind: Served) -> None:
+    with gateway.fleet(box=behind.url):
+        for name in ("local/localmodels", "box/localmodels"):
+            assert gateway.json("run", name, "Hi")["done"]
+        assert gateway("stop", "localmodels").stderr == (
+            "unloaded here; still in memory on box: `localmodels stop localmodels --server '*'` unloads it there too\n"
+        )
+        assert "localmodels" in behind.running()
+        assert gateway("stop", "localmodels", "--server", "*").returncode == 0
+        assert behind.running() == {}
 
 
 def test_what_stands_still_is_told_in_words(gateway: Gateway, tmp_path: Path) -> None:

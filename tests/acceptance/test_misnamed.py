@@ -37,6 +37,8 @@ SAID = {
     "box/m:1": "the server 'box' has no model 'm:1'; 's2' has it: ask for 'm:1'",
     "off/m:1": "the server 'off' is switched off; 's2' has it: ask for 'm:1'",
     "nobox/m:1": "there is no server 'nobox'; 's2' has it: ask for 'm:1'",
+    "box/q:1": "the server 'box' has no model 'q:1'; 's2' has it: ask for 's2/q:1'",  # `q:1` is an alias
+    "nobox/q:1": "there is no server 'nobox'; 's2' has it: ask for 's2/q:1'",
     "s2/n:1": "it is switched off on the server 's2'",
     "n:1": "it is switched off on the server 's2'",
 }
@@ -44,7 +46,9 @@ SAID = {
 
 @pytest.fixture(scope="module")
 def front(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    with serve("--model", f"near={models['brief']}", *QUIET, home=tmp_path_factory.mktemp("front")) as served:
+    home = tmp_path_factory.mktemp("front")
+    (home / "localmodels.toml").write_text('[alias]\n"q:1" = "near"\n')
+    with serve("--model", f"near={models['brief']}", *QUIET, home=home) as served:
         yield Fleet(served)
 
 
@@ -66,7 +70,7 @@ def settle(front: Fleet, box: str, s2: str) -> None:
 
 @awaited
 async def test_what_is_wrong_with_a_name_is_said_in_every_dialect(front: Fleet) -> None:
-    async with FakeServer(LACKING, names=("a:1",)) as box, FakeServer(GOOD, names=("m:1", "n:1")) as s2:
+    async with FakeServer(LACKING, names=("a:1",)) as box, FakeServer(GOOD, names=("m:1", "n:1", "q:1")) as s2:
         box.pages["/api/show"] = Page(b'{"error": "model \'m:1\' not found"}', 404)
         await asyncio.to_thread(settle, front, box.url, s2.url)
         try:
@@ -78,3 +82,39 @@ async def test_what_is_wrong_with_a_name_is_said_in_every_dialect(front: Fleet) 
             assert (await asyncio.to_thread(front.chat, "m:1")).status_code == 200
         finally:
             await asyncio.to_thread(front.clear)
+
+
+@awaited
+async def test_a_limited_key_learns_neither_what_there_is_nor_where(front: Fleet) -> None:
+    async with FakeServer(GOOD, names=("m:1", "pub:1")) as s2:
+        s2.pages["/api/show"] = Page(b'{"details": {}, "model_info": {}, "capabilities": ["completion"]}')
+        await asyncio.to_thread(front.add, "s2", s2.url)
+        try:
+            made = await asyncio.to_thread(front.good, "POST", "/api/keys", {"name": "pub", "models": ["pub*"]})
+            before = len(s2.asked)
+            for path, body in ASKED.items():
+                for name in ("m:1", "none:1", "s2/m:1", "s2/none", "nobox/m:1", "near", "local/near", "ollama/m:1"):
+                    answer = await post(front, path, {"model": name, "stream": False, **body}, made["key"])
+                    assert (path, answer.status_code) == (path, 403), answer.text
+                    assert words(answer) == f"this key may not use model '{name}'", path
+                    assert not {"x-localmodels-server", "x-localmodels-route"} & {*answer.headers}
+            assert {one.path for one in s2.asked[before:]} & {*ASKED} == set()
+            for method, path, wrong in (
+                ("GET", "/api/ps?server=nope", None),
+                ("POST", "/api/show", {"server": "nope"}),
+            ):
+                answer = await asyncio.to_thread(
+                    front.ask,
+                    method,
+                    path,
+                    wrong and {"model": "pub:1", **wrong},
+                    authorization=f"Bearer {made['key']}",
+                )
+                assert (answer.status_code, words(answer)) == (400, "there is no server 'nope'")
+            assert (await post(front, "/api/chat", {"model": "pub:1", **ASKED["/api/chat"]}, made["key"])).is_success
+        finally:
+            await asyncio.to_thread(front.clear)
+
+
+async def post(front: Fleet, path: str, body: dict[str, Any], key: str) -> httpx2.Response:
+    return await asyncio.to_thread(front.ask, "POST", path, body, authorization=f"Bearer {key}")

@@ -351,7 +351,12 @@ class World:
         self.far = {name: Far() for name in names}
         self.given = 0
         self.specs = {name: msgspec.structs.replace(FAR, name=name, url=f"http://{name}.test") for name in names}
-        self.there = Elsewhere(lambda: {**self.specs, "other": OTHER}, lambda spec: self.far[spec.name].connect(spec))
+        self.changed: list[str] = []
+        self.there = Elsewhere(
+            lambda: {**self.specs, "other": OTHER},
+            lambda spec: self.far[spec.name].connect(spec),
+            changed=lambda spec: self.changed.append(spec.name),
+        )
 
     async def give(self) -> AsyncGenerator[Progress, None]:
         yield Progress("verifying model")
@@ -380,6 +385,7 @@ async def test_several_servers_get_it_side_by_side_and_this_machine_too(entry: E
     for name in ("local", "a", "b"):
         assert [step.status for step in said if step.server == name][-1] == "success"
     assert world.given == 1
+    assert sorted(world.changed) == ["a", "b"]  # of this machine somebody else knows
     for far in world.far.values():
         assert far.told == IN_ORDER
         assert far.models == {"mine:latest"}
@@ -394,7 +400,18 @@ async def test_who_fails_is_told_and_the_others_have_it(entry: Entry) -> None:
     assert failure == "1 of 2 servers failed: a: no room, ***"
     assert [(step.server, step.failure) for step in said if step.failure] == [("a", "no room, ***")]
     assert world.far["b"].models == {"mine:latest"}
+    assert world.changed == ["b"]
     assert world.given == 0
+
+
+@awaited
+async def test_whose_library_is_another_now_is_told_when_the_only_server_has_the_model(entry: Entry) -> None:
+    world = World("a")
+    await world.put("a", entry)
+    assert world.changed == ["a"]
+    world.far["a"].fails["/api/create"] = StoreFailed("no room")
+    await world.put("a", entry)
+    assert world.changed == ["a"]
 
 
 @awaited

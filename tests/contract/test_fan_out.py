@@ -381,7 +381,7 @@ FAILING: dict[str, tuple[Callable[[Any], Page], Sequence[str], str]] = {
     ),
     "never answers": (lambda _: Page(PULLED, first=3600.0), ["error"], "answered nothing for 0.5 s"),
     "refuses": (lambda _: Page(b'{"error":"overloaded"}', status=503), ["error"], "overloaded"),
-    "refuses our key": (lambda _: Page(b'{"error":"unauthorized"}', status=401), ["error"], "refused our key"),
+    "asks for a key": (lambda _: Page(b'{"error":"unauthorized"}', status=401), ["error"], "asks for a key"),
     "says that it failed": (
         lambda _: Page(PULLING + b'{"error":"no space left on device"}\n'),
         ["pulling manifest", "pulling a1", "error"], "no space left",

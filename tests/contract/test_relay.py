@@ -20,7 +20,7 @@ from localmodels.backends.fake.script import Break, Choose, Failure
 from localmodels.backends.fake.server import body_of
 from localmodels.core.access import LOCAL, USUAL, Caller
 from localmodels.core.catalog import Model, Running
-from localmodels.core.chat import Chunk, Done, Usage
+from localmodels.core.chat import ChatRequest, Chunk, Done, Message, Text, Usage
 from localmodels.core.errors import (
     BackendError,
     BackendTimeout,
@@ -38,6 +38,7 @@ from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.dialects.peek import peek
 from localmodels.dialects.table import CHATS, WAYS
 from localmodels.fleet.breaker import IN_A_ROW
+from localmodels.flows.answering.chat import Answers
 from localmodels.flows.connections.remotes import Remotes, Server
 from localmodels.flows.routing.name_resolution import Finders
 from localmodels.flows.routing.relay import Relays, asked_tokens
@@ -56,6 +57,7 @@ class Behind(Struct):
 
     fake: FakeServer
     server: Server
+    remotes: Remotes
 
     @property
     def book(self) -> Book:
@@ -73,7 +75,7 @@ async def behind(name: ServerKind, script: Script | Choose = SCRIPT, **spec: Any
         remotes = Remotes(patience=5.0)
         fields = {"key": Secret(KEY), "first_byte": 10.0, "idle": 10.0, **spec}
         await remotes.adopt([ServerSpec(name="far", url=fake.url, kind=name, **fields)])
-        yield Behind(fake, remotes.servers()[0])
+        yield Behind(fake, remotes.servers()[0], remotes)
         await remotes.close()
 
 
@@ -197,10 +199,10 @@ async def test_a_name_becomes_a_label_when_its_server_has_answered_by_it(name: S
     async with behind(name) as at:
         refused = await ask(at, name, question(name), Caller("k", "k", USUAL, models=("near/*",)))
         assert isinstance(refused.error, Forbidden)
-        assert refused.visit.label == UNKNOWN
+        assert (refused.visit.model, refused.visit.server) == ("", "local")  # what the answer's head would tell
         assert (await ask(at, name, question(name, stream=stream))).visit.label == "far/far/m:1"
         refused = await ask(at, name, question(name), Caller("k", "k", USUAL, models=("near/*",)))
-        assert refused.visit.label == "far/far/m:1"
+        assert refused.visit.label == ""
 
 
 @awaited
@@ -416,6 +418,48 @@ async def test_of_an_answer_that_was_cut_the_pieces_are_charged(name: ServerKind
         assert visit.charged.prompt_tokens > 0
 
 
+@pytest.mark.parametrize(
+    ("status", "charged"), [(400, False), (401, False), (404, False), (429, False), (503, False), (500, True)]
+)
+@awaited
+async def test_what_a_server_has_not_taken_is_not_charged(status: int, *, charged: bool) -> None:
+    async with behind("openai", Script(breaks=Break("fail", failure=Failure("no", status)))) as at:
+        visit = await failed(at)
+        assert bool(visit.admitted) == bool(visit.tokens) == charged
+
+
+@awaited
+async def test_a_server_that_cannot_be_reached_costs_nothing_and_one_that_falls_silent_what_it_was_sent() -> None:
+    async with behind("openai") as at:
+        at.fake.refuse()
+        assert (await failed(at)).charged == Usage()
+    async with behind("openai", Script(SAID, DONE, wire=Wire(at=0, then="stall")), first_byte=0.1, idle=0.1) as at:
+        assert (await failed(at)).charged.prompt_tokens > 0
+
+
+@awaited
+async def test_a_translated_request_that_no_model_took_is_not_charged_either() -> None:
+    async with behind("openai") as at:
+        at.fake.refuse()
+        finder, visit = Finders(Nowhere(), at.remotes), Visit("req", LOCAL)
+        request = ChatRequest("far/far/m:1", (Message("user", (Text("Hello?"),)),))
+        with pytest.raises(Unreachable):
+            await anext(Answers(finder).chat(request, visit))
+        assert (visit.asked > 0, visit.charged) == (True, Usage())
+
+
+async def failed(at: Behind) -> Visit:
+    """The visit of a chat that the server did not answer."""
+    visit = Visit("req", LOCAL)
+    visit.operation = "chat"
+    asked = peek(WAYS["openai"], question("openai"))
+    stream = relays(Purse()).open(at.to("openai"), CHATS["openai"].paths["chat"], asked, visit)
+    with pytest.raises(LocalModelsError):
+        await anext(stream)
+    assert visit.asked > 0
+    return visit
+
+
 def test_the_size_of_pictures_is_not_their_tokens() -> None:
     picture = b"A" * 2**20
     assert asked_tokens(b'{"url": "data:image/png;base64,%b"}' % picture) < 1_000
@@ -561,13 +605,13 @@ async def test_https_to_who_proves_its_name_and_to_nobody_else(certificate: tupl
         spec = ServerSpec(name="far", url=fake.url, kind="openai", key=Secret(KEY), ca_file=authority)
         stranger = ServerSpec(name="far", url=fake.url, kind="openai", key=Secret(KEY))
         await remotes.adopt([spec])
-        at = Behind(fake, remotes.servers()[0])
+        at = Behind(fake, remotes.servers()[0], remotes)
         for _ in range(3):
             came = await ask(at, "openai", question("openai"), straight=True)
             assert (came.error, came.visit.usage) == (None, Usage(5, 3))
         assert fake.accepted == 1
         await remotes.adopt([stranger])
-        came = await ask(Behind(fake, remotes.servers()[0]), "openai", question("openai"))
+        came = await ask(Behind(fake, remotes.servers()[0], remotes), "openai", question("openai"))
         assert type(came.error) is Unreachable
         assert came.error.message.startswith("the server 'far' has no certificate that can be believed")
         assert len(fake.asked) == 3

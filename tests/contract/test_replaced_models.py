@@ -15,6 +15,7 @@ from tools.random_model import write_random_model
 from localmodels.artifacts.gguf import read_header
 from localmodels.core.catalog import Model, ModelName
 from localmodels.core.errors import LoadFailed, ModelDamaged, ModelNotFound
+from localmodels.core.library import DeleteRequest
 from localmodels.core.options import Options
 from localmodels.engine.housing import Housing
 from localmodels.engine.loadable import Loadable, Loader
@@ -22,6 +23,7 @@ from localmodels.engine.pool import Build, Pool
 from localmodels.engine.scheduler import Limits, Scheduler
 from localmodels.flows.answering.loaded_files import StoredFiles
 from localmodels.flows.answering.local_models import Local
+from localmodels.flows.library.keeper import Keeper
 from localmodels.flows.visit import Visit
 from localmodels.store.entries import details_of
 from localmodels.store.library import Library
@@ -58,8 +60,8 @@ class Stage:
         stack.callback(housing.close)
         self.pool = Pool(Scheduler(Limits(memory=4 * GIB)), housing, Build(), self.files)
         stack.push_async_callback(self.pool.close)
-        library = Library([OllamaShelf(self.store.layout.root, source="home")])
-        self.local = Local(library, self.pool, Loader(HARDWARE, Options(num_ctx=512)), patience=60.0)
+        self.library = Library([OllamaShelf(self.store.layout.root, source="home")])
+        self.local = Local(self.library, self.pool, Loader(HARDWARE, Options(num_ctx=512)), patience=60.0)
         self.create(0)
 
     def create(self, seed: int) -> None:
@@ -126,6 +128,30 @@ async def test_what_was_damaged_is_damaged_once_and_for_all(tmp_path: Path) -> N
         here.files.meddle = here.damage
         with pytest.raises(ModelDamaged, match="its content is not what its name says"):
             await here.ask()
+
+
+@awaited
+async def test_what_was_loaded_under_a_name_ends_with_it_though_its_file_was_replaced(tmp_path: Path) -> None:
+    async with stage(tmp_path) as here:
+        await here.ask()
+        here.create(1)
+        await here.ask()
+        assert len(here.pool.runners()) == 2
+        runners = here.pool.runners()
+        await (await here.local.find("mine")).unload()
+        for runner in runners:
+            await runner.gone.wait()
+
+
+@awaited
+async def test_a_name_that_is_taken_away_while_damaged_ends_what_was_loaded_under_it(tmp_path: Path) -> None:
+    async with stage(tmp_path) as here:
+        await here.ask()
+        [runner] = here.pool.runners()
+        weights = max((here.store.layout.root / "blobs").iterdir(), key=lambda path: path.stat().st_size)
+        weights.unlink()
+        await Keeper(here.store, here.library, here.local).delete(DeleteRequest("mine"))
+        await runner.gone.wait()
 
 
 @awaited

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.awaited import awaited
 from tests.contract.backends import chat
 from tests.contract.routed_fleet import MODEL, Behind, Came, fleet
@@ -15,6 +17,7 @@ from localmodels.backends.fake import FakeServer, Script
 from localmodels.backends.fake.script import Choose
 from localmodels.core.catalog import Model
 from localmodels.core.errors import BackendError, Unavailable, Unreachable
+from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.fleet.breaker import IN_A_ROW
@@ -72,6 +75,51 @@ async def test_a_model_that_fails_everywhere_is_tried_by_one_and_refused_to_othe
         assert error.retry_after is not None
         assert 1.0 <= error.retry_after <= max(1.0, seconds), "then one may try it"
         assert at.generations() == {"only": IN_A_ROW + 1}
+
+
+@pytest.mark.parametrize("model", [MODEL, f"only/{MODEL}"])
+@pytest.mark.parametrize("road", ["translated", "relay"])
+@awaited
+async def test_what_waits_behind_a_broken_model_is_not_sent_any_more(road: str, model: str) -> None:
+    async with fleet({"only": failing(500)}, places=1, clock=lambda: 0.0) as at:
+        asks = [at.relay(model=model) if road == "relay" else at.ask(chat(model=model)) for _ in range(16)]
+        errors = [came.error for came in await asyncio.gather(*asks)]
+        assert at.generations() == {"only": IN_A_ROW + 1}, "five, and the one that tries it"
+        assert sum(isinstance(error, BackendError) for error in errors) == IN_A_ROW + 1
+        refused = [error for error in errors if isinstance(error, Unavailable)]
+        assert len(refused) == 16 - IN_A_ROW - 1
+        assert all(error.retry_after and MODEL in error.message for error in refused)
+        host = at.remotes.fleet.hosts()[0]
+        assert (host.in_flight, host.waiting, host.state) == (0, 0, "up")
+        for expected in (BackendError, Unavailable):  # who asks for this very server, is sent there all the same
+            came = await at.ask(chat(model=f"only/{MODEL}" if expected is BackendError else MODEL))
+            assert isinstance(came.error, expected)
+
+
+@awaited
+async def test_where_the_choice_is_ours_a_model_that_was_given_up_is_chosen_no_more() -> None:
+    async with fleet({"box": says_by_model(bad=failing(500), good=GOOD)}, clock=lambda: 0.0) as at:
+        at.remotes.fleet.saw(at.remotes.fleet.hosts()[0], Told((Model("bad:1", 0, "", ""), Model("good:1", 0, "", ""))))
+        for number in range(IN_A_ROW + 20):
+            came = await at.ask(chat(model="auto"))
+            assert (came.error is None) == (number >= IN_A_ROW), number
+            assert came.visit.model == ("good:1" if number >= IN_A_ROW else "bad:1")
+
+
+@pytest.mark.parametrize("change", [{"key": Secret("new")}, {"name": "other", "key": Secret("new")}])
+@awaited
+async def test_what_waits_while_its_server_gets_a_new_key_goes_out_with_it(change: dict[str, Any]) -> None:
+    async with fleet({"box": GOOD}, places=1) as at:
+        (host,) = at.remotes.fleet.hosts()
+        await at.remotes.adopt([replace(host.spec, key=Secret("old"))])
+        await at.remotes.traffic.places.get([host], "other", model=MODEL)
+        asked = asyncio.create_task(at.ask(chat(model=f"box/{MODEL}")))
+        while not host.waiting:  # noqa: ASYNC110 - nobody tells of who waits
+            await asyncio.sleep(0)
+        await at.remotes.adopt([replace(host.spec, **change)])
+        at.remotes.traffic.places.give_back(host, MODEL)
+        assert is_good(await asked)
+        assert [one.headers["authorization"] for one in at.fakes["box"].asked] == ["Bearer new"]
 
 
 @awaited

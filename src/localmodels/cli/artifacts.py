@@ -8,7 +8,7 @@ from functools import partial
 
 from localmodels.cli import words
 from localmodels.cli.connect import reach
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import action_of, host_argument, json_argument
 from localmodels.cli.materials import expanded
 from localmodels.cli.steps import follow
 from localmodels.cli.tables import write_json, write_table
@@ -26,6 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
+        type=action_of(ACTIONS),
         choices=tuple(ACTIONS),
         nargs="?",
         default="list",

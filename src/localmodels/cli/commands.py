@@ -111,6 +111,8 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
 def command(words: list[str], world: World) -> int:
     """Finds the verb and does it."""
     first = words[0] if words else ""
+    if first == "help" and words[1:]:
+        return explained(words[1], world)
     if first in {"-h", "--help", "help"}:
         world.out.write(overview())
         return 0
@@ -123,6 +125,16 @@ def command(words: list[str], world: World) -> int:
     parser = parser_of(verb, module)
     args = parser.parse_intermixed_args(joined(words[1:]))  # `run MODEL --verbose PROMPT` is Ollama's way
     return module.run(args, world)
+
+
+def explained(name: str, world: World) -> int:
+    """What ``localmodels help VERB`` prints: as ``localmodels VERB --help``."""
+    verb = find(name)
+    if verb is None:
+        world.err.write(unknown(name))
+        return MISUSED
+    world.out.write(parser_of(verb, load(verb)).format_help())
+    return 0
 
 
 def joined(words: list[str]) -> list[str]:

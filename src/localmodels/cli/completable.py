@@ -72,7 +72,7 @@ def _arguments(parser: argparse.ArgumentParser) -> tuple[tuple[Option, ...], Val
     options = (
         Option(tuple(action.option_strings), _doc(action), None if action.nargs == 0 else _value(action))
         for action in actions
-        if action.option_strings
+        if action.option_strings and action.help is not argparse.SUPPRESS
     )
     # What cannot be known (a prompt) may follow what can (a model), and is no reason not to offer it.
     first, then = [*_known(action for action in actions if not action.option_strings), Value(), Value()][:2]

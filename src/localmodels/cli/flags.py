@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from localmodels.cli.world import World
 from localmodels.config import SETTINGS, Config, Setting, Settings, load
 
+# What people say instead, and what there may be for it.
+OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("remove", "delete", "del", "revoke", "forget"), ("rm", "forget")),
+    **dict.fromkeys(("create", "make", "new", "register"), ("add",)),
+    **dict.fromkeys(("change", "edit", "update"), ("set",)),
+    **dict.fromkeys(("ls", "show"), ("list",)),
+}
 CONFIG_FILE = "file of settings; else localmodels.toml in the home"
 
 
@@ -21,6 +30,21 @@ def host_argument(parser: argparse.ArgumentParser) -> None:
 def json_argument(parser: argparse.ArgumentParser) -> None:
     """``--json``, which every verb has."""
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def action_of(actions: Iterable[str]) -> Callable[[str], str]:
+    """Reads an action, the first word of many verbs, for argparse: of one that there is not it says what was meant."""
+    there = tuple(actions)
+
+    def read(word: str) -> str:
+        if word in there:
+            return word
+        others = [other for other in OTHER_WORDS.get(word, ()) if other in there]
+        near = others or difflib.get_close_matches(word, there, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(there)}"
+        raise argparse.ArgumentTypeError(f"there is no '{word}'; {hint}")
+
+    return read
 
 
 def server_argument(parser: argparse.ArgumentParser, what: str, without: str = "on the gateway itself alone") -> None:
@@ -73,7 +97,9 @@ def given(args: argparse.Namespace) -> dict[str, object]:
 def describe(setting: Setting) -> str:
     """The help of one flag."""
     default = setting.default if isinstance(setting.default, str) else setting.default_doc
-    doc = setting.doc[0].lower() + setting.doc[1:].removesuffix(".")
+    doc = setting.doc.removesuffix(".")
+    if doc.split()[0][1:].islower():  # names such as PostgreSQL stay as they are
+        doc = doc[0].lower() + doc[1:]
     extra = f" (default: {default})" if default and default != "false" else ""
     return (doc + extra).replace("%", "%%").replace("`", "")
 

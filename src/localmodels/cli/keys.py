@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
-from localmodels.cli.flags import home_argument, home_settings, json_argument
+from localmodels.cli.flags import action_of, home_argument, home_settings, json_argument
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import ago, printable, until
 from localmodels.cli.world import World
@@ -39,8 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
+        type=action_of(ACTIONS),
         choices=tuple(ACTIONS),
-        help="add: make a key and print it, this once; list: all keys; rm: have a key open nothing any more",
+        nargs="?",
+        default="list",
+        help="list: all keys (default); add: make a key and print it, this once; rm: have a key open nothing any more",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="add: its name; rm: its name or id")
     parser.add_argument("--admin", action="store_true", help="add: may do everything")
@@ -218,7 +221,10 @@ def lifetime(text: str) -> float:
         InvalidValue: it is no duration, or none into the future.
     """
     days = text.removesuffix("d")
-    seconds = float(days) * DAY if days != text and days.isdecimal() and len(days) < 6 else parse_duration(text)
+    try:
+        seconds = float(days) * DAY if days != text and days.isdecimal() and len(days) < 6 else parse_duration(text)
+    except InvalidValue:
+        raise InvalidValue(f"--expires: '{text[:60]}' is not a duration, such as 12h or 30d") from None
     if seconds <= 0:
         raise InvalidValue("--expires: a key must expire in the future")
     return seconds

@@ -12,7 +12,7 @@ from msgspec import Struct, to_builtins
 
 from localmodels.cli import words
 from localmodels.cli.connect import reach
-from localmodels.cli.flags import host_argument, json_argument, server_argument
+from localmodels.cli.flags import action_of, host_argument, json_argument, server_argument
 from localmodels.cli.server_flags import listed
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.watching import shown, watch_argument
@@ -49,6 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
+        type=action_of(ACTIONS),
         choices=tuple(ACTIONS),
         nargs="?",
         default="list",

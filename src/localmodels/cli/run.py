@@ -2,12 +2,15 @@
 
 A prompt, from the arguments or a pipe (both: the pipe's text first), is answered once. Without one the terminal chats.
 Where no server runs, one is started; it goes on afterwards, so that the model stays loaded for the next command. A
-model that is not here is pulled, as Ollama's command does; only here, never by a request.
+model that is not here is pulled, as Ollama's command does; only here, never by a request, and only where the server
+has nothing else to say of its name.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
+from collections.abc import Iterable, Sequence
 from shlex import quote as quoted
 
 from localmodels.cli import session as sessions
@@ -22,10 +25,13 @@ from localmodels.cli.words import printable
 from localmodels.cli.world import World
 from localmodels.client._sync_calls import Calls
 from localmodels.config import load
-from localmodels.core.errors import ModelNotFound
+from localmodels.core.catalog import Model
+from localmodels.core.errors import Forbidden, ModelNotFound
 from localmodels.core.quantity import parse_duration
 
 MISUSED = 2
+# Of 1, by difflib: `localmodel` is .95 of `localmodels`; two models of Ollama's library, mistral and mixtral, are .86.
+ALIKE = 0.87
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,13 +77,28 @@ def asked(session: Session, prompt: str, client: Calls, args: argparse.Namespace
 
 
 def fetched(missing: ModelNotFound, client: Calls, args: argparse.Namespace, world: World) -> bool:
-    """Pulls the model that there is not, as Ollama's command does; was it that model, and is it to be pulled?"""
-    if args.no_pull or missing.name != args.model:
+    """Pulls the model that there is not, as Ollama's command does; was it that model, and is it to be pulled?
+
+    What the server explains (no such server, switched off), what only a fleet chooses (``auto:code``) and what is most
+    likely a slip of the pen is looked for in no registry.
+
+    Raises:
+        ModelNotFound: it is not to be pulled, and there is one of nearly this name.
+    """
+    if missing.name != args.model or missing.message != ModelNotFound(missing.name).message:
         return False
+    models = listed(client)
     server, slash, model = args.model.partition("/")
-    if slash and any(server.lower() in one.servers for one in client.list()):
+    if slash and any(server.lower() in one.servers for one in models):
         what = f"`localmodels pull {quoted(model)} --server {quoted(server)}` would fetch it there"
         world.err.write(printable(f"'{server}' is a server, not a namespace of the registry; {what}\n"))
+        return False
+    if is_automatic(args.model):
+        return False
+    if meant := slip(args.model, models):
+        how = "" if args.no_pull else f" `localmodels pull {quoted(args.model)}` would fetch it, if it is a model"
+        raise ModelNotFound(args.model, f"did you mean '{meant}'?{how}")
+    if args.no_pull:
         return False
     world.err.write(f"There is no model '{printable(args.model)}' here; pulling it\n")
     try:
@@ -87,6 +108,38 @@ def fetched(missing: ModelNotFound, client: Calls, args: argparse.Namespace, wor
     except ModelNotFound:
         return False
     return True
+
+
+def listed(client: Calls) -> Sequence[Model]:
+    """The models that can be asked; none where the key may not see them."""
+    try:
+        return client.list()
+    except Forbidden:
+        return ()
+
+
+def is_automatic(model: str) -> bool:
+    """Does the name leave the choice to the server? No registry has such a model."""
+    return model.partition(":")[0].lower() == "auto"
+
+
+def slip(name: str, models: Iterable[Model]) -> str:
+    """The model whose name is this one but for a letter or two; empty where there is none.
+
+    Another number or another tag is another model (``qwen2`` and ``qwen3``), not a slip; and in a short name a letter
+    more or less may well make another word.
+    """
+    base, _, _ = name.lower().partition(":")
+    bases = {one.name.lower().partition(":")[0]: one.name.removesuffix(":latest") for one in models}
+    if base in bases:
+        return ""
+    close = difflib.get_close_matches(base, bases, n=1, cutoff=ALIKE)
+    return bases[close[0]] if close and digits(close[0]) == digits(base) else ""
+
+
+def digits(text: str) -> str:
+    """The figures in it."""
+    return "".join(filter(str.isdecimal, text))
 
 
 def read_session(args: argparse.Namespace) -> Session:

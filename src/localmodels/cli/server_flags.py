@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
+from typing import NoReturn, get_args
 
 from localmodels.cli.world import World
 from localmodels.core.errors import InvalidRequest, InvalidValue
@@ -36,6 +36,19 @@ FIELDS = {
 }
 
 
+class InTheOpen(argparse.Action):
+    """A key on the command line, where it has been read by now; it is not repeated, and says where it belongs."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option: str | None = None
+    ) -> NoReturn:
+        """Ends the program."""
+        parser.error(
+            "there is no --key, since everybody on this machine can read a command line: --key-file FILE reads it from "
+            "a file, --key-file - asks for it, --key-env VARIABLE takes it from the environment"
+        )
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of ``add`` and ``set``."""
     parser.add_argument("--rename", metavar="NAME", help="set: its other name")
@@ -47,6 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--key-env", metavar="VARIABLE", help="its key is in this variable of the environment")
     parser.add_argument("--key-file", metavar="FILE", help="its key is in this file; - reads it from a pipe, or asks")
+    parser.add_argument("--key", nargs="?", action=InTheOpen, help=argparse.SUPPRESS)
     parser.add_argument("--no-key", action="store_true", help="set: it gets no key any more")
     parser.add_argument("--max-concurrent", metavar="N", type=int, help="requests that it gets at once (default: 4)")
     parser.add_argument("--max-queue", metavar="N", type=int, help="requests that may wait for a place (default: 64)")

@@ -14,7 +14,7 @@ from shlex import quote as quoted
 from msgspec import Struct, to_builtins
 
 from localmodels.cli.connect import reach
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import action_of, host_argument, json_argument
 from localmodels.cli.server_flags import add_flags, key_of, said_of
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.watching import shown, watch_argument
@@ -22,9 +22,10 @@ from localmodels.cli.words import complaint, printable
 from localmodels.cli.world import World
 from localmodels.client._sync_fleet_calls import FleetCalls
 from localmodels.client.roster import NOTHING, meant
-from localmodels.core.errors import InvalidRequest, LocalModelsError
+from localmodels.core.errors import Conflict, InvalidRequest, LocalModelsError
 from localmodels.core.fleet import ServerChange
 from localmodels.core.secrets import Secret
+from localmodels.core.servers import prefix_of
 from localmodels.dialects.servers import ShownServer
 
 HEADER = ("NAME", "STATE", "BUSY", "MODELS", "KIND", "URL", "NOTE")
@@ -51,6 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
+        type=action_of(ACTIONS),
         choices=tuple(ACTIONS),
         nargs="?",
         default="list",
@@ -121,9 +123,20 @@ def note(server: ShownServer) -> str:
 
 
 def add(client: FleetCalls, args: argparse.Namespace, said: Said, world: World) -> int:
-    """Registers one; it stays registered if it does not answer."""
+    """Registers one; it stays registered if it does not answer.
+
+    Raises:
+        Conflict: there is one of this name, or at this address; says how to change that one.
+    """
     name, url = args.servers
-    server = client.add_server(name, url, said.change, key=said.text)
+    try:
+        server = client.add_server(name, url, said.change, key=said.text)
+    except Conflict as error:
+        there = next((one for one in client.servers() if one.prefix == prefix_of(name)), None)
+        if there is None or there.source != "api":
+            raise
+        what = f"`localmodels servers set {quoted(there.name)} --url {quoted(url)}`"
+        raise error.reworded(f"{error.message}; change it with {what}", error.param) from error
     if args.json:
         write_json(server, world.out)
     else:

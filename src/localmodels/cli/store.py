@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from localmodels.cli import words
-from localmodels.cli.flags import home_argument, home_config, json_argument
+from localmodels.cli.flags import action_of, home_argument, home_config, json_argument
 from localmodels.cli.progress import shower
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
 from localmodels.core.library import Progress
-from localmodels.store.blobs import Progress as Count
-from localmodels.store.blobs import no_progress
 from localmodels.store.check import Finding
 from localmodels.store.collect import Verdict
 from localmodels.store.layout import PARTIALS, blob_name
 from localmodels.store.model_store import STORE, ModelStore
+from localmodels.store.pieces import Progress as Count
+from localmodels.store.pieces import no_progress
 from localmodels.store.repair import Repaired
 from localmodels.store.stocktaking import items
 
@@ -32,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
+        type=action_of(ACTIONS),
         choices=tuple(ACTIONS),
         help="check: tell what is wrong; repair: put right what can be; gc: remove files that no model needs",
     )

@@ -10,7 +10,7 @@ from msgspec import to_builtins
 
 from localmodels.cli import words
 from localmodels.cli.connect import reach
-from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.flags import action_of, host_argument, json_argument
 from localmodels.cli.steps import follow
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import printable
@@ -32,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         metavar="ACTION",
+        type=action_of(ACTIONS),
         choices=tuple(ACTIONS),
         nargs="?",
         default="list",

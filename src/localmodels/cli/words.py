@@ -34,8 +34,10 @@ def printable(text: str) -> str:
 
 # What a server, which knows no command line, calls what has a flag here. Whole sentences come first.
 _FLAGS: Mapping[str, str] = {
+    "send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`": "set LOCALMODELS_API_KEY",
     "say key too, the one for the new address or an empty one": "say --key-env, --key-file or --no-key too",
     "is_active false": "--inactive",
+    "drop /v1, or say kind openai": "drop /v1, or say --kind openai",
     "manage it there": "manage it there, or from here by its name without the server's, and --server",
     "`server`": "--server",
     "api_version": "--api-version",

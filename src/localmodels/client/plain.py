@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from localmodels.client import site
-from localmodels.client.wire import CONNECT_TIMEOUT, READ_TIMEOUT
+from localmodels.client.wire import CONNECT_TIMEOUT, READ_TIMEOUT, nobody
 from localmodels.core.errors import BackendTimeout, LocalModelsError, StreamCut, Unreachable
 
 READ_SIZE = 65_536
@@ -69,8 +69,7 @@ class Plain:
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
         """The answer, as soon as its head is there."""
-        nobody = Unreachable(f"no server answers at {self.url}")
-        with _failing(nobody, nobody):
+        with _failing(nobody(self.url), nobody(self.url)):
             connection.connect()
         connection.sock.settimeout(self._read_timeout)
         with _failing(

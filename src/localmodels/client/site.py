@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from localmodels.core.address import Address, Site
+from localmodels.core.errors import InvalidValue
 
 DEFAULT = Site(Address("127.0.0.1", 8000))
 HOST_NAMES = ("LOCALMODELS_HOST", "OLLAMA_HOST")
+OPENAI = "/v1"  # what their clients want at the end of an address; ours go by paths of Ollama's
 KEY_NAMES = ("LOCALMODELS_API_KEY", "OLLAMA_API_KEY")
 
 
@@ -18,10 +20,13 @@ def find_site(host: str | None, environ: Mapping[str, str]) -> Site:
     """The server at ``host``, else in ``LOCALMODELS_HOST`` or ``OLLAMA_HOST``, else ``http://127.0.0.1:8000``.
 
     Raises:
-        InvalidValue: what stands there is no address.
+        InvalidValue: what stands there is no address, or the one that OpenAI's clients take.
     """
     text = host or named_in(environ, HOST_NAMES)
-    return Site.parse(text) if text else DEFAULT
+    site = Site.parse(text) if text else DEFAULT
+    if f"/{site.path}".endswith(OPENAI):
+        raise InvalidValue(f"'{text[:120]}' is an address for clients of OpenAI; drop {OPENAI}")
+    return site
 
 
 def headers(api_key: str | None, environ: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from localmodels.core.errors import Garbled
+from localmodels.core.errors import Garbled, Unreachable
 from localmodels.dialects.strict_json import parsed
 
 T = TypeVar("T")
@@ -49,6 +49,11 @@ class Content(Struct, frozen=True):
     """The text of token ids."""
 
     content: str
+
+
+def nobody(url: str) -> Unreachable:
+    """No connection came about, or none in time; in both carriers' words."""
+    return Unreachable(f"no server answers at {url}")
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -189,7 +189,7 @@ def _read_origin(text: str, setting: Setting, base: Base) -> str:
 KINDS: Mapping[str, Kind] = {
     "text": Kind(lambda text, setting, base: text, right="a text"),
     "path": Kind(_read_path, lambda path: str(path or ""), "a path"),
-    "address": Kind(_read_address, right="HOST:PORT, such as 127.0.0.1:8000 or [::1]:8000"),
+    "address": Kind(_read_address, right="HOST:PORT, the port at most 65535, such as 127.0.0.1:8000 or [::1]:8000"),
     "model": Kind(_read_model, right="NAME=FILE.gguf, or NAME=FILE.gguf,MMPROJ.gguf"),
     "alias": Kind(_read_alias, right="NAME=MODEL"),
     "number": Kind(_read_number, right="a whole number"),

@@ -126,14 +126,25 @@ class Caller(Struct, frozen=True):
         return any(_pattern(text).fullmatch(name) for text in self.models for name in names)
 
 
-def check_model(caller: Caller, model: str) -> None:
+def check_model(caller: Caller, model: str, said: str | None = None) -> None:
     """Looks whether a caller may ask this model, by the name under which it is listed.
+
+    Args:
+        caller: who asks.
+        model: by that name.
+        said: his own word for it, where that may be another: what it stands for is not for him to know.
 
     Raises:
         Forbidden: his key is for other models.
     """
     if not caller.may_ask(model):
-        raise Forbidden(f"this key may not use model '{model[:MOST_NAME]}'", param="model")
+        raise not_for(model if said is None else said)
+
+
+def not_for(said: str) -> Forbidden:
+    """The refusal of a model that a key is not for: the same, whether there is one of this name or not."""
+    which = f"model '{said[:MOST_NAME]}'" if said else "the model that answers where none is named"
+    return Forbidden(f"this key may not use {which}", param="model")
 
 
 # Programs of this machine that need no key; everybody, where the owner said so: they may not make keys that would

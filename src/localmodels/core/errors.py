@@ -1,4 +1,4 @@
-"""Every error this program raises on purpose, as one tree.
+"""Every error this program raises on purpose, as one tree (beside it only ``core.library.PartlyDone``).
 
 The class says whose fault it is; the attributes say what a dialect needs to write it. An error is mapped to bytes
 exactly once, by the dialect that was asked (``dialects.*.write_error``).
@@ -46,8 +46,7 @@ exactly once, by the dialect that was asked (``dialects.*.write_error``).
         ├── Unreachable                  no connection, or none in time
         ├── BackendTimeout          504  connected, then silent for longer than allowed
         ├── StreamCut                    the answer ended before its end was said
-        ├── Garbled                      the answer is not in the dialect it should be in
-        └── PartlyDone                   some of several servers did not do it; ``outcomes`` tells (``core.library``)
+        └── Garbled                      the answer is not in the dialect it should be in
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def chosen(ask: Ask, hosts: Iterable[Host]) -> str:
     """The model, as :func:`~localmodels.fleet.hosts.same_name` spells it; empty where none will do.
 
     A free host goes before a full one, then the higher priority; there, a model that is in memory before one that is
-    not. Among those, the copy with the highest priority, one on the default host, the one that most hosts have.
+    not. Among those, the copy with the highest priority, one on the default host, the one that most hosts have. A copy
+    that rests is none.
 
     Args:
         ask: the request.
@@ -95,5 +96,5 @@ def _able(host: Host, ask: Ask, wishes: frozenset[str], models: Iterable[str]) -
         # There may be thousands of models at a hundred hosts: what most of them fail by is looked at first.
         if holding is not None and wishes <= holding.capabilities and (ask.may is None or ask.may(model)):
             kinds = holding.capabilities & _KINDS
-            if not kinds or kinds - others:
+            if (not kinds or kinds - others) and not (ask.rests and (host.id, model) in ask.rests):
                 yield model, holding

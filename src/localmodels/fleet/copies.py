@@ -5,8 +5,8 @@ fails after a connection was made counts for that model on that server first: af
 last 20) the copy rests, and the server goes on with the others. No probe tells whether a model answers again, so time
 does: when its rest is over, one request may try, and each try that fails makes the rest longer, up to five seconds.
 
-The one rule: one try at a time. Only where several copies rest, and nothing was answered since the first of them
-failed, is the server itself to blame.
+The one rule: one try at a time, until it has ended. Only where several copies rest, and nothing was answered since the
+first of them failed, is the server itself to blame.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from msgspec.structs import replace
 from localmodels.fleet.breaker import IN_A_ROW, SILENT, WINDOW
 from localmodels.fleet.hosts import Host
 
-# Seconds of the first rest, and of the longest: what healed is used again within ten (reliability.md, F11). A try that
-# takes longer than the longest leaves room for another.
+# Seconds of the first rest, and of the longest: what healed is used again within ten (reliability.md, F11).
 FIRST, LONGEST = 1.0, 5.0
 # Copies that rest on one server before it is blamed itself.
 BLAMED = 2
@@ -40,6 +39,7 @@ class Copy(Struct, frozen=True):
         until: of the clock; then one request may try it.
         since: of the clock, when it was given up.
         tries: requests that have tried it since then.
+        trying: is one of them under way?
     """
 
     row: int = 0
@@ -48,6 +48,7 @@ class Copy(Struct, frozen=True):
     until: float = 0.0
     since: float = 0.0
     tries: int = 0
+    trying: bool = False
 
 
 FRESH = Copy()
@@ -58,19 +59,31 @@ def tried(copy: Copy, now: float) -> tuple[Copy, bool]:
     """A request begins; is it one that tries a copy which was given up?"""
     if not copy.rest or not may_be_tried(copy, now):
         return copy, False
-    return replace(copy, until=now + LONGEST, tries=copy.tries + 1), True
+    return replace(copy, until=now + LONGEST, tries=copy.tries + 1, trying=True), True
 
 
 def may_be_tried(copy: Copy, now: float) -> bool:
     """May a request that can go nowhere else try it? The first may at once."""
-    return copy.until <= now or not copy.tries
+    return not copy.trying and (copy.until <= now or not copy.tries)
+
+
+def rests(copy: Copy, now: float) -> bool:
+    """Does nobody go there by choice: was it given up, and is it not yet time for a try, or one under way?"""
+    return copy.rest > 0 and (copy.trying or copy.until > now)
+
+
+def healing(copy: Copy, now: float) -> float:
+    """Seconds until a request that can go nowhere else may try it; 0 where one may. How a try ends nobody knows."""
+    if not copy.rest or may_be_tried(copy, now):
+        return 0.0
+    return max(copy.until - now, FIRST) if copy.trying else copy.until - now
 
 
 def failed(copy: Copy, now: float, *, silent: bool, trying: bool) -> Copy:
     """A request has failed; ``trying`` if it was one that tried the copy."""
     if copy.rest:
         rest = min(2 * copy.rest, LONGEST)
-        return replace(copy, rest=rest, until=now + rest) if trying else copy
+        return replace(copy, rest=rest, until=now + rest, trying=False) if trying else copy
     copy = replace(copy, row=copy.row + 1, window=_later(copy.window, silent=silent))
     if copy.row < IN_A_ROW and copy.window.bit_count() < SILENT:
         return copy
@@ -89,7 +102,7 @@ def answered(copy: Copy) -> Copy:
 
 def left(copy: Copy, now: float) -> Copy:
     """A request that tried it has ended, and has told nothing: another may try."""
-    return replace(copy, until=now)
+    return replace(copy, until=now, trying=False) if copy.rest else copy
 
 
 class Told(NamedTuple):
@@ -112,10 +125,14 @@ class Copies:
         """One of them."""
         return self._known.get(host, _NONE).get(model, FRESH)
 
-    def resting(self, model: str) -> Iterator[tuple[Host, Copy]]:
-        """Where this model was given up, and how it is there."""
-        known = ((host, copies.get(model, FRESH)) for host, copies in self._known.items())
-        return ((host, copy) for host, copy in known if copy.rest)
+    def resting(self, model: str, now: float) -> Iterator[Host]:
+        """Where this model rests."""
+        return (host for host, copies in self._known.items() if rests(copies.get(model, FRESH), now))
+
+    def given_up(self) -> Iterator[tuple[Host, str, Copy]]:
+        """All that were given up: where, which, and how each of them is."""
+        for host, copies in self._known.items():
+            yield from ((host, model, copy) for model, copy in copies.items() if copy.rest)
 
     def fails(self, host: Host) -> bool:
         """Has any failed there since it was answered, but not so often that it was given up?"""

@@ -15,11 +15,11 @@ from time import monotonic, time_ns
 
 from localmodels.core.errors import Forbidden, LocalModelsError, LoopDetected, QueueFull, RateLimited, Unauthenticated
 from localmodels.core.fleet import Loads, ModelRow
-from localmodels.core.servers import ServerSpec
+from localmodels.core.servers import ServerSpec, prefix_of
 from localmodels.dialects.told import Told
 from localmodels.fleet import breaker
 from localmodels.fleet.breaker import Breaker
-from localmodels.fleet.copies import Copies, may_be_tried
+from localmodels.fleet.copies import Copies, healing, may_be_tried, rests
 from localmodels.fleet.hosts import Host, id_of, same_name
 from localmodels.fleet.sights import Rows, remembered, sight_of
 
@@ -45,9 +45,10 @@ class Attempt:
         is_cold: does the host not count it among those in its memory?
         is_proof: may it prove a host that was down?
         is_try: does it try a model that was given up there?
+        is_late: was the model given up there before its turn came, so that only another may try it?
     """
 
-    __slots__ = ("_done", "_era", "_fleet", "_heard", "host", "is_cold", "is_proof", "is_try", "model")
+    __slots__ = ("_done", "_era", "_fleet", "_heard", "host", "is_cold", "is_late", "is_proof", "is_try", "model")
 
     def __init__(
         self,
@@ -59,12 +60,14 @@ class Attempt:
         is_cold: bool = False,
         is_proof: bool = False,
         is_try: bool = False,
+        is_late: bool = False,
     ) -> None:
         self.host = host
         self.model = model
         self.is_cold = is_cold
         self.is_proof = is_proof
         self.is_try = is_try
+        self.is_late = is_late
         self._fleet = fleet
         self._era = era
         self._heard = self._done = False
@@ -260,7 +263,18 @@ class Fleet:
         if not self._copies:
             return frozenset()
         now = self._clock()
-        return frozenset(host.id for host, copy in self._copies.resting(model) if copy.until > now)
+        return frozenset(host.id for host in self._copies.resting(model, now))
+
+    def given_up(self, *, last: bool = False) -> frozenset[tuple[str, str]]:
+        """All copies that rest: ids of hosts, and models. ``last`` leaves out those that a last resort may try."""
+        if not self._copies:
+            return frozenset()
+        now = self._clock()
+        return frozenset(
+            (host.id, model)
+            for host, model, copy in self._copies.given_up()
+            if rests(copy, now) and not (last and may_be_tried(copy, now))
+        )
 
     def last_resort(self, hosts: Iterable[Host], model: str) -> tuple[Host, ...]:
         """Those of these hosts that a request may try which can go nowhere else, and may prove where they are down.
@@ -277,8 +291,7 @@ class Fleet:
     def healing(self, host: Host, model: str) -> float | None:
         """Seconds until a request that can go nowhere else may try a host; None where a probe has to find it well."""
         now, known = self._clock(), self._breakers.get(host)
-        copy = self._copies.of(host, model)
-        rest = copy.until - now if copy.rest and not may_be_tried(copy, now) else 0.0
+        rest = healing(self._copies.of(host, model), now)
         if known is None or known.state != "down":
             return rest
         seconds = breaker.untried(known, now)
@@ -298,8 +311,12 @@ class Fleet:
         is_cold = bool(model) and host.is_warm(model) is False
         if is_cold:
             self._tell(host)
-        is_try = bool(self._copies) and self._copies.began(host, model, self._clock())
-        return Attempt(self, host, after.era, model=model, is_cold=is_cold, is_proof=is_proof, is_try=is_try)
+        now = self._clock()
+        is_try = bool(self._copies) and self._copies.began(host, model, now)
+        is_late = bool(self._copies) and not is_try and rests(self._copies.of(host, model), now)
+        return Attempt(
+            self, host, after.era, model=model, is_cold=is_cold, is_proof=is_proof, is_try=is_try, is_late=is_late
+        )
 
     def _answered(self, attempt: Attempt, era: int) -> None:
         host = attempt.host
@@ -346,12 +363,15 @@ class Fleet:
                 trying=attempt.is_try,
                 answered_at=self._heard.get(host, -inf),
             )
-            if told.given_up:
-                log.warning("the model '%s' is given up on the server '%s': %s", model, host.spec.name, error)
+            if told.given_up and isinstance(error, LocalModelsError):
+                # Its kind alone: a server may say anything in an error, also our key or what it was asked.
+                log.warning("the model '%s' is given up on the server '%s': %s", model, host.spec.name, error.code)
             if told.blames_server:
                 return breaker.given_up(before)
             if before.state != "trying" or was_given_up:
                 met = "nothing"
+        elif attempt.is_try:  # nobody could ask for the model
+            self._copies.left(host, model, now)
         return breaker.ended(before, met, era, proving=attempt.is_proof, now=now)
 
     # What other gateways say.
@@ -438,6 +458,14 @@ def _offers(host: Host) -> frozenset[str]:
 
 def failure_of(error: LocalModelsError, spec: ServerSpec) -> str:
     """Why a server is down, for people: without our key, which it may have said again."""
-    if isinstance(error, (Unauthenticated, Forbidden)):
-        return "it refuses our key"
-    return error.message.replace(spec.key.reveal(), "***") if spec.key else error.message
+    said = error.message.replace(spec.key.reveal(), "***") if spec.key else error.message
+    if isinstance(error, Unauthenticated):
+        return "it refuses our key" if spec.key or spec.key_file else f"it asks for a key; {_key_goes(spec)}"
+    return f"it does not allow us this: {said}" if isinstance(error, Forbidden) else said
+
+
+def _key_goes(spec: ServerSpec) -> str:
+    """Where its owner says a server's key."""
+    if not spec.registered:
+        return "give it one in the file of settings: key_file, or key_env"
+    return f"give it one: servers set {prefix_of(spec.name)} --key-file FILE"

@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from localmodels.fleet.affinity import Affinity
 from localmodels.fleet.automatic import chosen, grants, is_automatic, wished
 from localmodels.fleet.hosts import Host, same_name
@@ -57,7 +59,11 @@ def _course(ask: Ask, hosts: Sequence[Host], policy: str, affinity: Affinity | N
     wishes = frozenset({ask.capability}) if ask.capability else frozenset[str]()
     if is_automatic(ask.model) and not any(host.holds(model) for host in hosts):
         wishes = wished(ask)
-        model = chosen(ask, [host for host in hosts if not host.look().closed and host.id not in ask.excluded])
+        able = [host for host in hosts if not host.look().closed and host.id not in ask.excluded]
+        model = chosen(ask, able)
+        if ask.rests:
+            model = model or chosen(replace(ask, rests=frozenset()), able)  # all rest, and this one would be it
+            ask = replace(ask, excluded=ask.excluded.union(at for at, resting in ask.rests if resting == model))
     return Course(policy, ask, model, wishes, tokens, cached, turn)
 
 
@@ -124,7 +130,7 @@ def _unfit(host: Host, course: Course) -> str:
     if view.closed:
         return view.closed
     if view.id in course.ask.excluded:
-        return "has failed this request"
+        return "rests: requests for this model have failed there"
     if not course.model:
         return "has no model that can do this"
     holding = view.holdings.get(course.model)

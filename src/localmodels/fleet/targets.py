@@ -24,7 +24,8 @@ class Ask(Struct, frozen=True):
         prefix: marks of the prompt; empty where nobody looked.
         tokens: of the whole prompt; 0 takes the prefix's word.
         sticky: id of the host at which the conversation is at home; empty for none.
-        excluded: ids of hosts that have failed this request.
+        excluded: ids of hosts that rest for this model, or have failed this request.
+        rests: copies that were given up, as ids of hosts and models; where the choice of the model is ours.
         once: it may be generated only once, so that no host proves itself by it as long as there is another.
         may: is a model among those that the caller may use, where the choice is ours? None where all are.
     """
@@ -36,6 +37,7 @@ class Ask(Struct, frozen=True):
     tokens: int = 0
     sticky: str = ""
     excluded: frozenset[str] = frozenset()
+    rests: frozenset[tuple[str, str]] = frozenset()
     once: bool = False
     may: Callable[[str], bool] | None = None
 

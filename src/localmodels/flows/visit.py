@@ -30,7 +30,7 @@ class Visit:
         server: who answers, ``local`` for our own engine.
         truncated_messages: old messages that were left out to make the conversation fit.
         ignored: what the request asked for and nobody heeded, in the caller's words.
-        admitted: when the model took it; 0 before.
+        admitted: when the model took it; 0 before, and again when it is known that none did.
         first, last: when the first and the latest piece of the answer came; 0 before.
         pieces: of the answer so far.
         asked: tokens of the prompt, as far as one could guess before it was counted.

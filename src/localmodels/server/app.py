@@ -22,6 +22,7 @@ from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowe
 from localmodels.dialects.anthropic import VERSION_HEADER
 from localmodels.dialects.protocol import ErrorWriter
 from localmodels.dialects.table import CHATS, PLAIN, SPOKEN
+from localmodels.flows.fleet_library.target_servers import NoSuchServer
 from localmodels.flows.visit import Visit
 from localmodels.server.gate import Gate
 from localmodels.server.own_headers import ASKED, ROUTE, SERVER, heed
@@ -137,7 +138,8 @@ class Application:
             await self._answer(scope, path, receive, begun)
         except ClientGone:
             pass  # before its body came whole
-        except LocalModelsError as error:
+        except LocalModelsError as failure:
+            error = failure.told_to(visit.caller) if isinstance(failure, NoSuchServer) else failure
             visit.error = error
             if begun.status:
                 raise  # the server closes the connection, which no client takes for an end

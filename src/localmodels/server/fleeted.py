@@ -51,15 +51,15 @@ class Fleeted(Struct, frozen=True, kw_only=True):
         """Under which a request may be answered: of all servers, and this machine's."""
         return frozenset({LOCAL, *(spec.name for spec in self.specs())})
 
+    def changed(self, spec: ServerSpec) -> None:
+        """The library of this server has just been changed."""
+        host = self.remotes.fleet.named(spec.name)
+        if host is not None:
+            self.remotes.traffic.missing(host)  # what it has told of its models is old
+
     def everywhere(self, here: Housed, keeper: Keeper, moves: Moves) -> Everywhere:
         """What changes libraries, here and on the others."""
-
-        def changed(spec: ServerSpec) -> None:
-            host = self.remotes.fleet.named(spec.name)
-            if host is not None:
-                self.remotes.traffic.missing(host)  # what it has told of its models is old
-
-        return Everywhere(Own(keeper, moves, here.local), self.specs, keeper.lent, changed=changed)
+        return Everywhere(Own(keeper, moves, here.local), self.specs, keeper.lent, changed=self.changed)
 
     def pulls(self, everywhere: Everywhere) -> Pulls:
         """What fetches models that nobody has."""

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from starlette.types import Scope
 
-from localmodels.core.access import Caller, check_model
+from localmodels.core.access import Caller
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import InvalidRequest, ModelNotFound
 from localmodels.core.library import Outcome
@@ -39,11 +39,12 @@ class Catalog(Protocol):
         """
         ...
 
-    async def describe(self, name: str, *, verbose: bool) -> Description:
-        """All about one.
+    async def describe(self, name: str, *, verbose: bool, caller: Caller) -> Description:
+        """All about one that this caller may ask; nobody is asked for one that he may not.
 
         Raises:
             ModelNotFound: there is none of this name.
+            Forbidden: his key is for other models.
         """
         ...
 
@@ -198,11 +199,9 @@ class Listings:
             return await self._asked(servers).describe(name, servers, verbose=verbose)
         caller = visit_of(scope).caller
         try:
-            found = await self._catalog.describe(name, verbose=verbose)
+            return await self._catalog.describe(name, verbose=verbose, caller=caller)
         except Astray as error:
             raise error.told_to(caller.may_ask) from None
-        check_model(caller, found.model.name)
-        return found
 
     def _asked(self, servers: Sequence[str]) -> Elsewhere:
         """Whom these servers are asked through.

@@ -8,7 +8,9 @@ from __future__ import annotations
 from starlette.types import Receive, Scope, Send
 
 from localmodels.core.errors import InvalidRequest
+from localmodels.core.servers import prefix_of
 from localmodels.dialects import servers as wire
+from localmodels.flows.servers.roster import no_model
 from localmodels.flows.servers.servers import Servers
 from localmodels.flows.servers.unloading import Unloading
 from localmodels.server.inference import decoded
@@ -93,18 +95,30 @@ class ServerRoutes:
 
     async def unload(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/models/{model_id}/unload``."""
-        return wire.write_unloaded(await self._unloading.unload(await self._model_id(scope)))
+        return wire.write_unloaded(await self._unloading.unload(await self._askable_id(scope)))
 
     async def release(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/models/{model_id}/unload-from-gpu``; ``{"keep_on_cpu": true}`` is for our own engine."""
         keep_on_cpu = await decoded(wire.read_release, body)
-        model_id = await self._model_id(scope)
+        model_id = await self._askable_id(scope)
         return wire.write_freed(await self._unloading.release(model_id, visit_of(scope), keep_on_cpu=keep_on_cpu))
 
     async def _model_id(self, scope: Scope) -> str:
         """Which model is meant; by now our own engine has told of those that it has."""
         await self._servers.fresh()
         model_id: str = scope["path_params"]["model_id"]
+        return model_id
+
+    async def _askable_id(self, scope: Scope) -> str:
+        """The same, where the caller may ask this model.
+
+        Raises:
+            NotFound: there is no model of this id, or his key is for others: he does not learn which.
+        """
+        model_id = await self._model_id(scope)
+        found, caller = self._servers.model(model_id), visit_of(scope).caller
+        if not (caller.may_ask(found.row.model) or caller.may_ask(f"{prefix_of(found.server_name)}/{found.row.model}")):
+            raise no_model(model_id)
         return model_id
 
     async def _added(self, body: bytes, send: Send) -> None:

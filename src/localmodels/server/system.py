@@ -244,7 +244,7 @@ def made(config: Config, machine: Hardware, urls: Callable[[], list[str]]) -> Ma
 
 def deploying(uploads: Uploads, keeper: Keeper, here: Housed, fleet: Fleeted) -> Deploys:
     """Makes models of artifacts, here or on other servers."""
-    elsewhere = Elsewhere(lambda: {spec.name: spec for spec in fleet.specs()})
+    elsewhere = Elsewhere(lambda: {spec.name: spec for spec in fleet.specs()}, changed=fleet.changed)
     trials = Trials(here.local)
 
     def makes(wanted: Deployment) -> AsyncGenerator[Progress, None]:

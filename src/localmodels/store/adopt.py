@@ -18,9 +18,10 @@ from typing import Self
 
 from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import InvalidRequest
-from localmodels.store.blobs import CHUNK, Progress, no_progress, publish_blob, verify
+from localmodels.store.blobs import publish_blob, verify
 from localmodels.store.folders import disk_errors, plain, write_all
 from localmodels.store.leases import Lease
+from localmodels.store.pieces import CHUNK, Progress, no_progress
 
 # linux/fs.h: _IOW(0x94, 9, int). XFS, Btrfs and bcachefs let two files share their blocks until one is written.
 _FICLONE = 0x40049409
@@ -82,7 +83,7 @@ class BlobCopy:
         self._lease.protect(blob.digest)
         with disk_errors():
             os.fsync(self._target)
-            publish_blob(self._lease, self._file, blob.digest, self._target)
+            publish_blob(self._lease, self._file, blob.digest, self._target, lambda _: progress(blob.size))
         return blob
 
     def _linked(self, source: Path) -> bool:

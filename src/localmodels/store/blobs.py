@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -19,16 +19,9 @@ from localmodels.core.errors import ContentMismatch
 from localmodels.store.folders import disk_errors, write_all
 from localmodels.store.layout import Layout, blob_name
 from localmodels.store.leases import Lease
+from localmodels.store.pieces import Progress, no_progress
 from localmodels.store.seals import Seals
-
-# One read of a file that is hashed or copied: hashing lets other threads run, and 1 MiB lasts 0.6 ms.
-CHUNK = 2**20
-
-Progress = Callable[[int], None]
-
-
-def no_progress(_done: int) -> None:
-    """Tells nobody."""
+from localmodels.store.soundness import renew_seal
 
 
 @disk_errors()
@@ -120,7 +113,7 @@ class BlobWriter:
     def commit(self) -> Blob:
         """Gives the blob its name.
 
-        A blob that was there already stays if its seal vouches for it, and is replaced otherwise.
+        A blob that was there already stays if it is sound, and is replaced otherwise.
 
         Raises:
             ContentMismatch: the bytes are not what the digest or the size says.
@@ -158,15 +151,17 @@ def verify(blob: Blob, digest: Digest | None, size: int | None) -> None:
         raise ContentMismatch(f"the content has the digest {blob.digest}, not {digest}", param="digest")
 
 
-def publish_blob(lease: Lease, file: str, digest: Digest, descriptor: int) -> None:
+def publish_blob(lease: Lease, file: str, digest: Digest, descriptor: int, progress: Progress = no_progress) -> None:
     """Moves a synced file of a lease, which is open, to the name of its content, and seals it.
 
-    One that is there and sealed stays, and the new file goes: runners have the old one open, or are about to open it.
+    One that is there and sound stays, and the new file goes: runners have the old one open, or are about to open it.
+    ``progress`` is told how many bytes each piece has that is read to know it.
 
     Raises:
         ModelDamaged: something else than a file lies in its place.
     """
     name, seals = blob_name(digest), Seals(lease.layout)
+    renew_seal(lease.layout, digest, os.fstat(descriptor).st_size, seals, progress)
     with lease.layout.blobs() as blobs:
         if stays(seals, digest, blobs.status(name)):
             lease.folder.remove(file)

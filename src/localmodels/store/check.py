@@ -17,11 +17,11 @@ from msgspec import Struct
 
 from localmodels.core.catalog import Digest
 from localmodels.core.errors import ModelDamaged, StoreFailed
-from localmodels.store.blobs import Progress, no_progress
 from localmodels.store.folders import STRAY, Folder, disk_errors
 from localmodels.store.layout import BLOBS, LEASES, MANIFESTS, PARTIALS, Layout, blob_name, digest_of
 from localmodels.store.leases import claim_of
 from localmodels.store.lock import StoreLock
+from localmodels.store.pieces import Progress, no_progress
 from localmodels.store.published import require_published
 from localmodels.store.seals import Seals
 from localmodels.store.soundness import read_content

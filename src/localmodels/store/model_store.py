@@ -22,7 +22,7 @@ from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.errors import ModelDamaged, ShuttingDown
 from localmodels.store import blobs, publish
 from localmodels.store.adopt import adopt_file
-from localmodels.store.blobs import BlobWriter, Progress, no_progress
+from localmodels.store.blobs import BlobWriter
 from localmodels.store.check import Finding, check
 from localmodels.store.collect import GRACE, Verdict, collect
 from localmodels.store.layout import Layout
@@ -30,6 +30,7 @@ from localmodels.store.leases import Lease, Leases, Measure
 from localmodels.store.lock import PATIENCE, StoreLock
 from localmodels.store.manifests import Manifest
 from localmodels.store.partials import Partial, discard_partials
+from localmodels.store.pieces import Progress, no_progress
 from localmodels.store.repair import PARTIAL_AGE, Repaired, recover, repair
 from localmodels.store.seals import Seals
 from localmodels.store.soundness import is_sealed, require_sound

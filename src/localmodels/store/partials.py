@@ -19,12 +19,14 @@ from typing import Self
 from localmodels.core.catalog import Blob, Digest
 from localmodels.core.errors import Conflict, ContentMismatch, InvalidValue, StoreFailed
 from localmodels.core.spans import Span, gaps, merged
-from localmodels.store.blobs import CHUNK, Progress, no_progress, stays, verify
+from localmodels.store.blobs import stays, verify
 from localmodels.store.folders import Folder, disk_errors, write_all
 from localmodels.store.layout import Layout, blob_name, digest_of, journal_name
 from localmodels.store.leases import Lease
 from localmodels.store.lock import StoreLock, try_lock
+from localmodels.store.pieces import CHUNK, Progress, no_progress
 from localmodels.store.seals import Seals
+from localmodels.store.soundness import renew_seal
 
 SECTOR = 512  # bytes in which the system counts what a file has on disk (st_blocks)
 
@@ -166,6 +168,7 @@ class Partial:
         with disk_errors():
             os.fsync(self._data)
             seals = Seals(self._lease.layout)
+            renew_seal(self._lease.layout, self.digest, self.size, seals, lambda _: progress(self.size))
             # Under the lock: nobody may open the file between its move and its unlocking.
             with self._lease.lock.held(), self._lease.layout.blobs() as blobs:
                 there = stays(seals, self.digest, blobs.status(self._name))

@@ -15,13 +15,13 @@ from typing import Literal
 from msgspec import Struct
 
 from localmodels.core.errors import ModelDamaged
-from localmodels.store.blobs import Progress, no_progress
 from localmodels.store.check import Finding, Kind, check
 from localmodels.store.folders import Folder, disk_errors
 from localmodels.store.layout import PARTIALS, QUARANTINE, Layout, digest_of
 from localmodels.store.leases import living
 from localmodels.store.lock import StoreLock
 from localmodels.store.partials import clear_partial
+from localmodels.store.pieces import Progress, no_progress
 from localmodels.store.published import sweep_unfinished
 from localmodels.store.seals import Seals
 from localmodels.store.soundness import read_content

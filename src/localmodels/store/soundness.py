@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from localmodels.core.catalog import Digest
 from localmodels.core.errors import ModelDamaged
-from localmodels.store.blobs import CHUNK, Progress, no_progress
 from localmodels.store.folders import disk_errors
 from localmodels.store.layout import Layout, blob_name
+from localmodels.store.pieces import CHUNK, Progress, no_progress
 from localmodels.store.seals import Seals
 
 Policy = Literal["first", "always", "never"]
@@ -73,6 +73,36 @@ def is_sealed(layout: Layout, digest: Digest, seals: Seals) -> bool:
     except FileNotFoundError:
         return False
     return status is not None and seals.vouches(digest, status)
+
+
+@disk_errors()
+def renew_seal(layout: Layout, digest: Digest, size: int, seals: Seals, progress: Progress = no_progress) -> None:
+    """Reads a blob of this size that is there and that nothing vouches for, and seals it anew if it is sound.
+
+    Where an artifact and a blob are one file, the artifact's end breaks the blob's seal, and changes none of its bytes.
+
+    Args:
+        layout: of the store.
+        digest: of the blob.
+        size: that it must have; one of another size is not sound.
+        seals: of the store.
+        progress: told how many bytes each piece had; what it raises ends the reading.
+
+    Raises:
+        ModelDamaged: something else than a file lies in its place.
+    """
+    with layout.blobs() as blobs:
+        status = blobs.status(blob_name(digest))
+    if status is None or status.st_size != size or seals.vouches(digest, status):
+        return
+    try:
+        content = read_content(layout, digest, progress)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return  # what the disk does not give is not sound
+    if content is not None and content.still:
+        seals.judge(digest, content.after, sound=content.digest == digest)
 
 
 @disk_errors()

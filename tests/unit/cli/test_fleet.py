@@ -13,7 +13,7 @@ from tests.unit.client.fake_fleet import BOX, DEAD, HERE, LOCAL
 from tests.unit.client.fake_server import MODEL, RUNNING
 
 from localmodels.cli import outcomes
-from localmodels.core.errors import BackendError, Conflict, Forbidden, InvalidRequest, Unreachable
+from localmodels.core.errors import BackendError, Conflict, Forbidden, InvalidRequest, InvalidValue, Unreachable
 from localmodels.core.fleet import ModelChange, ServerChange
 from localmodels.core.library import (
     CopyRequest,
@@ -75,6 +75,23 @@ def test_watching_outlasts_a_server_that_is_away_but_nothing_that_stays_wrong(sh
     done = shell("servers", "--watch")
     assert (done.code, done.out.count("Big Box")) == (1, 1)
     assert "may not" in done.err
+
+
+def test_a_name_that_is_taken_says_how_to_change_who_has_it(shell: Shell) -> None:
+    done = shell("servers", "add", "Big Box", "http://10.0.0.9:11434")
+    assert done.code == 1
+    assert done.err == (
+        "Error: there is a server 'Big Box' already; change it with "
+        "`localmodels servers set 'Big Box' --url http://10.0.0.9:11434`\n"
+    )
+    # One of the file is changed there.
+    assert shell("servers", "add", "off", "http://10.0.0.9").err == "Error: there is a server 'off' already\n"
+
+
+def test_an_address_of_openais_api_says_what_to_drop(shell: Shell) -> None:
+    said = "url http://box/v1 is an address of OpenAI's API: drop /v1, or say kind openai"
+    _fail(shell, InvalidValue(said))
+    assert shell("servers", "add", "x", "http://box/v1").err.endswith("drop /v1, or say --kind openai\n")
 
 
 def _fail(shell: Shell, error: Exception | None) -> None:

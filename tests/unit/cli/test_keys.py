@@ -46,6 +46,7 @@ def test_scopes_and_administrators(shell: Shell) -> None:
 def test_the_list_shows_no_texts(shell: Shell) -> None:
     text = json.loads(shell("keys", "add", "bob", "--quota", "1000", "--json").out)["key"]
     listed = shell("keys", "list")
+    assert shell("keys").out == listed.out
     assert " ".join(listed.out.splitlines()[0].split()) == "NAME ID KEY SCOPES MODELS LIMITS MADE STATE"
     assert "1000 tokens" in listed.out
     assert "active" in listed.out
@@ -156,3 +157,8 @@ def test_the_settings_may_be_in_any_file(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "here.toml").write_text('database_url = "postgresql:///models?host=/not/there"')
     done = shell("keys", "list", "--config", str(tmp_path / "here.toml"))
     assert (done.code, done.err.startswith("Error: database_url: ")) == (1, True)
+
+
+def test_how_long_a_key_is_good_is_said_in_days_too(shell: Shell) -> None:
+    done = shell("keys", "add", "bob", "--expires", "30days")
+    assert (done.code, done.err) == (1, "Error: --expires: '30days' is not a duration, such as 12h or 30d\n")

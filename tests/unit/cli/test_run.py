@@ -209,3 +209,46 @@ def test_a_model_that_a_server_of_the_fleet_lacks_is_looked_for_in_no_registry(s
     assert "/api/pull" not in shell.server.paths
     assert shell("run", "somebody/nope", "Hi").code == 1
     assert "/api/pull" in shell.server.paths
+
+
+def test_what_the_server_explains_is_said_and_looked_for_in_no_registry(shell: Shell) -> None:
+    shell.server.pulls = True
+    shell.server.why = "there is no server 'secnd'; 'second' has it: ask for 'm'"
+    for done in (shell("run", "secnd/m", "Hi"), shell("run", "secnd/m", typed=["Hi"])):
+        assert (done.code, done.out) == (1, "")
+        assert done.err == f"Error: model 'secnd/m' not found: {shell.server.why}\n"
+    shell.server.why = "the server 'second' is switched off"
+    assert "switched off" in shell("run", "second/m", "Hi").err
+    assert "/api/pull" not in shell.server.paths
+
+
+@pytest.mark.parametrize("name", ["auto:code", "auto", "Auto:vision"])
+def test_a_choice_that_there_is_not_is_looked_for_in_no_registry(shell: Shell, name: str) -> None:
+    shell.server.pulls = True
+    done = shell("run", name, "Hi")
+    assert (done.code, done.err) == (1, f"Error: model '{name}' not found\n")
+    assert "/api/pull" not in shell.server.paths
+
+
+def test_a_slip_of_the_pen_is_not_pulled_but_told(shell: Shell) -> None:
+    shell.server.pulls = True
+    shell.server.models = tuple(replace(MODEL, name=name) for name in ("localmodels:latest", "smollm2:latest"))
+    done = shell("run", "localmodel", "Hi")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        "Error: model 'localmodel' not found: did you mean 'localmodels'? "
+        "`localmodels pull localmodel` would fetch it, if it is a model\n"
+    )
+    assert shell("run", "localmodel", "Hi", "--no-pull").err.endswith("did you mean 'localmodels'?\n")
+    assert "/api/pull" not in shell.server.paths
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [("smollm2:latest", "smollm3"), ("smollm2:latest", "smollm2:360m"), ("mistral:7b", "mixtral"), ("m:latest", "n")],
+)
+def test_another_version_or_tag_is_another_model_and_pulled(shell: Shell, there: str, asked: str) -> None:
+    shell.server.pulls = True
+    shell.server.models = (replace(MODEL, name=there),)
+    assert shell("run", asked, "Hi").out == "Hello\n"
+    assert shell.server.library == [PullRequest(asked)]

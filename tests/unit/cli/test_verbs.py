@@ -110,6 +110,18 @@ def test_stop_tells_that_there_was_nothing_to_stop(shell: Shell) -> None:
     assert shell("stop", "box/n").err == ""
 
 
+def test_stop_in_a_fleet_tells_where_it_still_is(shell: Shell) -> None:
+    shell.server.running = tuple(replace(RUNNING, server=name) for name in ("local", "third", "fourth"))
+    done = shell("stop", "m")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == (
+        "unloaded here; still in memory on third, fourth: `localmodels stop m --server '*'` unloads it there too\n"
+    )
+    assert shell("stop", "m", "--json").err == ""
+    shell.server.running = (replace(RUNNING, server="third"),)  # the only server that has it has unloaded it
+    assert shell("stop", "m").err == ""
+
+
 def test_an_unknown_model_is_one_clear_line(shell: Shell) -> None:
     done = shell("stop", "nobody")
     assert (done.code, done.out, done.err) == (1, "", f"Error: {ModelNotFound('nobody')}\n")
@@ -160,6 +172,46 @@ def test_help_lists_every_verb(shell: Shell, word: str) -> None:
     done = shell(word)
     assert done.code == 0
     assert all(verb.doc in done.out for verb in VERBS.values())
+
+
+def test_help_of_one_verb_is_its_own(shell: Shell) -> None:
+    done = shell("help", "serve")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("usage: localmodels serve")
+    assert "PostgreSQL for keys" in done.out
+    assert "postgreSQL" not in done.out
+    assert shell("help", "ls").out.startswith("usage: localmodels list")
+    done = shell("help", "srve")
+    assert (done.code, done.err) == (2, "Error: there is no verb 'srve'; did you mean 'serve'?\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("servers", "remove", "x"), "there is no 'remove'; did you mean 'rm'?"),
+        (("keys", "remove", "x"), "there is no 'remove'; did you mean 'rm'?"),
+        (("models", "remove", "x"), "there is no 'remove'; did you mean 'forget'?"),
+        (("servers", "discovr"), "there is no 'discovr'; did you mean 'discover'?"),
+        (("tasks", "zzz"), "there is no 'zzz'; there are list, follow, cancel, retry"),
+    ],
+)
+def test_an_action_that_there_is_not(
+    shell: Shell, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell(*words).code == 2
+    assert told in capsys.readouterr().err
+    assert shell.server.asked == []
+
+
+@pytest.mark.parametrize("key", [("--key", "lm-secret"), ("--key=lm-secret",), ("--key",)])
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(
+    shell: Shell, key: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell("servers", "set", "box", *key).code == 2
+    told = capsys.readouterr().err
+    assert "--key-file FILE" in told
+    assert "lm-secret" not in told
+    assert "--key " not in shell("help", "servers").out
 
 
 @pytest.mark.parametrize("words", [("list", "a", "b"), ("stop",), ("ps", "--jsn"), ("ps", "--js")])

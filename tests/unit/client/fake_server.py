@@ -114,6 +114,7 @@ class FakeServer:
     asked: list[httpx2.Request] = field(default_factory=list)
     known: set[str] = field(default_factory=lambda: {"m"})
     pulls: bool = False
+    why: str = ""  # said of a model that it has not
     long: FakeTasks = field(default_factory=FakeTasks)
     fleet: FakeFleet = field(default_factory=FakeFleet)
     lost: dict[str, str] = field(default_factory=dict)  # servers that fail, and why
@@ -229,7 +230,8 @@ class FakeServer:
     def _events(self, body: bytes, *, chat: bool) -> httpx2.Response:
         asked: ChatRequest | GenerateRequest = DIALECT.read_chat(body) if chat else DIALECT.read_generate(body)
         if asked.model not in self.known:
-            return httpx2.Response(404, content=DIALECT.write_error(ModelNotFound(asked.model)))
+            missing = ModelNotFound(asked.model, self.why)
+            return httpx2.Response(404, content=DIALECT.write_error(missing))
         if asked.stream:
             return httpx2.Response(200, stream=Pieces(self._written(self._writer(asked)), interrupted=self.interrupted))
         whole = Answer(DONE, "Hello")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.fleet.standing import host
 
 from localmodels.fleet.breaker import IN_A_ROW, SILENT
-from localmodels.fleet.copies import BLAMED, FIRST, LONGEST, MANY, Copies, Told
+from localmodels.fleet.copies import BLAMED, FIRST, LONGEST, MANY, Copies, Told, healing
 
 UNREMARKABLE = Told(given_up=False, blames_server=False)
 
@@ -45,7 +45,7 @@ class World:
         return told
 
     def rests(self, model: str = "m") -> list[str]:
-        return [one.spec.name for one, copy in self.copies.resting(model) if copy.until > self.now]
+        return [one.spec.name for one in self.copies.resting(model, self.now)]
 
 
 def test_five_failures_in_a_row_and_no_fewer() -> None:
@@ -90,10 +90,16 @@ def test_where_nobody_else_is_left_it_may_be_tried_at_once_and_once() -> None:
     assert not world.copies.began(world.hosts[0], "m", world.now)
 
 
-def test_a_try_that_takes_for_ever_leaves_room_for_another() -> None:
+def test_a_try_that_is_silent_for_a_minute_is_the_only_one_of_that_minute() -> None:
     world = World()
-    world.requests(["failure"] * IN_A_ROW)
+    world.requests(["silence"] * IN_A_ROW)
     assert world.copies.began(world.hosts[0], "m", world.now)
+    for _ in range(60):
+        world.now += 1.0
+        assert not world.copies.began(world.hosts[0], "m", world.now)
+        assert world.rests() == ["a"]
+        assert FIRST <= healing(world.copies.of(world.hosts[0], "m"), world.now) <= LONGEST
+    world.copies.failed(world.hosts[0], "m", world.now, silent=True, trying=True, answered_at=0.0)
     world.now += LONGEST
     assert world.copies.began(world.hosts[0], "m", world.now)
 
@@ -160,7 +166,7 @@ def test_laws(steps: list[tuple[str, float]]) -> None:
         if step == "begin":
             if world.copies.began(one, "m", world.now):
                 assert before.rest
-                assert all(world.now - at >= LONGEST for at in trying), "one try at a time"
+                assert not trying, "one try at a time"
                 trying.append(world.now)
         else:
             world.request(step)

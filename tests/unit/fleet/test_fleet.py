@@ -13,11 +13,13 @@ from localmodels.core.catalog import Model, Running
 from localmodels.core.errors import (
     BackendError,
     BackendTimeout,
+    Forbidden,
     InvalidRequest,
     LocalModelsError,
     LoopDetected,
     RateLimited,
     StreamCut,
+    Unauthenticated,
     Unreachable,
 )
 from localmodels.core.fleet import Loads, ModelRow
@@ -236,6 +238,31 @@ def test_a_server_of_which_several_models_break_is_given_up_and_no_connection_is
     assert (world.far.state, world.fleet.resting("m:latest")) == ("down", frozenset())
 
 
+def test_what_a_server_says_in_its_errors_is_not_logged_when_a_model_is_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(spec(key=Secret(KEY)))
+    for _ in range(IN_A_ROW):
+        world.request(BackendError(f"Bearer {KEY} may not ask how to bake bread"), model="m:latest")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the model 'm:latest' is given up on the server 'far': {BackendError.code}"
+    ]
+
+
+def test_a_try_that_finds_no_connection_lets_another_try() -> None:
+    world = World(spec())
+    for _ in range(IN_A_ROW):
+        world.request(BackendError("500"), model="m:latest")
+    assert world.fleet.given_up() == {("id-far", "m:latest")}
+    assert world.fleet.given_up(last=True) == frozenset()
+    tries = [world.fleet.began(world.far, "m:latest") for _ in range(3)]
+    assert [(one.is_try, one.is_late) for one in tries] == [(True, False), (False, True), (False, True)]
+    assert world.fleet.given_up(last=True) == {("id-far", "m:latest")}
+    tries[0].ended(Unreachable("no"))
+    assert world.fleet.began(world.far, "m:latest").is_try
+    assert not world.fleet.began(world.far, "n:latest").is_late
+
+
 def test_of_who_has_left_no_failures_are_kept() -> None:
     world = World(spec("a"), spec("b"))
     world.request(BackendError("500"), model="m:latest")
@@ -442,3 +469,24 @@ def test_how_long_a_host_has_been_silent() -> None:
     assert world.fleet.silence(world.far) == 8
     world.fleet.saw(world.far, told("m"))
     assert world.fleet.silence(world.far) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "fields", "words"),
+    [
+        (Unauthenticated(f"no {KEY}"), {"key": Secret(KEY)}, "it refuses our key"),
+        (Unauthenticated("who?"), {}, "it asks for a key; give it one: servers set far --key-file FILE"),
+        (
+            Unauthenticated("who?"),
+            {"registered": False},
+            "it asks for a key; give it one in the file of settings: key_file, or key_env",
+        ),
+        (Forbidden(f"{KEY} may not"), {"key": Secret(KEY)}, "it does not allow us this: *** may not"),
+    ],
+)
+def test_a_key_that_is_missing_refused_or_too_small_is_told_apart(
+    error: LocalModelsError, fields: dict[str, Any], words: str
+) -> None:
+    world = World(spec(**fields))
+    world.fail(error)
+    assert (world.far.state, world.far.failure) == ("down", words)

@@ -236,7 +236,7 @@ class TestUnderEveryPolicy:
             "down": "is down: connection refused",
             "silent": "has not told its models yet",
             "off": "is switched off",
-            "failed": "has failed this request",
+            "failed": "rests: requests for this model have failed there",
             "other": "does not have m:latest",
         }
 

@@ -29,6 +29,8 @@ CALLERS = {
     "admin": LOCAL,
     "manager": Caller("manager", "manager", frozenset({"manage", "list", "infer"})),
     "observer": Caller("observer", "observer", frozenset({"observe"})),
+    "limited": Caller("limited", "limited", frozenset({"manage", "list", "infer"}), models=("pub*",)),
+    "far": Caller("far", "far", frozenset({"manage", "list", "infer"}), models=("far-one/*",)),
     "reader": Caller("reader", "reader", frozenset({"list", "infer"})),
 }
 NEW = {
@@ -260,6 +262,29 @@ async def test_a_key_is_in_no_answer() -> None:
         assert server["has_key"]
 
 
+@awaited
+async def test_a_key_for_some_models_unloads_no_others() -> None:
+    async with World() as world:
+        site = Site(world)
+        world.net[A] = ollama = Ollama(pub=1, secret=2)
+        server = await site.add(name="Far One")
+        ids = {one.row.model: one.row.id for one in world.servers.models(server["id"])}
+        local = world.servers.roster.local.id
+        await world.servers.discover(local)
+        own = world.servers.models(local)[0].row.id
+        world.here.models["localmodels:latest"] = 5
+        ollama.loaded = {"pub": 1, "secret": 1}
+        for way in ("unload", "unload-from-gpu"):
+            for who, model_id in (("limited", ids["secret"]), ("limited", own), ("far", own)):
+                said = f"there is no model with the id '{model_id}'"
+                assert await site.ask("POST", f"/api/models/{model_id}/{way}", {}, who) == (404, {"detail": said})
+        assert ollama.loaded == {"pub": 1, "secret": 1}
+        assert world.here.models["localmodels:latest"] == 5
+        assert (await site.ask("POST", f"/api/models/{ids['pub']}/unload", None, "limited"))[0] == 200
+        assert (await site.ask("POST", f"/api/models/{ids['secret']}/unload", None, "far"))[0] == 200
+        assert ollama.loaded == {}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "may"),
     [
@@ -271,8 +296,8 @@ async def test_a_key_is_in_no_answer() -> None:
         ("POST", "/api/servers/x/discover", {"admin"}),
         ("PUT", "/api/models/x", {"admin"}),
         ("POST", "/api/models/x/check-availability", {"admin", "observer"}),
-        ("POST", "/api/models/x/unload", {"admin", "manager"}),
-        ("POST", "/api/models/x/unload-from-gpu", {"admin", "manager"}),
+        ("POST", "/api/models/x/unload", {"admin", "manager", "limited", "far"}),
+        ("POST", "/api/models/x/unload-from-gpu", {"admin", "manager", "limited", "far"}),
     ],
 )
 @awaited

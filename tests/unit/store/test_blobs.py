@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.store.written import WEIGHTS, blob, blobs, digest, leftovers
 
 from localmodels.core.errors import ContentMismatch, InvalidRequest, ModelDamaged
+from localmodels.store.leases import Lease
 from localmodels.store.model_store import ModelStore
 
 NAME = f"sha256-{digest(WEIGHTS).hex}"
@@ -98,14 +99,54 @@ def test_a_blob_that_is_vouched_for_stays_the_file_that_it_was(store: ModelStore
     assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
 
 
-def test_a_blob_that_nothing_vouches_for_is_replaced(store: ModelStore) -> None:
+def adopt_anew(store: ModelStore, lease: Lease) -> None:
+    source = store.layout.root.parent / "again"
+    source.write_bytes(WEIGHTS)
+    store.adopt(lease, source, ours=True)
+
+
+def fetch(store: ModelStore, lease: Lease) -> None:
+    with store.partial(lease, digest(WEIGHTS), len(WEIGHTS)) as partial:
+        partial.write(0, WEIGHTS)
+        partial.finish(0, len(WEIGHTS))
+        partial.commit()
+
+
+AGAIN: Mapping[str, Callable[[ModelStore, Lease], object]] = {
+    "written": lambda store, lease: store.write(lease, [WEIGHTS]),
+    "adopted": adopt_anew,
+    "fetched": fetch,
+}
+
+
+@pytest.mark.parametrize("again", AGAIN)
+def test_a_sound_blob_whose_seal_is_broken_stays_and_is_sealed_anew(
+    store: ModelStore, tmp_path: Path, again: str
+) -> None:
+    """An artifact was the same file, and its end broke the seal: a loaded model is no other for that."""
+    artifact = tmp_path / "artifact"
+    artifact.write_bytes(WEIGHTS)
+    with store.lease("test") as lease:
+        store.adopt(lease, artifact, ours=True)
+        before = place(store).stat()
+        assert before.st_ino == artifact.stat().st_ino
+        artifact.unlink()
+        assert not store.is_sealed(store.layout.root, digest(WEIGHTS))
+        AGAIN[again](store, lease)
+        assert leftovers(store) == [f"leases/{lease.token}/claim"]
+    after = place(store).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert store.is_sealed(store.layout.root, digest(WEIGHTS))
+
+
+@pytest.mark.parametrize("again", AGAIN)
+def test_a_blob_whose_seal_is_broken_and_that_is_not_sound_is_replaced(store: ModelStore, again: str) -> None:
     with store.lease("test") as lease:
         store.write(lease, [WEIGHTS])
-        before = place(store).stat().st_ino
-        place(store).write_bytes(WEIGHTS)  # the same bytes, but who knows
-        with place(store).open("rb"):  # so that its number is not given to the next file
-            store.write(lease, [WEIGHTS])
-    assert place(store).stat().st_ino != before
+        place(store).write_bytes(WEIGHTS[:-1] + b"?")
+        AGAIN[again](store, lease)
+    assert place(store).read_bytes() == WEIGHTS
+    assert store.is_sealed(store.layout.root, digest(WEIGHTS))
 
 
 @pytest.mark.parametrize(

@@ -266,15 +266,15 @@ async def permitted(finder: Finder, name: str, visit: Visit) -> Found:
     """The model of this name, if this caller may ask it.
 
     Raises:
-        ModelNotFound: there is none of this name.
-        Forbidden: his key is for other models.
+        ModelNotFound: there is none of this name, and he might ask it if there were.
+        Forbidden: his key is for other models; says neither whether there is one nor what the name stands for.
     """
     try:
         model = await finder.find(name)
     except Astray as error:
         raise error.told_to(visit.caller.may_ask) from None
+    check_model(visit.caller, model.name, name)  # first: who may not ask it learns nothing from the headers either
     visit.model, visit.listed = model.name, model.listed
-    check_model(visit.caller, model.name)
     return model
 
 

@@ -10,11 +10,12 @@ from typing import get_args
 
 from localmodels.artifacts.chat_template import ChatTemplate, read_chat_template
 from localmodels.artifacts.gguf_header import Header
-from localmodels.core.catalog import Description, Model, Running
+from localmodels.core.catalog import Description, Model, ModelName, Running
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
 from localmodels.core.errors import LoadFailed, ModelDamaged, Unsupported
 from localmodels.core.options import Options
 from localmodels.core.rerank import RerankRequest
+from localmodels.engine.live import LiveRunner
 from localmodels.engine.loadable import Loadable, Loader, Purpose
 from localmodels.engine.pool import Pool
 from localmodels.flows.answering.chat import Answerer, Defaults, Request
@@ -131,8 +132,24 @@ class Local:
         keys = {loadable(entry).key(purpose) for purpose in get_args(Purpose)}
         return any(runner.key in keys for runner in self._pool.runners())
 
+    def runners(self, entry: Entry) -> tuple[LiveRunner, ...]:
+        """Those of these files, under whatever name, and of this name, also of files that it does not mean any more."""
+        keys = {loadable(entry).key(purpose) for purpose in get_args(Purpose)}
+        return tuple(one for one in self._pool.runners() if one.key in keys or one.name == str(entry.name))
+
     async def unload(self, entry: Entry) -> None:
-        """Takes the model out of memory as soon as it is idle."""
+        """Takes the model out of memory as soon as it is idle, and what was loaded under its name before it."""
+        for runner in self.runners(entry):
+            self._pool.unload(runner.key)
+
+    async def unload_name(self, name: ModelName) -> None:
+        """Takes what was loaded under this name out of memory as soon as it is idle, whatever the name means now."""
+        for runner in self._pool.runners():
+            if runner.name == str(name):
+                self._pool.unload(runner.key)
+
+    async def unload_files(self, entry: Entry) -> None:
+        """Takes the model of these very files out of memory as soon as it is idle, whatever else has its name."""
         for purpose in get_args(Purpose):
             self._pool.unload(loadable(entry).key(purpose))
 

@@ -31,7 +31,7 @@ from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.places import Places
 from localmodels.flows.connections.failover import OURS
-from localmodels.flows.connections.server_names import hindrance, named, offers
+from localmodels.flows.connections.server_names import Named, hindrance, named
 from localmodels.flows.connections.server_status import INACTIVE
 from localmodels.flows.connections.traffic import Traffic
 
@@ -42,6 +42,8 @@ Connect = Callable[[ServerSpec], Carrier]
 # Names that a server may have answered by without listing them; some answer by any, which strangers could make up.
 MOST_CONFIRMED = 256
 
+# What callers hear, few of whom could give it one; `servers check` tells its owner how.
+WANTS_KEY = "asks for a key, and none was given for it here"
 
 # What of a server its connections are made of; whatever else is changed, they stay.
 _CONNECTION = ("name", "url", "kind", "key", "key_file", "first_byte", "idle", "ca_file", "reach")
@@ -235,7 +237,9 @@ class Remotes:
         """The only server of this kind, for ``KIND/MODEL`` as other gateways' clients write it."""
         kind, slash, model = name.partition("/")
         servers = [server for server in self._servers.values() if server.spec.kind == kind.lower()]
-        return (servers[0], model) if slash and model and len(servers) == 1 and offers(servers[0].spec, model) else None
+        if not slash or not model or len(servers) != 1 or hindrance(Named(servers[0].host, model), self.fleet):
+            return None
+        return servers[0], model
 
     async def close(self) -> None:
         """Ends the looks that requests began, and closes every connection; open answers raise."""
@@ -254,11 +258,14 @@ def seen_by_others(file: Path) -> bool:
 
 def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalModelsError:
     """A server's error as ours: without our key, with the server's name, and blaming nobody who is not at fault."""
-    if isinstance(error, (Unauthenticated, Forbidden)):
-        return BackendError(f"the server '{spec.name}' refused our key")
+    if isinstance(error, Unauthenticated):
+        has_key = spec.key or spec.key_file
+        return BackendError(f"the server '{spec.name}' {'refused our key' if has_key else WANTS_KEY}")
     if isinstance(error, ModelNotFound):
         return ModelNotFound(f"{spec.name}/{model}")
     message = _without_key(error.message, spec)
+    if isinstance(error, Forbidden):
+        return BackendError(f"the server '{spec.name}' does not allow us this: {message}")
     if f"'{spec.name}'" not in message:
         message = message.replace("the server", f"the server '{spec.name}'", 1)
     if isinstance(error, OURS):

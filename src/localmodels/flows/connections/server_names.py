@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from localmodels.core import via
+from localmodels.core.access import not_for
 from localmodels.core.catalog import ModelName
-from localmodels.core.errors import MOST_NAME, InvalidValue, ModelNotFound
+from localmodels.core.errors import MOST_NAME, Forbidden, InvalidValue, ModelNotFound
 from localmodels.core.servers import MODEL_NAME, ServerSpec, prefix_of
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import LATEST, Host, same_name
@@ -24,6 +25,7 @@ May = Callable[[str], bool]
 
 SHOWN = 3  # servers that a text names
 MOST_SERVER = 60  # characters of a server's name that is repeated
+NO_ALIASES: Mapping[str, str] = {}
 
 TEXTS: Mapping[Hindrance, str] = {
     "no server": "there is no server '{server}'",
@@ -87,12 +89,17 @@ def offers(spec: ServerSpec, model: str) -> bool:
     return model in spec.models if spec.models else MODEL_NAME.fullmatch(model) is not None
 
 
+def listed_as(model: str) -> str:
+    """The name under which a model would be listed that somebody calls so: without what Ollama's names need not say."""
+    try:
+        return str(ModelName.parse(model))
+    except InvalidValue:
+        return same_name(model)
+
+
 def plain(model: str) -> str:
     """A name in the one spelling of all that may mean the same model: Ollama asks neither for case nor for defaults."""
-    try:
-        return str(ModelName.parse(model)).lower()
-    except InvalidValue:
-        return same_name(model).lower()
+    return listed_as(model).lower()
 
 
 def is_off(host: Host, model: str, fleet: Fleet) -> bool:
@@ -115,7 +122,7 @@ class Astray(ModelNotFound):
     """A name that leads nowhere, before it is known who may learn why; until then it says no more than that.
 
     Attributes:
-        asked: what the name stands for.
+        asked: what the name stands for, as it would be listed.
         why: what stands between it and an answer, where anything of ours does.
         server: that it means.
         model: that it means.
@@ -138,16 +145,25 @@ class Astray(ModelNotFound):
         self.model = model
         self.elsewhere = elsewhere
 
-    def told_to(self, may: May) -> ModelNotFound:
-        """The error for somebody who may ask for these names."""
+    def told_to(self, may: May) -> ModelNotFound | Forbidden:
+        """The error for somebody who may ask for these names; for who might not ask it, as if there were the model."""
+        if not may(self.asked):
+            return not_for(self.name)
         known = [(one.server, name) for one in self.elsewhere if (name := next(filter(may, one.names), ""))]
-        if self.why is None or not may(self.asked) or (self.why == "no server" and not known):
+        if self.why is None or (self.why == "no server" and not known):
             return ModelNotFound(self.name)
         right = f"; {_have_it(known)}" if known else ""
         return ModelNotFound(self.name, text(self.why, self.server, self.model) + right)
 
 
-def astray(name: str, fleet: Fleet, passed: tuple[str, ...] = (), said: str = "") -> Astray:
+def astray(
+    name: str,
+    fleet: Fleet,
+    passed: tuple[str, ...] = (),
+    said: str = "",
+    *,
+    aliases: Mapping[str, str] = NO_ALIASES,
+) -> Astray:
     """Why a name leads nowhere, and what would lead to its model.
 
     Args:
@@ -155,31 +171,50 @@ def astray(name: str, fleet: Fleet, passed: tuple[str, ...] = (), said: str = ""
         fleet: the servers.
         passed: the gateways that the request has passed.
         said: the caller's word for it, where that is another.
+        aliases: other names for models; none of them is recommended for the model that it hides.
     """
     said = said or name
     meant = named(name, fleet)
     if meant is not None:
         host, model = meant
-        others = _elsewhere(model, fleet, passed, besides=host)
-        return Astray(said, name, model, hindrance(meant, fleet) or "lacks", host.spec.name, others)
+        others = _elsewhere(model, fleet, passed, aliases, besides=host)
+        asked = f"{host.spec.name}/{model}"
+        return Astray(said, asked, model, hindrance(meant, fleet) or "lacks", host.spec.name, others)
+    asked = listed_as(name)
+    if (off := _switched_off(name, asked, fleet)) is not None:
+        why, server = off
+        return Astray(said, asked, name, why, server, _elsewhere(asked, fleet, passed, aliases))
     prefix, _, model = name.partition("/")
-    if model and (others := _elsewhere(model, fleet, passed)):
-        return Astray(said, name, model, "no server", prefix, others)
+    if prefix and model and (others := _elsewhere(model, fleet, passed, aliases)):
+        return Astray(said, asked, model, "no server", prefix, others)
+    return Astray(said, asked, name)
+
+
+def _switched_off(name: str, listed: str, fleet: Fleet) -> tuple[Hindrance, str] | None:
+    """What has been switched off, the model or its server, and where; None where no host has the name switched off.
+
+    Args:
+        name: as it was asked for.
+        listed: as it would be listed; our own engine reads names as Ollama does, others are asked as one writes.
+        fleet: the servers.
+    """
     for host in fleet.hosts():
         if not host.is_shared and name not in host.spec.models:
             continue
-        if not host.spec.is_active and host.holds(same_name(name)) is not None:
-            return Astray(said, name, name, "server off", host.spec.name, _elsewhere(name, fleet, passed))
+        if not host.spec.is_active and host.holds(listed if host.is_own else same_name(name)) is not None:
+            return "server off", host.spec.name
         if host.spec.is_active and is_off(host, name, fleet):
-            return Astray(said, name, name, "model off", host.spec.name, _elsewhere(name, fleet, passed))
-    return Astray(said, name, name)
+            return "model off", host.spec.name
+    return None
 
 
-def _elsewhere(model: str, fleet: Fleet, passed: tuple[str, ...], besides: Host | None = None) -> tuple[Holder, ...]:
+def _elsewhere(
+    model: str, fleet: Fleet, passed: tuple[str, ...], aliases: Mapping[str, str], besides: Host | None = None
+) -> tuple[Holder, ...]:
     """Who has told of this model and may be asked for it."""
     name = same_name(model)
     return tuple(
-        Holder(host.spec.name, _names(host, model))
+        Holder(host.spec.name, _names(host, model, fleet, aliases))
         for host in fleet.hosts()
         if host is not besides
         and host.spec.is_active
@@ -189,10 +224,12 @@ def _elsewhere(model: str, fleet: Fleet, passed: tuple[str, ...], besides: Host 
     )
 
 
-def _names(host: Host, model: str) -> tuple[str, ...]:
+def _names(host: Host, model: str, fleet: Fleet, aliases: Mapping[str, str]) -> tuple[str, ...]:
     """The names by which a host is asked for its model: the model's own, where that may mean this host."""
-    its_own = host.is_shared or model in host.spec.models
-    return (*([model.removesuffix(LATEST)] if its_own else []), f"{host.spec.name}/{model}")
+    bare = model.removesuffix(LATEST)
+    tables = [other for other in fleet.hosts() if other.spec.is_active and bare in other.spec.models]
+    its_own = (host in tables if tables else host.is_shared) and bare not in aliases
+    return (*([bare] if its_own else []), f"{host.spec.name}/{model}")
 
 
 def _have_it(known: Sequence[tuple[str, str]]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 
 from localmodels.core.errors import LocalModelsError, RateLimited, Unavailable
@@ -46,6 +46,7 @@ class Traffic:
     Attributes:
         tally: what requests met, counted.
         look: asks a host what it has; set by whoever watches the hosts.
+        aliases: other names for models; set by whoever finds models by name.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Traffic:
         self.retries = retries or Retries()
         self.tally = Tally(fleet)
         self.look: Look = _nowhere
+        self.aliases: Mapping[str, str] = {}
         self._clock = clock
         self._rests: dict[tuple[str, str], float] = {}
         self._looking: dict[str, asyncio.Task[None]] = {}

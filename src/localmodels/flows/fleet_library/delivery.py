@@ -63,6 +63,7 @@ class Elsewhere:
     Args:
         servers: those of the configuration by name, as it is now.
         connect: the way to one.
+        changed: is told whose library is another now.
         parting: seconds that one has to forget what was made on trial.
     """
 
@@ -71,10 +72,12 @@ class Elsewhere:
         servers: Callable[[], Mapping[str, ServerSpec]],
         connect: Connect | None = None,
         *,
+        changed: Callable[[ServerSpec], object] = lambda _: None,
         parting: float = PARTING,
     ) -> None:
         self._servers = servers
         self._connect = connect or client_of
+        self._changed = changed
         self._parting = parting
 
     def named(self, name: str) -> tuple[ServerSpec, ...]:
@@ -145,6 +148,7 @@ class Elsewhere:
         except asyncio.CancelledError:
             if not given:  # else it is too late
                 raise
+        self._changed(spec)
 
 
 async def _put(client: AsyncClient, entry: Entry, spec: ServerSpec, parting: float) -> Steps:

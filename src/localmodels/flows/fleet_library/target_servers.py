@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from localmodels.core.access import Caller
 from localmodels.core.errors import InvalidRequest
 from localmodels.core.fleet import LOCAL
 from localmodels.core.library import EVERY
@@ -17,6 +18,18 @@ MANAGED: tuple[str, ...] = (LOCAL, KIND)
 HERE = ServerSpec(name=LOCAL, url="", kind="local")
 
 
+class NoSuchServer(InvalidRequest):
+    """A word that is no server's; says which there are, to who may know."""
+
+    def __init__(self, server: str, there: Sequence[str]) -> None:
+        self.plain = text("no server", server)
+        super().__init__(f"{self.plain}; there are: {', '.join(sorted(there)) or 'none'}", param="server")
+
+    def told_to(self, caller: Caller) -> InvalidRequest:
+        """The error for this caller: the names of servers are for those who may see them listed."""
+        return self if caller.may("observe") else InvalidRequest(self.plain, param="server")
+
+
 def meant(servers: Sequence[str], specs: Sequence[ServerSpec]) -> tuple[ServerSpec, ...]:
     """The servers that these ids or names mean, each once; ``*`` is every one that may be asked.
 
@@ -25,7 +38,8 @@ def meant(servers: Sequence[str], specs: Sequence[ServerSpec]) -> tuple[ServerSp
         specs: all that there are; where this machine is not among them it is the first.
 
     Raises:
-        InvalidRequest: one that there is not, or that its owner has switched off.
+        NoSuchServer: one that there is not.
+        InvalidRequest: one that its owner has switched off.
     """
     known = specs if any(spec.kind == LOCAL for spec in specs) else (HERE, *specs)
     if EVERY in servers:
@@ -34,8 +48,7 @@ def meant(servers: Sequence[str], specs: Sequence[ServerSpec]) -> tuple[ServerSp
     for name in servers:
         one = server_meant(name, known)
         if one is None:
-            there = ", ".join(sorted(spec.name for spec in specs)) or "none"
-            raise InvalidRequest(f"{text('no server', name)}; there are: {there}", param="server")
+            raise NoSuchServer(name, [spec.name for spec in specs])
         if not one.is_active:
             raise InvalidRequest(text("server off", one.name), param="server")
         found[one.name] = one

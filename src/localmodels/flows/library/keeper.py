@@ -53,9 +53,11 @@ _WHERE = {
 
 
 class Unloads(Protocol):
-    """Takes a model out of memory as soon as it is idle."""
+    """Takes a model out of memory as soon as it is idle: one that is there, or all that was loaded under a name."""
 
     async def unload(self, entry: Entry) -> None: ...
+
+    async def unload_name(self, name: ModelName) -> None: ...
 
 
 class Trial(Protocol):
@@ -246,6 +248,8 @@ class Keeper:
             raise ModelNotFound(request.model)
         if entry is not None:
             await self._unloads.unload(entry)
+        else:
+            await self._unloads.unload_name(name)
         await in_thread(self._store.collect, released=released)
 
     @asynccontextmanager

@@ -124,7 +124,7 @@ class Trials:
             await self._placed(entry)
         except BaseException:
             if not there:
-                await self._local.unload(entry)
+                await self._local.unload_files(entry)  # what has the name goes on
             raise
 
     async def _placed(self, entry: Entry) -> None:

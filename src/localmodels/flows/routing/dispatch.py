@@ -35,6 +35,7 @@ from localmodels.flows.connections.remotes import Server
 from localmodels.flows.connections.request_counts import UNSUITED, outcome_of
 from localmodels.flows.connections.server_names import astray
 from localmodels.flows.connections.traffic import Traffic
+from localmodels.flows.routing.refusals import refusal, soonest
 from localmodels.flows.visit import Visit
 
 T = TypeVar("T")
@@ -144,9 +145,16 @@ class Errand:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._leave(self._failed if error is not None and error is self._told else error)
+        failed = self._failed if error is not None and error is self._told else error
+        await self._leave(failed)
+        if isinstance(error, LocalModelsError) and not self._taken(failed or error):
+            self._visit.admitted = 0
         if isinstance(error, LocalModelsError) and error is not self._told:
             raise self._as_told(error) from None
+
+    def _taken(self, error: BaseException) -> bool:
+        """May a host have taken the request up, though it failed with this?"""
+        return self._begun or self._perhaps or not isinstance(error, LocalModelsError) or verdict(error) == "perhaps"
 
     def answered(self) -> None:
         """The first of the answer has come; from now on no other host is asked. Saying so again does no harm."""
@@ -193,13 +201,18 @@ class Errand:
         left = [hop for hop in self._hops if hop.host is not host]
         # After one that may have begun there is one more chance, and it is not for proving hosts that were down.
         self._hops = sorted(left, key=lambda hop: hop.host.state != "up") if self._perhaps else left
-        if not self._hops:
-            self._hops, self._spare = self._spare, ()
         await self._leave(error)
-        if not self._hops:
-            self._visit.tried, self._visit.repeated = frozenset(self._tried), self._perhaps
+        if not self._has_more():
             raise OtherWay
         await self._go(again=True)
+
+    def _has_more(self) -> bool:
+        """Is another hop left? If not, the visit knows by now who was asked."""
+        if not self._hops:
+            self._hops, self._spare = self._spare, ()
+        if not self._hops:
+            self._visit.tried, self._visit.repeated = frozenset(self._tried), self._perhaps
+        return bool(self._hops)
 
     def _goes_on(self, error: LocalModelsError, *, unsuited: bool) -> bool:
         if len(self._hops) + len(self._spare) + self._beyond < 2:
@@ -223,21 +236,17 @@ class Errand:
     async def _go(self, *, again: bool = False) -> None:
         """Takes a place at the first hop that has one."""
         visit, traffic = self._visit, self._traffic
-        hosts = [hop.host for hop in self._hops]
-        if len(hosts) == 1 and hosts[0].state == "down":
-            traffic.fleet.dare(hosts[0])
         try:
-            host = await self._place(hosts, again=again)
+            hop, self._attempt = await self._admitted(again=again)
         except LocalModelsError as error:
             self._told = error  # our own words, of no server
             raise
         self._since = monotonic()
-        hop = self._hops[hosts.index(host)]
+        host = hop.host
         if hop.server is not None and hop.server.now is not hop.server:  # while it waited
             hop = replace(hop, server=hop.server.now)
             self._hops = [hop if one.host is host else one for one in self._hops]
         self.hop = hop
-        self._attempt = traffic.fleet.began(host, self._model)
         if hop.server is not None:
             hop.server.enter()
         once.say(once=visit.once)
@@ -246,6 +255,31 @@ class Errand:
             visit.route = hop.reason()
         if hop.target is not None:
             traffic.tally.at(host).chose(hop.target)
+
+    async def _admitted(self, *, again: bool) -> tuple[Hop, Attempt]:
+        """A place where the model has not been given up while the request waited: it is not sent to fail there.
+
+        Who asks for one server by its name when the model rests there already, asks that server and is sent.
+        """
+        fleet, late = self._traffic.fleet, []
+        rested = fleet.resting(self._model)
+        while True:
+            hosts = [hop.host for hop in self._hops]
+            if len(hosts) == 1 and hosts[0].state == "down":
+                fleet.dare(hosts[0])
+            host = await self._place(hosts, again=again)
+            hop, attempt = self._hops[hosts.index(host)], fleet.began(host, self._model)
+            if not attempt.is_late or (hop.target is None and host.id in rested):
+                return hop, attempt
+            attempt.ended(_NOTHING)
+            self._traffic.places.give_back(host, self._model)
+            late.append(host)
+            self._tried += (id_of(host.spec),)
+            self._hops, again = [one for one in self._hops if one.host is not host], True
+            if not self._has_more():
+                if self._beyond:
+                    raise OtherWay
+                raise refusal(late, hop.model, soonest(late, self._model, fleet))
 
     async def _place(self, hosts: Sequence[Host], *, again: bool) -> Host:
         places, caller = self._traffic.places, self._visit.caller
@@ -289,4 +323,5 @@ class Errand:
             return told
         if visit.model != f"{server.name}/{self.hop.model}":  # the name was right, and what was known of it is old
             return ModelNotFound(visit.model)
-        return astray(visit.model, self._traffic.fleet, via.way()).told_to(visit.caller.may_ask)
+        lost = astray(visit.model, self._traffic.fleet, via.way(), aliases=self._traffic.aliases)
+        return lost.told_to(visit.caller.may_ask)

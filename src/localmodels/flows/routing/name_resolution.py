@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from localmodels.core import via
-from localmodels.core.access import ANYBODY, EVERY_MODEL, Caller
+from localmodels.core.access import ANYBODY, EVERY_MODEL, Caller, check_model
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import MOST_NAME, Conflict, ModelNotFound
 from localmodels.core.fleet import LOCAL
@@ -84,7 +84,7 @@ class Finders:
     def adopt(self, *, default: str, aliases: Mapping[str, str]) -> None:
         """Goes by these names from now on."""
         self._default = default
-        self._aliases = aliases
+        self._aliases = self._remotes.traffic.aliases = aliases
 
     @property
     def remote(self) -> bool:
@@ -154,33 +154,46 @@ class Finders:
             *(one for one in ours if self._asked(one.name) == one.name and self.quick(one.name) is None),
         )
 
-    async def describe(self, name: str, *, verbose: bool) -> Description:
-        """All that is known about one.
+    async def describe(self, name: str, *, verbose: bool, caller: Caller = ANYBODY) -> Description:
+        """All that is known about one that this caller may ask; nobody is asked for one that he may not.
 
         Raises:
             Astray: there is none of this name; says why to whoever may know.
+            Forbidden: his key is for other models.
         """
         try:
-            return await self._described(name, verbose=verbose)
+            target = self.quick(name)
+            if target is not None:
+                check_model(caller, target.name, name)
+            told = await self._described(name, target, verbose=verbose)
         except ModelNotFound as error:
             raise self._astray(name, error) from None
+        check_model(caller, told.model.name, name)
+        return told
 
-    async def _described(self, name: str, *, verbose: bool) -> Description:
-        target = self.quick(name)
+    async def _described(self, name: str, target: RemoteTarget | RoutedTarget | None, *, verbose: bool) -> Description:
         if isinstance(target, RemoteTarget):
             await self._told()
-            return await target.describe()
-        prefix, _, model = name.partition("/")
+            told = await target.describe()
+            return replace(told, model=replace(told.model, name=target.name))
         try:
-            return await self._here.describe(name, verbose=verbose)
+            return await self._described_here(name, verbose=verbose)
         except ModelNotFound:
+            prefix, _, model = name.partition("/")
             if target is None and model and prefix.lower() == LOCAL:
-                told = await self._here.describe(model, verbose=verbose)
-                return replace(told, model=replace(told.model, name=name))
+                told = await self._described_here(model, verbose=verbose)
+                return replace(told, model=replace(told.model, name=f"{LOCAL}/{told.model.name}"))
             if target is None or (known := self._elsewhere(target)) is None:
                 raise
         told = await known.describe()
         return replace(told, model=replace(told.model, name=target.name))
+
+    async def _described_here(self, name: str, *, verbose: bool) -> Description:
+        """All about a model of the library. Raises as :meth:`_found_here`."""
+        self._require_open(name)
+        told = await self._here.describe(name, verbose=verbose)
+        self._require_open(name, told.model.name)
+        return told
 
     async def explained(self, name: str, capability: str, session: str, caller: Caller) -> Explanation:
         """Where a request for this model would go now, and why; no other server is asked.
@@ -231,7 +244,8 @@ class Finders:
 
     def _astray(self, name: str, error: ModelNotFound) -> Astray:
         """Why this name leads nowhere."""
-        return astray(self._asked(name) or error.name, self._remotes.fleet, via.way(), name or error.name)
+        asked = self._asked(name) or error.name
+        return astray(asked, self._remotes.fleet, via.way(), name or error.name, aliases=self._aliases)
 
     def _asked(self, name: str) -> str:
         asked = name or self._default
@@ -244,22 +258,45 @@ class Finders:
             ModelNotFound: there is none of this name, or this machine shall answer nothing.
             ModelDamaged: it cannot be read.
         """
-        own = self._remotes.fleet.named(LOCAL)
-        if own is None:
-            return await self._here.find(name)
-        if not own.spec.is_active or server_names.is_off(own, name, self._remotes.fleet):
-            raise ModelNotFound(name)
         try:
-            return await self._here.find(name)
+            return await self._found_here(name)
         except ModelNotFound:
             one = server_names.named(name, self._remotes.fleet)
-            if one is None or one.host is not own:
+            if one is None or not one.host.is_own:
                 raise
-            meant = Meant(name, same_name(one.model), (own,))
+            listed = (await self._found_here(one.model)).name
+            meant = Meant(f"{one.host.spec.name}/{listed}", same_name(listed), (one.host,))
             await self._fresh()
-            if own.holds(meant.model) is None:
+            if one.host.holds(meant.model) is None:
                 raise
             return RoutedTarget(self._routes, meant, self._here)
+
+    async def _found_here(self, name: str) -> Found:
+        """The model of the library.
+
+        Raises:
+            ModelNotFound: there is none of this name, or it is switched off, or all of this machine is.
+            ModelDamaged: it cannot be read.
+        """
+        self._require_open(name)
+        found = await self._here.find(name)
+        self._require_open(name, found.name)
+        return found
+
+    def _require_open(self, name: str, listed: str = "") -> None:
+        """Looks whether a model of this machine may be asked.
+
+        Args:
+            name: the caller's.
+            listed: that of the model, once it is found: a name may leave out the only tag that there is.
+
+        Raises:
+            ModelNotFound: it may not.
+        """
+        fleet = self._remotes.fleet
+        own = fleet.named(LOCAL)
+        if own is not None and (not own.spec.is_active or server_names.is_off(own, listed or name, fleet)):
+            raise ModelNotFound(name)
 
     async def _last(self, name: str, lost: Astray) -> Found | None:
         """What a name means that nobody has: the choice is ours, or a kind of server; or a model is to be fetched."""

@@ -95,8 +95,8 @@ class Relays:
         """
         if isinstance(target, RelayTo):
             return target
+        check_model(visit.caller, target.name, asked.word("model"))
         visit.model = target.name
-        check_model(visit.caller, target.name)
         visit.session = visit.session or asked.word("prompt_cache_key")
         return target.aimed(dialect, call, asked.fields, visit)
 
@@ -117,8 +117,8 @@ class Relays:
             RateLimited: his tokens are used up.
             LocalModelsError: what went wrong; once a piece has come, in the middle of the answer.
         """
+        check_model(visit.caller, to.name, asked.word("model"))  # first: what is noted here stands in the answer's head
         visit.model, visit.listed, visit.server = to.name, to.listed, to.hops[0].host.spec.name
-        check_model(visit.caller, visit.model)
         body = asked.addressed(to.hops[0].model)
         if visit.operation:
             answer = 0 if visit.operation == "embeddings" else asked.most_tokens or USUAL_ANSWER

@@ -84,7 +84,7 @@ class RemoteTarget:
     async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         """A place at its server for one request."""
         async with Errand((self._hop,), visit, self._server.traffic) as errand:
-            yield Renamed(self._server, self._model, visit, errand.answered)
+            yield Renamed(errand.hop.reached, self._model, visit, errand.answered)  # it may have others by now
 
     def relay(self, dialect: str, call: Call) -> RelayTo | None:
         """Where a request in this dialect can go as it is; None where it has to be translated."""

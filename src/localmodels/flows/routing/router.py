@@ -16,7 +16,7 @@ from localmodels.backends.kinds import KINDS
 from localmodels.core import via
 from localmodels.core.access import EVERY_MODEL, Caller
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest
-from localmodels.core.errors import MOST_NAME, Forbidden, LocalModelsError, ModelNotFound, Unavailable
+from localmodels.core.errors import Forbidden, LocalModelsError, ModelNotFound
 from localmodels.core.rerank import RerankRequest
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.affinity import Affinity, Prefix, Sessions
@@ -24,10 +24,10 @@ from localmodels.fleet.automatic import is_automatic
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.prefix import marks_of, marks_of_fields
 from localmodels.fleet.routing import Ask, Explanation, Target, decide, explain
-from localmodels.fleet.turns import HEALING, SHORTEST_RETRY, gone, words_for
 from localmodels.flows.answering.chat import Request
 from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.routing.dispatch import Hop
+from localmodels.flows.routing.refusals import refusal, soonest
 from localmodels.flows.visit import Visit
 
 # Policies that go by where a prompt was read before; under the others nobody looks at it.
@@ -183,24 +183,20 @@ class Routes:
             prefix=prefix,
             sticky=self._sessions.home(visit.caller.id, _topic(visit, meant)) if visit.session else "",
             excluded=self.remotes.traffic.resting(meant.model),
+            rests=self._fleet.given_up() if is_automatic(meant.model) else frozenset(),
             once=visit.once,
             may=visit.caller.may_ask if is_automatic(meant.model) and visit.caller.models != EVERY_MODEL else None,
         )
 
     def _targets(self, meant: Meant, ask: Ask) -> tuple[Target, ...]:
-        hosts = meant.hosts
-        if ask.call not in _CONVERSATION:
-            hosts = tuple(host for host in hosts if host.spec.kind not in _TALKERS)
-        targets = decide(ask, hosts, self.policy, self._affinity, self._turn)
-        if targets and is_automatic(ask.model):  # who cannot be known to fail before the model is
-            given_up = self._fleet.resting(targets[0].course.model)
-            return tuple(target for target in targets if target.id not in given_up) or targets
-        return targets
+        return decide(ask, _answering(meant, ask.call), self.policy, self._affinity, self._turn)
 
     def _last_resort(self, meant: Meant, ask: Ask) -> tuple[Target, ...]:
         """Where nobody else is left: hosts that only requests have found failing, of which each gets one to try it."""
         able = {host.id for host in self._fleet.last_resort(meant.hosts, ask.model)}
-        return self._targets(meant, replace(ask, excluded=frozenset(host.id for host in meant.hosts) - able))
+        unable = frozenset(host.id for host in meant.hosts) - able
+        rests = self._fleet.given_up(last=True) if ask.rests else ask.rests
+        return self._targets(meant, replace(ask, excluded=unable, rests=rests))
 
     def _hops(self, targets: Sequence[Target]) -> tuple[Hop, ...]:
         return tuple(hop for hop in map(self._hop, targets) if hop is not None)
@@ -215,10 +211,13 @@ class Routes:
     def _nobody(self, meant: Meant, ask: Ask) -> LocalModelsError:
         """Why a request can go nowhere, and when it could."""
         if not is_automatic(meant.model) or not any(host.may_be_asked for host in meant.hosts):
-            waits = [self._fleet.healing(host, ask.model) for host in meant.hosts]
-            seconds = min((HEALING if wait is None else wait for wait in waits), default=HEALING)
-            return refusal(meant.hosts, ask.model, max(SHORTEST_RETRY, seconds))
-        if self._targets(meant, replace(ask, may=None, excluded=frozenset())):
+            hosts = _answering(meant, ask.call)
+            return refusal(hosts, meant.name, soonest(hosts, ask.model, self._fleet))
+        ask = replace(ask, excluded=frozenset(), rests=frozenset())
+        if targets := self._targets(meant, ask):
+            hosts, model = tuple(target.host for target in targets), targets[0].course.model
+            return refusal(hosts, spelled(model, hosts), soonest(hosts, model, self._fleet))
+        if self._targets(meant, replace(ask, may=None)):
             return Forbidden(f"this key may use none of the models that '{meant.name}' stands for", param="model")
         return ModelNotFound(meant.name)
 
@@ -233,15 +232,6 @@ class Routes:
         """Something of this host is not as it was; what has been down has most likely been started anew."""
         if host.state == "down" or self._fleet.host(host.id) is not host:
             self._affinity.forget(host.id)
-
-
-def refusal(hosts: Sequence[Host], model: str, seconds: float) -> Unavailable:
-    """That none of these hosts can be asked for a model, and may be in so many seconds."""
-    answering = [host for host in hosts if host.may_be_asked]
-    if not answering:
-        return Unavailable(gone(hosts).message, retry_after=seconds)
-    words = f"the model '{model[:MOST_NAME]}' fails whenever it is asked on {words_for(answering)}"
-    return Unavailable(words, param="model", retry_after=seconds)
 
 
 def call_of(request: Request) -> Call:
@@ -260,6 +250,14 @@ def spelled(model: str, hosts: tuple[Host, ...]) -> str:
     """The name of a model, as most of its hosts would list it: with ``:latest`` only where one has it so."""
     names = {holding.model for host in hosts if (holding := host.holds(model)) is not None}
     return model if model in names or not names else min(names)
+
+
+def _answering(meant: Meant, call: Call) -> tuple[Host, ...]:
+    """Those of the kinds that answer such a call; where a name leads to no others, they say themselves what they do."""
+    if call in _CONVERSATION:
+        return meant.hosts
+    able = tuple(host for host in meant.hosts if host.spec.kind not in _TALKERS)
+    return able if able or is_automatic(meant.model) else meant.hosts
 
 
 def _leads(host: Host, model: str, passed: tuple[str, ...]) -> bool:

@@ -6,7 +6,7 @@ The rule: it tells what another server would, and costs no more to ask: nothing 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import get_args
 
 from msgspec.structs import replace
@@ -78,7 +78,7 @@ class Here:
             ModelNotFound: there is none of this name.
             Conflict: its last answer has not ended in time; the model leaves when it has.
         """
-        return await self._leave(model, self._runners(await self._entry(model)))
+        return await self._leave(model, self._local.runners(await self._entry(model)))
 
     async def move(self, model: str, visit: Visit) -> int | None:
         """Takes a model off the graphics cards, and loads it anew for the processor.
@@ -95,7 +95,7 @@ class Here:
         runners = self._runners(entry)
         if runners and not sum(_on_cards(runner) for runner in runners.values()):
             return 0
-        freed = await self._leave(model, runners)
+        freed = await self._leave(model, self._local.runners(entry))
         for purpose in runners:
             async with self._local.lease(entry, _LOADS[purpose](model), visit):
                 pass
@@ -109,15 +109,15 @@ class Here:
         keys = {loadable(entry).key(purpose): purpose for purpose in get_args(Purpose)}
         return {keys[runner.key]: runner for runner in self._pool.runners() if runner.key in keys}
 
-    async def _leave(self, model: str, runners: Mapping[Purpose, LiveRunner]) -> int | None:
+    async def _leave(self, model: str, runners: Collection[LiveRunner]) -> int | None:
         if not runners:
             return None
-        freed = sum(map(_on_cards, runners.values()))
-        for runner in runners.values():
+        freed = sum(map(_on_cards, runners))
+        for runner in runners:
             self._pool.unload(runner.key)
         try:
             async with asyncio.timeout(self._patience):
-                for runner in runners.values():
+                for runner in runners:
                     await runner.gone.wait()
         except TimeoutError:
             words = f"{model} still answers; it leaves memory when its last answer has ended"

@@ -93,7 +93,7 @@ class Roster(Struct, frozen=True, kw_only=True):
         """
         row = self.models.get(model_id)
         if row is None:
-            raise NotFound(f"there is no model with the id '{model_id[:60]}'", param="model_id")
+            raise no_model(model_id)
         return row
 
     def models_of(self, server_id: str) -> tuple[ModelRow, ...]:
@@ -149,6 +149,11 @@ def roster(
         keys=dict(keys),
         models={row.id: row for row in models if row.server_id not in others},
     )
+
+
+def no_model(model_id: str) -> NotFound:
+    """What is said of an id that is no model's, and of one that is not for whoever says it."""
+    return NotFound(f"there is no model with the id '{model_id[:60]}'", param="model_id")
 
 
 def local_row(gateway: str, *, max_concurrent: int, now: int) -> ServerRow:
@@ -225,6 +230,21 @@ def normalised(url: str, kind: AnyKind) -> str:
         InvalidValue: it can be none.
     """
     return bare_url(server_url(url), kind)
+
+
+def placed(url: str, kind: AnyKind) -> str:
+    """As :func:`normalised`, of an address that somebody says now.
+
+    Raises:
+        InvalidValue: it can be none, or is what OpenAI's clients take, of a server that speaks Ollama's API.
+    """
+    bare = normalised(url, kind)
+    if kind == "ollama" and bare.endswith("/v1"):
+        raise InvalidValue(
+            f"{bare[:120]} is an address of OpenAI's API, and this kind speaks Ollama's: drop /v1, or say kind openai",
+            param="url",
+        )
+    return bare
 
 
 def address_of(row: ServerRow) -> str:

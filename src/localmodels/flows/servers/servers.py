@@ -211,7 +211,9 @@ class Servers:
         """
         await self._known.refresh()
         said = await self._placed(wish.said, "")
+        await self._freshness.own()
         await self._known.settle()
+        await self._finds.keep_told(self.roster.local.id)  # else lists would lack it until the next round
         moment = self._now()
         fields = {"kind": USUAL_KIND, **_said(said)}
         row = ServerRow(id=str(uuid4()), created_at=moment, updated_at=moment, **fields)
@@ -309,6 +311,8 @@ class Servers:
             await self._finds.keep_told(row.server_id)  # it may have gone in this moment, or come back
         last = self.model(model_id)
         if last.row.present or not await self._store.forget_model(model_id):
+            await self._known.refresh()
+            last = self.model(model_id)  # raises, where somebody else has just forgotten it
             words = f"the server '{last.server_name}' had {last.row.model} when it was asked last"
             raise Conflict(f"{words}: only what is gone can be forgotten", param="model_id")
         await self._known.refresh()
@@ -371,7 +375,7 @@ class Servers:
             self.roster.check(said, server_id)
             return said
         kind = self.roster.server(server_id).kind if server_id else USUAL_KIND
-        url = rosters.normalised(said.url, said.kind if isinstance(said.kind, str) else kind)
+        url = rosters.placed(said.url, said.kind if isinstance(said.kind, str) else kind)
         self.roster.check(replace(said, url=url), server_id)
         reach = await reach_at(url, self._listening(), self._lookup)
         return replace(said, url=url, reach=reach)

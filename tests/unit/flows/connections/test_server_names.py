@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.awaited import awaited
 from tests.unit.flows.routing.test_name_resolution_fleet import FleetWorld, member, no_look, no_pull
 
 from localmodels.core.access import ANYBODY, USUAL, Caller
 from localmodels.core.catalog import Model
 from localmodels.core.chat import ChatRequest, Message, Text
-from localmodels.core.errors import ModelNotFound
+from localmodels.core.errors import Forbidden, ModelNotFound
 from localmodels.core.fleet import ModelRow
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.told import Told
@@ -67,6 +68,9 @@ SAID = {
     "local/c": "the server 'local' has no model 'c'; 's2' and 's3' have it: ask for 'c'",
     "box/mine": "the server 'box' has no model 'mine'; 'local' has it: ask for 'mine'",
     "only": "it is switched off on the server 'box'",
+    "library/only": "it is switched off on the server 'box'",
+    "library/a": "there is no server 'library'; 'box' and 's2' have it: ask for 'a'",
+    "/c": "",
     "d": "the server 'off' is switched off",
     "nobox/nothing": "",
     "nothing": "",
@@ -79,14 +83,13 @@ SAID = {
 def test_what_is_wrong_with_a_name_and_what_would_be_right(name: str, said: str) -> None:
     error = astray(name, fleet()).told_to(ANYBODY.may_ask)
     assert error.message == f"model '{name}' not found" + (f": {said}" if said else "")
+    assert isinstance(error, ModelNotFound)
     assert (type(error), error.name, error.code, error.status) == (ModelNotFound, name, "model_not_found", 404)
 
 
 @pytest.mark.parametrize(
     ("models", "name", "said"),
     [
-        (("other",), "box/c", ""),
-        (("other",), "only", ""),
         (("box/*",), "box/c", "the server 'box' has no model 'c'"),
         (("box/*", "s3/*"), "box/c", "the server 'box' has no model 'c'; 's3' has it: ask for 's3/c'"),
         (("box/*", "c"), "box/c", "the server 'box' has no model 'c'; 's2' and 's3' have it: ask for 'c'"),
@@ -97,6 +100,34 @@ def test_a_key_learns_only_of_what_it_may_ask(models: tuple[str, ...], name: str
     caller = Caller("k", "k", USUAL, models=models)
     error = astray(name, fleet()).told_to(caller.may_ask)
     assert error.message == f"model '{name}' not found" + (f": {said}" if said else "")
+
+
+@pytest.mark.parametrize("name", ["box/c", "nobox/c", "off/c", "only", "library/b", "nothing", "box/nothing"])
+def test_a_key_for_other_models_is_refused_as_if_there_were_the_model(name: str) -> None:
+    error = astray(name, fleet(), said="word").told_to(Caller("k", "k", USUAL, models=("other",)).may_ask)
+    assert (type(error), error.message) == (Forbidden, "this key may not use model 'word'")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("box/c", "the server 'box' has no model 'c'; 's2' and 's3' have it: ask for 's2/c'"),
+        ("box/n", "the server 'box' has no model 'n'; 'table' has it: ask for 'n'"),
+        ("nobox/big", "there is no server 'nobox'; 'table' and 's2' have it: ask for 'big'"),
+    ],
+)
+def test_no_name_is_recommended_that_leads_elsewhere(name: str, said: str) -> None:
+    made = fleet()
+    s2, table = made.named("s2"), made.named("table")
+    assert s2 is not None
+    assert table is not None
+    made.adopt([replace(one.spec, models=("big", "n")) if one is table else one.spec for one in made.hosts()])
+    made.saw(s2, Told((Model("c", 0, "", ""), Model("big", 0, "", ""))))
+    table = made.named("table")
+    assert table is not None
+    made.saw(table, Told((Model("big", 0, "", ""), Model("n", 0, "", ""))))
+    error = astray(name, made, aliases={"c": "box/a"}).told_to(ANYBODY.may_ask)
+    assert error.message == f"model '{name}' not found: {said}"
 
 
 def test_before_it_is_known_who_asks_nothing_is_said() -> None:
@@ -152,12 +183,20 @@ async def test_who_asks_is_told_and_an_alias_is_called_as_he_calls_it() -> None:
         with pytest.raises(ModelNotFound) as told:
             await permitted(world.finders, name, Visit(caller=ANYBODY))
         assert str(told.value) == f"model '{name}' not found: {said}"
-        with pytest.raises(ModelNotFound) as plain:
+        with pytest.raises(Forbidden) as plain:
             await permitted(world.finders, name, Visit(caller=Caller("k", "k", USUAL, models=("x",))))
-        assert str(plain.value) == f"model '{name}' not found"
+        assert str(plain.value) == f"this key may not use model '{name}'"
         with pytest.raises(ModelNotFound) as dry:
             await world.finders.explained(name, "", "", ANYBODY)
         assert str(dry.value) == str(told.value)
+
+
+@awaited
+async def test_an_alias_is_not_recommended_for_the_model_that_it_hides() -> None:
+    world = FleetWorld(aliases={"c": "box/a"})
+    await world.adopt(member("box", "a"), member("s2", "c"))
+    with pytest.raises(ModelNotFound, match="'s2' has it: ask for 's2/c'"):
+        await permitted(world.finders, "nobox/c", Visit(caller=ANYBODY))
 
 
 @awaited

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.awaited import awaited
 
+from localmodels.core.access import Caller
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import (
     Forbidden,
@@ -32,6 +33,7 @@ from localmodels.core.library import (
 )
 from localmodels.core.servers import ServerSpec, prefix_of
 from localmodels.flows.fleet_library.fan_out import Everywhere, Place
+from localmodels.flows.fleet_library.target_servers import NoSuchServer
 
 SUCCESS = Progress("success")
 MODEL = Model("m:latest", 1, "0" * 64, "")
@@ -172,6 +174,15 @@ def test_servers_are_meant_by_id_and_name_and_all_together(names: tuple[str, ...
 def test_who_is_not_there_cannot_be_meant(name: str, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
         Labs(A, OFF).named((name,))
+
+
+def test_which_servers_there_are_is_told_to_who_may_see_them_listed() -> None:
+    with pytest.raises(NoSuchServer) as lost:
+        Labs(A, OFF).named(("nope",))
+    for scope, says in (("observe", "; there are: a, off"), ("admin", "; there are: a, off"), ("manage", "")):
+        caller = Caller("k", "k", frozenset({"list", "infer", scope}))  # type: ignore[arg-type]
+        told = lost.value.told_to(caller)
+        assert (told.message, told.param, told.status) == (f"there is no server 'nope'{says}", "server", 400)
 
 
 def test_a_row_of_this_machine_takes_its_place() -> None:

@@ -16,12 +16,12 @@ from tools.random_model import write_random_model
 from localmodels.core.catalog import Blob, Digest, ModelName
 from localmodels.core.library import SUCCESS, CopyRequest, CreateRequest
 from localmodels.flows.library.keeper import Keeper
-from localmodels.store.blobs import Progress, no_progress
 from localmodels.store.collect import GRACE, Verdict
 from localmodels.store.leases import Lease
 from localmodels.store.library import Library
 from localmodels.store.manifests import Manifest, parse_manifest
 from localmodels.store.model_store import ModelStore
+from localmodels.store.pieces import Progress, no_progress
 from localmodels.store.shelves import FileShelf, ModelFiles
 
 

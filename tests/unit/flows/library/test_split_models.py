@@ -27,6 +27,9 @@ from localmodels.store.space import Space
 class NobodyRuns:
     """Nothing is loaded."""
 
+    async def unload_name(self, name: ModelName) -> None:
+        """Nothing is."""
+
     async def unload(self, entry: Entry) -> None:
         pass
 

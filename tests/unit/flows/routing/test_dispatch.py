@@ -9,14 +9,15 @@ from tests.awaited import awaited
 from tests.unit.fleet.standing import host
 
 from localmodels.core import once
-from localmodels.core.errors import LocalModelsError, QueueFull, Unavailable, Unreachable
+from localmodels.core.errors import BackendError, LocalModelsError, QueueFull, Unavailable, Unreachable
 from localmodels.core.servers import ServerSpec
+from localmodels.fleet.breaker import IN_A_ROW
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.places import Places
 from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.connections.traffic import Traffic
-from localmodels.flows.routing.dispatch import Errand, Hop
+from localmodels.flows.routing.dispatch import Errand, Hop, OtherWay
 from localmodels.flows.visit import Visit
 
 
@@ -105,3 +106,62 @@ async def test_that_the_next_host_has_no_place_is_said_of_that_host(gone: bool, 
     assert type(error) is kind
     assert "'b'" in error.message
     assert "'a'" not in error.message
+
+
+class Line:
+    """Two hosts without a place, and a request that waits for both of them."""
+
+    def __init__(self) -> None:
+        self.remotes = Remotes(fleet=Fleet(clock=lambda: 0.0), patience=5.0)
+
+    async def begin(self, *, beyond: bool = False) -> asyncio.Task[str]:
+        specs = [ServerSpec(name=name, id=name, url=f"http://{name}", kind="ollama", max_concurrent=1) for name in "ab"]
+        await self.remotes.adopt(specs)
+        self.hops = [Hop(server.host, "m", server) for server in self.remotes.servers()]
+        for hop in self.hops:
+            await self.remotes.traffic.places.get([hop.host], "other", model="m:latest")
+
+        async def go() -> str:
+            async with Errand(self.hops, Visit(), self.remotes.traffic, beyond=beyond) as errand:
+                return errand.hop.host.spec.name
+
+        task = asyncio.create_task(go())
+        while not any(hop.host.waiting for hop in self.hops):  # noqa: ASYNC110 - nobody tells of who waits
+            await asyncio.sleep(0)
+        return task
+
+    def give_up(self, at: int) -> None:
+        """The model fails there until it rests, and somebody tries it."""
+        for _ in range(IN_A_ROW):
+            self.remotes.fleet.began(self.hops[at].host, "m:latest").ended(BackendError("500"))
+        assert self.remotes.fleet.began(self.hops[at].host, "m:latest").is_try
+        self.remotes.traffic.places.give_back(self.hops[at].host, "m:latest")
+
+
+@awaited
+async def test_what_waited_for_a_model_that_was_given_up_meanwhile_goes_on_to_another_host() -> None:
+    line = Line()
+    request = await line.begin()
+    line.give_up(0)
+    while not line.hops[1].host.waiting:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert line.hops[0].host.in_flight == 0, "the place is given back"
+    line.remotes.traffic.places.give_back(line.hops[1].host, "m:latest")
+    assert await request == "b"
+    await line.remotes.close()
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+@awaited
+async def test_and_where_none_is_left_it_is_refused_or_finds_another_way(beyond: bool) -> None:
+    line = Line()
+    request = await line.begin(beyond=beyond)
+    for at in range(2):
+        line.give_up(at)
+    with pytest.raises(OtherWay if beyond else Unavailable) as caught:
+        await request
+    assert [hop.host.in_flight for hop in line.hops] == [0, 0]
+    if isinstance(caught.value, Unavailable):
+        assert caught.value.message == "the model 'm' fails whenever it is asked on the servers 'a', 'b'"
+        assert caught.value.retry_after
+    await line.remotes.close()

@@ -11,7 +11,7 @@ from tests.awaited import awaited
 
 from localmodels.backends.kinds import KINDS
 from localmodels.core import via
-from localmodels.core.catalog import Description, Model, Running
+from localmodels.core.catalog import Description, Model, ModelName, Running
 from localmodels.core.errors import (
     BackendError,
     Conflict,
@@ -32,6 +32,7 @@ from localmodels.core.servers import ServerKind, ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.flows.answering.chat import Defaults, Found
 from localmodels.flows.connections.remotes import Remotes, translated
+from localmodels.flows.connections.server_names import plain
 from localmodels.flows.routing.name_resolution import Finders
 from localmodels.flows.routing.remote_model import RemoteTarget
 
@@ -59,17 +60,22 @@ class Library:
 
     async def find(self, name: str) -> Found:
         self.asked.append(name)
-        if name not in self.names:
-            raise ModelNotFound(name)
-        return Mine(name)  # type: ignore[return-value]
+        return Mine(self._listed(name))  # type: ignore[return-value]
 
     async def models(self) -> tuple[Model, ...]:
         return tuple(Model(name, 0, "0" * 64, "") for name in self.names)
 
     async def describe(self, name: str, *, verbose: bool) -> Description:
-        if name not in self.names:
+        return Description(Model(self._listed(name), 0, "0" * 64, ""))
+
+    def _listed(self, name: str) -> str:
+        """As Ollama's names are read: without regard to case, with ``latest`` or the only tag where none is said."""
+        known = {str(ModelName.parse(one)).lower(): one for one in self.names}
+        listed = plain(name)
+        tags = [one for one in known if one.startswith(listed.removesuffix("latest"))]
+        if listed not in known and (":" in name or len(tags) != 1):
             raise ModelNotFound(name)
-        return Description(Model(name, 0, "0" * 64, ""))
+        return known[listed if listed in known else tags[0]]
 
     def running(self) -> tuple[Running, ...]:
         return ()
@@ -208,7 +214,11 @@ def test_what_passes_untouched_is_of_the_servers_own_dialect(kind: ServerKind, d
     ("error", "kind", "message"),
     [
         (Unauthenticated(f"wrong key {KEY}"), BackendError, "the server 'far' refused our key"),
-        (Forbidden("no"), BackendError, "the server 'far' refused our key"),
+        (
+            Forbidden(f"this key ({KEY}) needs the scope 'manage'"),
+            BackendError,
+            "the server 'far' does not allow us this: this key (***) needs the scope 'manage'",
+        ),
         (ModelNotFound("m:latest"), ModelNotFound, "model 'far/m' not found"),
         (
             StreamCut("the server broke the answer off (abort)"),

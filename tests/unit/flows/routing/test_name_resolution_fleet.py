@@ -10,11 +10,12 @@ from tests.unit.flows.routing.test_name_resolution import World, spec
 
 from localmodels.core.access import USUAL, Caller
 from localmodels.core.catalog import Model
-from localmodels.core.errors import Conflict, ModelNotFound, Unsupported
+from localmodels.core.errors import Conflict, Forbidden, LocalModelsError, ModelNotFound, Unsupported
 from localmodels.core.fleet import ModelRow
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.flows.answering.chat import permitted
+from localmodels.flows.connections.server_names import Astray
 from localmodels.flows.routing.pull_missing import Missing, Pulls
 from localmodels.flows.routing.routed_model import RoutedTarget
 from localmodels.flows.visit import Visit
@@ -56,8 +57,9 @@ class FleetWorld(World):
         ("BOX2/gpt", "box2/gpt"),
         ("big", "cloud/big"),
         ("mine", "here: mine"),
-        ("local/llama3", "local/llama3 at local"),
-        ("LOCAL/llama3", "LOCAL/llama3 at local"),
+        ("local/llama3", "local/llama3:latest at local"),
+        ("LOCAL/Llama3", "local/llama3:latest at local"),
+        ("local/library/llama3", "local/llama3:latest at local"),
         ("local/gpt", None),
         ("off/llama3", None),
         ("local/", None),
@@ -179,6 +181,10 @@ async def test_a_model_that_is_switched_off_is_found_by_no_name() -> None:
     for name in ("m", "box/m", "box/m:latest", "box/M", "box/library/m", "box/registry.ollama.ai/library/m:latest"):
         with pytest.raises(ModelNotFound):
             await world.found(name)
+    for name in ("ollama/m", "ollama/M:latest"):  # nor by the kind of its server
+        with pytest.raises(ModelNotFound):
+            await world.found(name)
+    assert await world.found("ollama/n") == "box/n"
     assert await world.found("box/n") == "box/n"
     assert await world.found("box/not-told") == "box/not-told"
 
@@ -218,3 +224,58 @@ async def test_our_own_models_are_described_by_both_their_names() -> None:
     assert (await world.finders.describe("local/m:latest", verbose=False)).model.name == "local/m:latest"
     with pytest.raises(ModelNotFound):
         await world.finders.describe("local/n", verbose=False)
+
+
+@pytest.mark.parametrize("off", ["model", "only tag", "machine"])
+@awaited
+async def test_what_is_switched_off_here_is_neither_asked_nor_described(off: str) -> None:
+    own = "m:7b" if off == "only tag" else "m:latest"
+    world = FleetWorld(own, "n")
+    local = member("local", own, "n", kind="local", is_active=off != "machine")
+    await world.adopt(local, member("s2", "x"))
+    if off != "machine":
+        world.remotes.fleet.restrict([ModelRow(id="1", server_id="id-local", model=own, name=own, is_active=False)])
+    for name in ("m", "M", "library/m", "local/m", "LOCAL/library/M"):
+        with pytest.raises(ModelNotFound):
+            await world.found(name)
+        with pytest.raises(ModelNotFound):
+            await world.finders.describe(name, verbose=False)
+    if off != "machine":
+        assert (await world.finders.describe("local/N", verbose=False)).model.name == "local/n"
+
+
+@awaited
+async def test_a_limited_key_hears_the_same_of_what_there_is_and_of_what_there_is_not() -> None:
+    world = FleetWorld("mine:latest", aliases={"al": "box/secret", "lost": "gone/secret"}, default="mine")
+    await world.adopt(
+        member("box", "secret", "pub"),
+        member("off", "other", is_active=False),
+        member("local", "mine:latest", kind="local"),
+    )
+    world.remotes.fleet.restrict([ModelRow(id="1", server_id="id-box", model="x", name="x", is_active=False)])
+    caller = Caller("k", "k", USUAL, models=("pub*",))
+    words = (
+        *("secret", "x", "none", "other", "al", "lost", "mine", "library/mine", "library/none", "openai/m", "/mine"),
+        *("box/secret", "box/x", "box/none", "gone/secret", "off/other", "local/mine", "local/none"),
+    )
+    for name in words:
+        visit = Visit("req", caller)
+        errors: list[LocalModelsError] = []
+        for asking in (
+            permitted(world.finders, name, visit),
+            world.finders.describe(name, verbose=False, caller=caller),
+        ):
+            with pytest.raises(LocalModelsError) as refused:
+                await asking
+            error = refused.value
+            errors.append(error.told_to(caller.may_ask) if isinstance(error, Astray) else error)
+        assert [(type(one), one.message) for one in errors] == [
+            (Forbidden, f"this key may not use model '{name}'")
+        ] * 2, name
+        assert (visit.model, visit.server) == ("", "local")
+    with pytest.raises(Forbidden, match="may not use the model that answers where none is named"):
+        await permitted(world.finders, "", Visit("req", caller))
+    for name in ("pub:1", "pubs/none"):  # he might ask these
+        with pytest.raises(ModelNotFound):
+            await permitted(world.finders, name, Visit("req", caller))
+    assert (await permitted(world.finders, "pub", Visit("req", caller))).name == "pub"

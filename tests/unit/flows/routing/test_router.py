@@ -12,11 +12,14 @@ from localmodels.core import via
 from localmodels.core.access import LOCAL, USUAL, Caller
 from localmodels.core.catalog import Model
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
-from localmodels.core.errors import Forbidden, ModelNotFound, Unavailable, Unreachable
+from localmodels.core.errors import BackendError, Forbidden, ModelNotFound, Unavailable, Unreachable
 from localmodels.core.rerank import RerankRequest
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.routing import read_route, write_route
 from localmodels.dialects.told import Told
+from localmodels.fleet.breaker import IN_A_ROW
+from localmodels.fleet.copies import LONGEST
+from localmodels.fleet.fleet import Attempt, Fleet
 from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.routing.router import Meant, Routes, call_of
 from localmodels.flows.visit import Visit
@@ -34,7 +37,7 @@ class World:
     """Hosts that nobody asks, which told of these models."""
 
     def __init__(self, policy: str = "auto") -> None:
-        self.remotes = Remotes()
+        self.remotes = Remotes(fleet=Fleet(clock=lambda: 0.0))
         self.routes = Routes(self.remotes, policy=policy)
 
     async def adopt(self, **hosts: tuple[ServerSpec, tuple[str, ...]]) -> None:
@@ -50,6 +53,17 @@ class World:
         assert host is not None
         self.remotes.fleet.failed(host, Unreachable("gone"), float("inf"))
 
+    def tries(self, name: str, model: str) -> Attempt:
+        """Somebody tries a model that is given up there."""
+        host = self.remotes.fleet.named(name)
+        assert host is not None
+        return self.remotes.fleet.began(host, model)
+
+    def give_up(self, name: str, model: str) -> None:
+        """It fails there until it rests."""
+        for _ in range(IN_A_ROW):
+            self.tries(name, model).ended(BackendError("500"))
+
     def names(self, meant: Meant | None) -> list[str]:
         return [host.spec.name for host in meant.hosts] if meant else []
 
@@ -59,6 +73,20 @@ class World:
         visit = visit_of(**about)
         decision = self.routes.decided(meant, self.routes.asked(meant, request or asked(model), visit), visit)
         return [hop.host.spec.name for hop in decision.hops]
+
+    def chosen(self) -> tuple[str, list[str]]:
+        """The model where the choice is ours, and who is asked for it."""
+        meant = self.routes.automatic("auto")
+        assert meant is not None
+        decision = self.routes.decided(meant, self.routes.asked(meant, asked("auto"), visit_of()), visit_of())
+        return decision.model, [hop.host.spec.name for hop in decision.hops]
+
+    def dry(self, name: str, capability: str = "", session: str = "") -> tuple[str, list[str], dict[str, str]]:
+        """What is told of such a request: the model, who would be asked, and why nobody else."""
+        route = shown(self.routes.explained(name, capability, session, LOCAL))
+        assert read_route(write_route(route)) == route
+        left_out = {one.server: one.reason for one in route.left_out}
+        return route.model, [one.server for one in route.targets], left_out
 
     def spare(self, model: str) -> list[str]:
         meant = self.routes.meant(model)
@@ -218,6 +246,58 @@ async def test_servers_that_only_talk_make_no_vectors() -> None:
     assert world.order("m")[0] == "a"
 
 
+@awaited
+async def test_where_only_such_servers_have_it_they_say_so_themselves() -> None:
+    world = World()
+    await world.adopt(a=(spec("a", "anthropic"), ("m",)))
+    meant, auto = world.routes.meant("m"), world.routes.automatic("auto")
+    assert meant is not None
+    assert auto is not None
+    embedding = EmbedRequest("m", ("a",))
+    decision = world.routes.decided(meant, world.routes.asked(meant, embedding, visit_of()), visit_of())
+    assert [hop.host.spec.name for hop in decision.hops] == ["a"]
+    with pytest.raises(ModelNotFound, match="auto"):
+        world.routes.decided(auto, world.routes.asked(auto, embedding, visit_of()), visit_of())
+
+
+@awaited
+async def test_the_choice_passes_over_what_was_given_up_as_long_as_anything_else_is_left() -> None:
+    world = World()
+    await world.adopt(a=(spec("a", priority=1), ("m", "n")), b=(spec("b"), ("m", "o")))
+    assert world.order("auto") == ["a", "b"]
+    world.give_up("a", "m:latest")
+    assert world.chosen() == ("n", ["a"])
+    assert world.dry("auto") == ("n:latest", ["a"], {"b": "does not have n:latest"})
+    world.remotes.fleet.named("a").spec = spec("a", priority=-1)  # type: ignore[union-attr]
+    assert world.chosen() == ("m", ["b"]), "the copy that rests is no reason against another"
+    assert world.dry("auto")[2] == {"a": "rests: requests for this model have failed there"}
+
+
+@awaited
+async def test_and_where_all_is_given_up_each_is_tried_once_and_the_others_hear_when_to_come_back() -> None:
+    world = World()
+    await world.adopt(a=(spec("a", "openai"), ("m",)), b=(spec("b", "openai", priority=-1), ("n",)))
+    world.give_up("a", "m:latest")
+    world.give_up("b", "n:latest")
+    tries = []
+    for host, model in (("a", "m"), ("b", "n")):
+        assert world.chosen() == (model, [host])
+        tries.append(world.tries(host, f"{model}:latest"))
+    assert [one.is_try for one in tries] == [True, True]
+    with pytest.raises(Unavailable) as caught:
+        world.chosen()
+    assert caught.value.message == "the model 'm' fails whenever it is asked on the server 'a'"
+    assert caught.value.retry_after == LONGEST
+    with pytest.raises(Unavailable, match="the model 'm' fails"):
+        world.order("m")
+    assert world.dry("auto")[1:] == (
+        [],
+        {"a": "rests: requests for this model have failed there", "b": "does not have m:latest"},
+    )
+    tries[1].answered()
+    assert world.chosen() == ("n", ["b"])
+
+
 def test_what_requests_ask_for() -> None:
     assert call_of(asked()) == "chat"
     assert call_of(GenerateRequest("m", prompt="x")) == "chat"
@@ -240,13 +320,7 @@ async def test_a_dry_run_tells_who_would_answer_and_who_would_not() -> None:
     )
     world.down("b")
 
-    def dry(name: str, capability: str = "", session: str = "") -> tuple[str, list[str], dict[str, str]]:
-        route = shown(world.routes.explained(name, capability, session, LOCAL))
-        assert read_route(write_route(route)) == route
-        left_out = {one.server: one.reason for one in route.left_out}
-        return route.model, [one.server for one in route.targets], left_out
-
-    turn = world.routes._turn
+    dry, turn = world.dry, world.routes._turn
     model, targets, left_out = dry("m")
     assert (model, targets) == ("m:latest", ["a", "local"])
     assert left_out["b"].startswith("is down: gone")

@@ -110,6 +110,7 @@ async def test_a_name_and_an_address_are_had_once(name: str, url: str, param: st
         ("http://user:word@10.0.0.1", "no user, password"),
         ("ftp://10.0.0.1", "begins with http"),
         ("http://metadata.google.internal", "metadata"),
+        ("http://10.39.0.104:8000/v1/", "drop /v1, or say kind openai"),
     ],
 )
 @awaited
@@ -205,7 +206,8 @@ async def test_one_that_is_forgotten_leaves_with_its_models_and_key() -> None:
             world.servers.model(model.row.id)
         with pytest.raises(NotFound):
             await world.servers.remove(server)
-        assert (await world.store.models(), await world.store.keys()) == ((), {})
+        assert server not in {row.server_id for row in await world.store.models()}
+        assert await world.store.keys() == {}
         assert world.remotes.fleet.host(server) is None
         assert [one.name for one in world.remotes.servers()] == []
 
@@ -255,6 +257,26 @@ async def test_what_a_server_has_no_more_can_be_forgotten() -> None:
         for one in own:
             with pytest.raises(Conflict):
                 await world.servers.forget_model(one.row.id)
+
+
+class Raced(Store):
+    """Tables in which somebody else is quicker whenever a model is to be forgotten."""
+
+    async def forget_model(self, model_id: str) -> bool:
+        await super().forget_model(model_id)
+        return await super().forget_model(model_id)
+
+
+@awaited
+async def test_a_model_that_somebody_else_has_just_forgotten_is_told_to_be_gone() -> None:
+    async with World(store=Raced()) as world:
+        ollama = Ollama(m=1)
+        server = await world.add("a", A, ollama)
+        [model] = world.servers.models(server)
+        del ollama.models["m"]
+        await world.servers.discover(server)
+        with pytest.raises(NotFound, match="there is no model with the id"):
+            await world.servers.forget_model(model.row.id)
 
 
 @awaited
@@ -597,6 +619,18 @@ async def test_kinds_that_cannot_be_told_are_not_told(kind: str) -> None:
             with pytest.raises(Unsupported, match="'a' decides itself what it has in memory; those of the kind ollama"):
                 await attempt
         assert not [one for one in ollama.asked if one.startswith("POST /api/generate")]
+
+
+@awaited
+async def test_the_models_of_this_machine_stay_listed_when_the_first_server_is_registered() -> None:
+    async with World() as world:
+        local = world.servers.all()[0].row.id
+        await world.servers.fresh()
+        await world.settled()  # what is new was written down a moment ago; the next round is not yet
+        before = [(model.row.id, model.row.model) for model in world.servers.models(local)]
+        assert before
+        await world.add("a", A, Ollama(m=1))
+        assert [(model.row.id, model.row.model) for model in world.servers.models(local)] == before
 
 
 @awaited
