@@ -174,7 +174,7 @@ class Nobody:
         """No models."""
         raise NotImplementedError
 
-    async def describe(self, name: str, *, verbose: bool) -> NoReturn:
+    async def describe(self, name: str, *, verbose: bool, caller: Caller = ANYBODY) -> NoReturn:
         """Nothing."""
         raise NotImplementedError
 
@@ -187,6 +187,10 @@ class Nobody:
         raise NotImplementedError
 
     async def unload(self, entry: object) -> NoReturn:
+        """Nothing."""
+        raise NotImplementedError
+
+    async def unload_name(self, name: object) -> NoReturn:
         """Nothing."""
         raise NotImplementedError
 

@@ -33,7 +33,7 @@ from tools.crash.scenes import (
 )
 from tools.crash.stocks import Product, named, pieces
 
-from localmodels.core.catalog import DEFAULT_HOST, Digest
+from localmodels.core.catalog import DEFAULT_HOST, Digest, ModelName
 from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, PullRequest, PushRequest
 from localmodels.flows.library.keeper import Keeper
 from localmodels.flows.library.transfers import Transfers
@@ -70,6 +70,9 @@ class Idle:
     """Nothing is in memory."""
 
     async def unload(self, entry: Entry) -> None:
+        pass
+
+    async def unload_name(self, name: ModelName) -> None:
         pass
 
 
