@@ -57,8 +57,7 @@ async def visit(port: int, kind: Slow) -> bytes:
             return await _read(connection)
         finally:
             trickling.cancel()
-            with suppress(asyncio.CancelledError):
-                await trickling
+            await asyncio.wait({trickling})  # to await it would take our own cancellation for its end
 
 
 async def _trickle(connection: socket.socket, kind: Slow) -> None:

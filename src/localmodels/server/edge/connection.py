@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 # From the path, empty as long as it is not known, and what is wrong, to a whole answer that closes the connection.
 Refuse = Callable[[str, LocalModelsError], bytes]
 _NO_LINGER = struct.pack("ii", 1, 0)  # wait for nobody, for no time
+# Of what is kept of a body, the part that is handed on at once: reading goes on meanwhile.
+PORTIONS = 4
 INTERNAL = LocalModelsError("internal error; the server's log has the details")
 
 
@@ -193,7 +195,7 @@ class Connection(asyncio.Protocol):
                 return
             exchange = self._exchange
             if exchange is None:
-                self._exchange = exchange = Exchange(self, request)
+                self._exchange = exchange = Exchange(self, request, max(1, self._among.bounds.body_high // PORTIONS))
                 self._take_body(exchange)
                 self._begin(exchange, request)
             else:

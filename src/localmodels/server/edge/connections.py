@@ -1,7 +1,7 @@
 """All connections of one server: how many there may be, what they hold, and which of them are late.
 
 The one rule: there is one clock for all of them. A timer for each request costs more than the request's own
-bookkeeping; a look at everybody once a second costs nothing, and no deadline here is exact to the second.
+bookkeeping; a look at everybody ten times a second costs a thousandth of it, and no deadline here is exact to that.
 """
 
 from __future__ import annotations

@@ -51,6 +51,12 @@ class Line(Protocol):
 class Exchange:
     """One request and its answer.
 
+    Args:
+        line: the connection.
+        request: what was asked.
+        portion: bytes of a body that an application which takes it whole is woken for before that; who sends byte by
+            byte would wake it a hundred thousand times.
+
     Attributes:
         cancels: see :class:`~localmodels.server.edge.seam.Edge`.
         begun: has anything of the answer been written?
@@ -61,14 +67,15 @@ class Exchange:
     """
 
     __slots__ = (
-        "_body", "_expects", "_given", "_line", "_lost", "_news", "_opening", "_request", "_whole",
+        "_body", "_expects", "_given", "_line", "_lost", "_news", "_opening", "_portion", "_request", "_whole",
         "begun", "on_resume", "over", "streamed", "task", "unread",
     )  # fmt: skip
     cancels = True
 
-    def __init__(self, line: Line, request: Request) -> None:
+    def __init__(self, line: Line, request: Request, portion: int) -> None:
         self._line = line
         self._request = request
+        self._portion = portion
         self._expects = request.expects
         self._body: list[bytes] = []
         self._whole = self._given = self._lost = False
@@ -88,7 +95,7 @@ class Exchange:
             self._body += pieces
             self.unread += size
             self._expects = False  # it did not wait to be asked
-        if self._news is not None:
+        if self._news is not None and self._worth_taking():
             self._news.set()
 
     @property
@@ -119,6 +126,10 @@ class Exchange:
             torn = self._opening is not None and self._opening.ending == CLOSE
             self._line.failed(begun=self.begun, torn=torn)
 
+    def _worth_taking(self) -> bool:
+        """Has so much of the body come that the application is to have it?"""
+        return self._whole or self.unread >= (1 if self.streamed else self._portion)
+
     def _tell(self) -> None:
         if self._news is not None:
             self._news.set()
@@ -145,7 +156,7 @@ class Exchange:
             self._expects = False
             self._line.send(CONTINUE)
             self._line.asked()
-        while not self._body and (self._given or not self._whole):
+        while self._given or not self._worth_taking():
             if self.over:
                 return _DISCONNECT
             self._news = self._news or asyncio.Event()

@@ -20,7 +20,9 @@ from localmodels.server.edge.connections import Connections
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that the kernel keeps until we accept them
-SWEEP = 1.0  # seconds between two looks at the clock
+# Seconds between two looks at the clock. Who is sent away often comes back at once: whoever is looked for once a second
+# comes back in the same moment of each.
+SWEEP = 0.1
 PAUSE = 0.005  # seconds for everybody else between two steps of one
 FAREWELL = 5.0  # seconds that work which was cancelled has to clean up
 
@@ -50,6 +52,7 @@ class EdgeServer:
         self._connections = Connections(bounds or Bounds(), clock)
         self._servers: list[asyncio.Server] = []
         self._next: asyncio.TimerHandle | None = None
+        self._late: Iterator[None] | None = None  # the steps of a look that is not over
 
     async def __aenter__(self) -> Self:
         """Begins to accept."""
@@ -113,9 +116,12 @@ class EdgeServer:
 
     def _sweep(self) -> None:
         self._next = asyncio.get_running_loop().call_later(SWEEP, self._sweep)  # first, whatever comes of this one
-        self._step(self._connections.sweep())
+        if self._late is None:
+            self._step(self._connections.sweep())
 
-    def _step(self, steps: Iterator[None]) -> None:
-        for _ in steps:
-            asyncio.get_running_loop().call_later(PAUSE, self._step, steps)
+    def _step(self, late: Iterator[None]) -> None:
+        self._late = None
+        for _ in late:
+            self._late = late
+            asyncio.get_running_loop().call_later(PAUSE, self._step, late)
             return

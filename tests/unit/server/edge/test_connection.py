@@ -11,6 +11,7 @@ from tests.awaited import awaited
 from tests.hostile.framing import echo
 from tests.unit.server.edge.scripted import BOUNDS, GET, Endless, World, hello, settle
 
+from localmodels.server.edge.connection import PORTIONS
 from localmodels.server.edge.seam import EDGE, Sink, cancels, edge_of
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
@@ -323,6 +324,43 @@ async def test_who_wants_to_be_asked_for_the_body_is_asked_once() -> None:
     await client.send(b"a", b"bc")
     assert client.heard.count(b"100 Continue") == 1
     assert client.heard.endswith(b"POST /|abc")
+
+
+@awaited
+@pytest.mark.parametrize(("streamed", "woken"), [(False, [12]), (True, [1, 1, 10])])
+async def test_who_takes_a_body_whole_is_not_woken_for_each_byte(streamed: bool, woken: list[int]) -> None:
+    sizes: list[int] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if streamed:
+            scope["extensions"][EDGE].stream_body()
+        more = True
+        while more:
+            message = await receive()
+            sizes.append(len(message["body"]))
+            more = message["more_body"]
+        await answer(send)
+
+    client = World(application).client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n", b"a", b"b", b"c" * 10)
+    assert sizes == woken
+    assert client.heard.startswith(b"HTTP/1.1 200 ")
+
+
+@awaited
+async def test_who_takes_a_body_whole_has_it_in_portions() -> None:
+    sizes: list[int] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            sizes.append(len((await receive())["body"]))
+
+    client = World(application).client()
+    portion = BOUNDS.body_high // PORTIONS
+    await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (4 * portion))
+    await client.send(b"a" * (portion - 1), b"a", b"a" * portion, b"a")
+    assert sizes == [portion, portion]
+    assert client.transport.pauses == 0
 
 
 @awaited
