@@ -48,6 +48,10 @@ class Answer:
     def ended(self) -> bool:
         return not self._body
 
+    def streamed(self) -> None: ...
+
+    def begun(self) -> None: ...
+
     async def piece(self) -> bytes:
         body, self._body = self._body, b""
         return body
@@ -64,6 +68,7 @@ class Ollama:
         stays: does a model stay in memory when it is told to leave?
         failure: what every question meets; None answers.
         silent: are questions left without an answer?
+        context: tokens that its models take, as its list tells.
         asked: every question, as method and path.
         keys: every key that came.
     """
@@ -74,6 +79,7 @@ class Ollama:
         self.stays = False
         self.failure: LocalModelsError | None = None
         self.silent = False
+        self.context = 0
         self.asked: list[str] = []
         self.keys: list[str] = []
 
@@ -99,6 +105,8 @@ class Ollama:
                 if not self.stays:
                     self.loaded.pop(asked["model"], None)
                 return 200, {"model": asked["model"], "response": "", "done": True, "done_reason": "unload"}
+            case "/api/show":
+                return 200, {"model": asked["model"], "capabilities": ["completion"]}
             case "/v1/models":
                 return 200, {"data": [{"id": name} for name in self.models]}
             case _:
@@ -106,7 +114,7 @@ class Ollama:
 
     def _tag(self, name: str) -> dict[str, Any]:
         digest = f"{self.models.get(name, 0):064x}"
-        told = {"capabilities": ["completion"], "modified_at": "2026-01-01T00:00:00Z"}
+        told = {"capabilities": ["completion"], "modified_at": "2026-01-01T00:00:00Z", "context_length": self.context}
         return {"name": name, "model": name, "size": 5_000, "digest": digest, **told}
 
 

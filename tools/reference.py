@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
+from msgspec.structs import replace
 
 from localmodels.cli.reference import filled
 from localmodels.core.access import ANYBODY, Caller
@@ -241,18 +242,31 @@ def rows() -> tuple[Row, ...]:
 def routes() -> str:
     """``reference/routes.md``."""
     every = rows()
-    own = [row for row in every if not row.path.startswith(f"{OLLAMA_PREFIX}/")]
+    own = [row for row in once(every) if not row.path.startswith(f"{OLLAMA_PREFIX}/")]
     prefixed = [row.path.removeprefix(OLLAMA_PREFIX) for row in every if row.path.startswith(f"{OLLAMA_PREFIX}/")]
     dialects = list(dict.fromkeys(row.dialect for row in own))
     return f"""# Routes
 
-Every address answers on every port that the server listens on. There are no redirects between `/path` and `/path/`.
+Every address answers on every port that the server listens on. A path that ends with `[/]` answers with that slash and
+without it; of the others there are no redirects between `/path` and `/path/`.
 A path that is not here is a 404, a method that is not here a 405, in the dialect of the path. Bodies are JSON of at
 most 32 MiB; a `Content-Type` is not asked for.
 
 The routes under `/api/` answer under the prefix `{OLLAMA_PREFIX}` as well, {len(prefixed)} of them.
 
 {"".join(_routes(name, [row for row in own if row.dialect == name]) for name in dialects)}"""
+
+
+def once(every: Sequence[Row]) -> list[Row]:
+    """The rows, two that differ by a slash behind the path alone as one, whose path ends with ``[/]``."""
+    twins = {(row.path, row.methods): row for row in every}
+
+    def twin(path: str, row: Row) -> bool:
+        other = twins.get((path, row.methods))
+        return other is not None and other.answers is row.answers
+
+    slashed = [row for row in every if not (row.path.endswith("/") and twin(row.path.removesuffix("/"), row))]
+    return [replace(row, path=f"{row.path}[/]") if twin(f"{row.path}/", row) else row for row in slashed]
 
 
 def _routes(dialect: str, some: Sequence[Row]) -> str:

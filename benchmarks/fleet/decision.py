@@ -115,7 +115,7 @@ def full(case: Case) -> Case:
 
 def resting(case: Case) -> Case:
     """Six of ten have failed a moment ago."""
-    case.ask = replace(case.ask, excluded=frozenset(host.id for host in case.hosts if int(host.id, 16) % 10 < 6))
+    case.ask = replace(case.ask, rests=frozenset((host.id, MODEL) for host in case.hosts if int(host.id, 16) % 10 < 6))
     return case
 
 

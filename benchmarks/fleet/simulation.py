@@ -77,7 +77,7 @@ def by_name(name: str) -> Policy:
 
     def order(ask: Ask, hosts: Sequence[Host], affinity: Affinity, turn: int) -> Sequence[Host]:
         targets = [target.host for target in decide(ask, hosts, name, affinity, turn)]
-        return worth_waiting_for(targets, ask.model) if name == "auto" else targets
+        return worth_waiting_for(targets, ask.model).hosts if name == "auto" else targets
 
     return order
 

@@ -112,7 +112,10 @@ class Borrowed:
     async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         yield self._backend
 
-    async def unload(self) -> None:
+    async def load(self, request: Request, visit: Visit) -> None:
+        raise Unsupported("not ours to load")
+
+    async def unload(self) -> str:
         raise Unsupported("not ours to unload")
 
 

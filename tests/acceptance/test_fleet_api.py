@@ -511,7 +511,8 @@ def test_the_dry_run_says_where_and_why_and_asks_nobody(fleet: Fleet, far: Serve
     assert all(target["reason"] for target in route["targets"])
     assert [one["server"] for one in fleet.good("GET", "/api/route?model=tiny")["targets"]] == ["far-one"]
     assert fleet.ask("GET", "/api/route?model=nobodys").status_code == 404
-    assert fleet.ask("GET", "/api/route").status_code == 400
+    left_to_us = [fleet.good("GET", f"/api/route{query}")["model"] for query in ("", "?model=auto")]
+    assert left_to_us[0] == left_to_us[1]
     first = fleet.good("GET", "/api/route?model=tiny")["targets"][0]
     assert first["server"] == fleet.chat("tiny").headers["x-localmodels-server"]
 

@@ -22,13 +22,13 @@ from localmodels.dialects.peek import peek
 from localmodels.dialects.table import CHATS, WAYS
 from localmodels.dialects.told import Told
 from localmodels.fleet.fleet import Fleet
-from localmodels.flows.answering.chat import Answers, Defaults, Found, Request
+from localmodels.flows.answering.chat import Answers, Defaults, Found, Loading, Request
 from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.routing.name_resolution import Finders
 from localmodels.flows.routing.relay import Relays
 from localmodels.flows.routing.remote_model import RelayTo
 from localmodels.flows.routing.router import Routes
-from localmodels.flows.visit import Visit
+from localmodels.flows.visit import HERE, Visit
 
 MODEL = "m:1"
 DONE = Done("stop", Usage(5, 3))
@@ -44,6 +44,7 @@ class Own:
 
     Attributes:
         taken: how often it was asked to be ready.
+        in_memory: what it says when it is unloaded.
     """
 
     listed = True
@@ -64,17 +65,24 @@ class Own:
         self.defaults = defaults or Defaults()
         self.backend = Fake(script, patience=0.1)
         self.taken = self.unloaded = 0
+        self.in_memory = False
         self._error = error
 
     @asynccontextmanager
     async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Any]:
         self.taken += 1
+        visit.server = HERE
         if self._error:
             raise self._error
         yield self.backend
 
-    async def unload(self) -> None:
+    async def load(self, request: Loading, visit: Visit) -> None:
+        async with self.ready(request, visit):
+            pass
+
+    async def unload(self) -> str:
         self.unloaded += 1
+        return HERE if self.in_memory else ""
 
 
 class Machine:
@@ -169,7 +177,8 @@ class Behind(Struct):
 
     async def relay(self, dialect: str = "ollama", *, stream: bool = True, model: str = MODEL, **about: Any) -> Came:
         """Passes a request on as it is."""
-        fields = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello?"}]}
+        fields: dict[str, Any] = {"max_tokens": 9} if dialect == "anthropic" else {}
+        fields |= {"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hello?"}]}
         body, visit = json.dumps(fields).encode(), visit_of(**about)
         pieces: list[bytes] = []
         try:

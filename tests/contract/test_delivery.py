@@ -20,6 +20,7 @@ from tools.random_model import write_random_model
 from localmodels.artifacts.gguf import read_header
 from localmodels.client import AsyncClient
 from localmodels.client._async_calls import DIALECT
+from localmodels.core.access import ANYBODY
 from localmodels.core.catalog import ModelName
 from localmodels.core.chat import Answer, Done, Embeddings, Timings, Usage
 from localmodels.core.errors import (
@@ -38,6 +39,7 @@ from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects.ollama import library
 from localmodels.flows.fleet_library.delivery import Elsewhere, request_of
+from localmodels.flows.fleet_library.target_servers import NoSuchServer
 from localmodels.store.entries import Entry
 
 KEY = "sk-sesame"
@@ -314,12 +316,14 @@ async def test_a_server_that_does_not_forget_is_not_waited_for(
 def test_a_server_is_one_that_is_there_and_makes_models(far: Far) -> None:
     here = elsewhere(far)
     assert here.named("far") == (FAR,)
-    with pytest.raises(InvalidRequest, match="there is no server 'nope'; there are: far, other"):
+    with pytest.raises(NoSuchServer, match="^there is no server 'nope'$") as heard:
         here.named("nope")
+    assert heard.value.told_to(ANYBODY).message == "there is no server 'nope'; there are: far, other"
     with pytest.raises(Unsupported, match="'other' is of the kind openai"):
         here.named("other")
-    with pytest.raises(InvalidRequest, match="there are: none"):
+    with pytest.raises(NoSuchServer) as heard:
         Elsewhere(dict, far.connect).named("far")
+    assert heard.value.told_to(ANYBODY).message.endswith("; there are: none")
 
 
 @awaited

@@ -427,6 +427,46 @@ async def test_one_that_is_not_there_is_told_of_a_change_and_the_status_says_so(
         assert (status, error) == (502, told["error"])
 
 
+TAGGED = b'{"models":[{"name":"m:latest","model":"m:latest"}]}'
+
+
+@awaited
+@pytest.mark.parametrize(
+    "words", [b'{"error":"model not found"}', b"", b"<html>404</html>", b'{"detail":"Not Found"}'], ids=range(4)
+)
+async def test_who_has_no_such_model_is_done_in_whatever_words_it_says_so(tmp_path: Path, words: bytes) -> None:
+    missing = Page(words, status=404)
+    lists = {"empty": Page(b'{"models":[]}'), "has": Page(TAGGED), "hides": Page(b"<html>", status=500)}
+    async with scripted(delete=Page()) as good, scripted(delete=missing, copy=missing) as bad:
+        world = World(tmp_path, spec("good", good.url), spec("bad", bad.url))
+        for tags, status in (("empty", "not found"), ("has", "error"), ("hides", "error")):
+            bad.pages["/api/tags"] = lists[tags]
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(world)) as client:
+                asked = {"model": "m", "server": ["good", "bad"]}
+                answer = await client.request("DELETE", "http://gateway/api/delete", json=asked)
+            assert [row["status"] for row in answer.json()["servers"]] == ["success", status]
+            assert answer.status_code == (200 if status == "not found" else 502)
+
+
+@awaited
+async def test_one_odd_row_costs_nothing_else_of_what_is_in_memory(tmp_path: Path) -> None:
+    row = {"name": "m", "size": 5, "size_vram": 5, "expires_at": "2026-12-01T00:00:00Z"}
+    odd = [row | {"details": None, "digest": None}, row | {"name": "\x1b[31m"}, row | {"size": -3, "expires_at": "x"}]
+    async with scripted(ps=Page(json.dumps({"models": [row, *odd]}).encode())) as one:
+        world = World(tmp_path, spec("a", one.url))
+        loaded, silent = await world.everywhere.running(("a",))
+    assert silent == ()
+    assert [(one.model.name, one.size, one.expires_at, one.server) for one in loaded] == [
+        ("m", 5, "2026-12-01T00:00:00Z", "a"),
+        ("m", 5, "2026-12-01T00:00:00Z", "a"),
+        ("m", 0, "", "a"),
+    ]
+    async with scripted(ps=Page(b'{"models": 7}')) as one:
+        _, (silent_one,) = await World(tmp_path, spec("a", one.url)).everywhere.running(("a",))
+    assert "the server 'a''s" not in silent_one.failure
+    assert not silent_one.failure.startswith("it's")
+
+
 @awaited
 async def test_whoever_leaves_is_left_by_all(tmp_path: Path) -> None:
     stalled = Page(PULLED, wire=Wire(at=len(PULLING), then="stall"))

@@ -151,7 +151,7 @@ async def test_whose_fault_it_is(kind: ServerKind, status: int, error: type[Exce
             await fold(at.answers.chat(chat(model="far/m"), Visit("req", LOCAL)))
         assert KEY not in str(caught.value)
         told = {
-            401: "the server 'far' refused our key",
+            401: "the server 'far' refused our key; key_file or key_env in the file of settings gives it another",
             403: "the server 'far' does not allow us this: your key *** is not good",
         }
         assert status == 429 or str(caught.value) == told[status]
@@ -238,5 +238,5 @@ async def test_a_server_that_answers_to_any_name_makes_no_more_labels_than_so_ma
 async def test_nothing_else_can_be_unloaded_there() -> None:
     async with world("openai") as at:
         empty = ChatRequest("far/m", (), keep_alive=0)
-        with pytest.raises(Unsupported, match=r"is on the server 'far'.*manage it there"):
+        with pytest.raises(Unsupported, match=r"the server 'far' decides itself what it has in memory"):
             await fold(at.answers.chat(empty, Visit("req", LOCAL)))

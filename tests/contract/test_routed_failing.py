@@ -14,14 +14,16 @@ from tests.contract.routed_fleet import MODEL, Behind, Came, fleet
 from tests.contract.test_routed import GOOD, REFUSING, failing, is_good
 
 from localmodels.backends.fake import FakeServer, Script
-from localmodels.backends.fake.script import Choose
+from localmodels.backends.fake.script import Break, Choose
 from localmodels.core.catalog import Model
 from localmodels.core.errors import BackendError, Unavailable, Unreachable
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.fleet.breaker import IN_A_ROW
+from localmodels.fleet.hosts import Host
 from localmodels.fleet.turns import HEALING
+from localmodels.flows.connections.request_counts import ANSWERED
 
 
 async def asked_later(at: Behind, model: str = MODEL) -> Came:
@@ -102,8 +104,10 @@ async def test_where_the_choice_is_ours_a_model_that_was_given_up_is_chosen_no_m
         at.remotes.fleet.saw(at.remotes.fleet.hosts()[0], Told((Model("bad:1", 0, "", ""), Model("good:1", 0, "", ""))))
         for number in range(IN_A_ROW + 20):
             came = await at.ask(chat(model="auto"))
-            assert (came.error is None) == (number >= IN_A_ROW), number
-            assert came.visit.model == ("good:1" if number >= IN_A_ROW else "bad:1")
+            assert (came.error, came.text, came.visit.model) == (None, "good!", "good:1"), number
+            at.remotes.traffic._rests.clear()
+        ended = at.remotes.traffic.tally.at(at.remotes.fleet.hosts()[0]).ended
+        assert ended == {BackendError.code: IN_A_ROW, ANSWERED: IN_A_ROW + 20}, "asked first, until it was given up"
 
 
 @pytest.mark.parametrize("change", [{"key": Secret("new")}, {"name": "other", "key": Secret("new")}])
@@ -138,6 +142,51 @@ async def test_when_all_are_down_because_of_requests_the_next_request_finds_who_
         came = await asyncio.gather(*(at.ask() for _ in range(8)))
         assert all(map(is_good, came)), "one proves it, the others wait for him"
         assert (at.remotes.fleet.hosts()[0].state, len(healed.book.visits)) == ("up", 8)
+
+
+def all_down(at: Behind) -> list[Host]:
+    """Requests have found them failing, and nobody has looked since."""
+    hosts = list(at.remotes.fleet.hosts())
+    for host in hosts:
+        for _ in range(IN_A_ROW):
+            at.remotes.fleet.began(host, MODEL).ended(Unreachable("refused"))
+        assert host.state == "down"
+    return hosts
+
+
+@awaited
+async def test_one_that_is_silent_while_it_is_tried_keeps_nobody_from_trying_another() -> None:
+    async with fleet({"silent": Script(breaks=Break("stall")), "well": GOOD}) as at:
+        silent, well = all_down(at)
+        first = asyncio.create_task(at.ask())
+        await at.book("silent").nth(0)
+        assert (silent.state, well.state, well.failure) == ("trying", "down", "refused"), "one at a time is dared"
+        came = [await at.ask() for _ in range(3)]
+        assert all(map(is_good, came))
+        assert (well.state, at.generations()) == ("up", {"silent": 1, "well": 3})
+        first.cancel()
+        await asyncio.wait([first])
+        assert [host.in_flight for host in (silent, well)] == [0, 0]
+
+
+@pytest.mark.parametrize("model", [MODEL, "auto"])
+@awaited
+async def test_who_waits_for_one_that_goes_down_is_sent_to_one_that_came_up(model: str) -> None:
+    async with fleet({"silent": Script(breaks=Break("stall")), "well": GOOD}) as at:
+        silent, well = all_down(at)
+        at.remotes.fleet.failed(well, Unreachable("dead"), float("inf"))
+        first = asyncio.create_task(at.ask())
+        await at.book("silent").nth(0)
+        second = asyncio.create_task(at.ask(chat(model=model)))
+        while not silent.waiting:  # noqa: ASYNC110 - nobody tells of who waits
+            await asyncio.sleep(0)
+        at.remotes.fleet.saw(well, Told((Model("n:1" if model == "auto" else MODEL, 0, "", ""),)))
+        at.remotes.fleet.failed(silent, Unreachable("dead"), float("inf"))
+        came = await second
+        assert is_good(came), came.error
+        assert (came.server, came.visit.model) == ("well", "n:1" if model == "auto" else MODEL)
+        first.cancel()
+        await asyncio.wait([first])
 
 
 @awaited

@@ -15,8 +15,9 @@ from tests.everybody import Everybody
 from localmodels.backends.fake import Script
 from localmodels.backends.fake.script import Break, Failure
 from localmodels.core.chat import Chunk
+from localmodels.core.errors import Unreachable
 from localmodels.dialects.table import DIALECTS
-from localmodels.server.app import Application
+from localmodels.server.app import Application, Outcome
 from localmodels.server.gate import Gate
 from localmodels.server.inference import Codec, EventRoute
 from localmodels.server.relay import relaying
@@ -28,7 +29,7 @@ PATHS = {"ollama": "/api/chat", "openai": "/v1/chat/completions"}
 GOOD = says("good")
 
 
-def application(at: Behind) -> Application:
+def application(at: Behind, outcomes: list[Outcome] | None = None) -> Application:
     """Our routes for conversations in two dialects, and the dry run."""
     rows = []
     for name, path in PATHS.items():
@@ -38,11 +39,14 @@ def application(at: Behind) -> Application:
         rows.append(Row(("POST",), path, name, "", chats, "chat"))
     rows += route.rows(Route(at.finders))
     grants: Any = {row.path: dict.fromkeys(row.methods, "open") for row in rows}
-    return Application(rows, Gate(), Everybody(), permissions=grants)
+    watchers = [] if outcomes is None else [outcomes.append]
+    return Application(rows, Gate(), Everybody(), watchers, permissions=grants)
 
 
-async def ask(at: Behind, path: str, body: dict[str, Any] | None = None, **headers: str) -> tuple[int, Any, Any]:
-    """Status, headers and body."""
+async def ask(
+    at: Behind, path: str, body: dict[str, Any] | None = None, watchers: list[Outcome] | None = None, /, **headers: str
+) -> tuple[int, Any, Any]:
+    """Status, headers and body; ``watchers`` gets what the request was."""
     sent: list[Message] = []
     gone = asyncio.Event()
     given: list[Message] = [{"type": "http.request", "body": json.dumps(body).encode() if body else b""}]
@@ -67,7 +71,7 @@ async def ask(at: Behind, path: str, body: dict[str, Any] | None = None, **heade
             *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()),
         ],
     }
-    await application(at)(scope, receive, send)
+    await application(at, watchers)(scope, receive, send)
     start = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], start, b"".join(message.get("body", b"") for message in sent[1:])
 
@@ -142,7 +146,7 @@ async def test_the_dry_run() -> None:
             "server", "id", "model", "reason", "state", "warm", "in_flight", "max_concurrent",
         }  # fmt: skip
         assert (await ask(at, "/api/route/?model=nothing"))[0] == 404
-        assert (await ask(at, "/api/route"))[0] == 400
+        assert (await ask(at, "/api/route"))[0] == 200, "the choice is ours"
         status, _, body = await ask(at, "/api/route?capability=telepathy")
         assert (status, json.loads(body)["targets"]) == (200, [])
         assert at.generations() == {"a": 0, "b": 0, "local": 0}
@@ -170,16 +174,62 @@ async def test_one_further_generation_counts_whichever_way_it_goes() -> None:
         assert at.generations() == {"a": 1, "b": 1, "c": 0}
 
 
-@pytest.mark.parametrize("keep_alive", [0, "0s", "0"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("asked", ["m", "far/m", "m:latest", "friend"])
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("kind", PATHS)
 @awaited
-async def test_to_unload_is_no_question_to_whichever_host_is_first(keep_alive: object) -> None:
-    empty = {"model": MODEL, "messages": [], "keep_alive": keep_alive}
-    async with fleet({"far": GOOD, "near": GOOD}) as at:
-        status, _, body = await ask(at, "/api/chat", empty)
-        assert status == 400
-        assert b"say with `server` where" in body
+async def test_an_answer_names_the_model_as_it_was_asked_for(kind: str, dialect: str, asked: str, stream: bool) -> None:
+    async with fleet({"far": GOOD}, model="m:latest", kinds={"far": kind}) as at:
+        at.finders.adopt(default="", aliases={"friend": "far/m:latest"})
+        status, _, body = await ask(at, PATHS[dialect], question(model=asked, stream=stream))
+        assert status == 200
+        lines = [line.removeprefix(b"data: ") for line in body.splitlines() if line and line != b"data: [DONE]"]
+        assert {json.loads(line)["model"] for line in lines} == {asked}
+
+
+@awaited
+async def test_where_the_choice_was_ours_it_says_which() -> None:
+    async with fleet({"far": GOOD}, model="m:latest") as at:
+        _, _, body = await ask(at, PATHS["ollama"], question(model="auto"))
+        assert json.loads(body)["model"] == "m:latest"
+
+
+@awaited
+async def test_one_model_has_one_name_in_figures_however_it_was_asked_for() -> None:
+    """Who answered stands beside it."""
+    async with fleet({"far": GOOD}, Own(GOOD, name="m:latest"), model="m:latest") as at:
+        seen = []
+        for name in ("m", "far/m", "far/m:latest", "local/m", "auto", "far/made-up"):
+            for path in PATHS.values():
+                outcomes: list[Outcome] = []
+                status, _, _ = await ask(at, path, question(model=name), outcomes)
+                assert status == 200, name
+                seen.append((name, outcomes[0].visit.label, outcomes[0].visit.server))
+        labels = {name: (label, server) for name, label, server in seen}
+        assert labels == {
+            "m": ("m:latest", "far"),
+            "far/m": ("m:latest", "far"),
+            "far/m:latest": ("m:latest", "far"),
+            "local/m": ("m:latest", "local"),
+            "auto": ("m:latest", "far"),
+            "far/made-up": ("far/made-up", "far"),  # no list has it, but its server has answered by it
+        }
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+@pytest.mark.parametrize("model", [MODEL, f"far/{MODEL}", "auto"])
+@pytest.mark.parametrize("why", ["full", "down"])
+@awaited
+async def test_what_nobody_had_a_place_for_was_answered_by_nobody(why: str, model: str, dialect: str) -> None:
+    async with fleet({"far": GOOD}, places=1) as at:
+        (far,) = at.remotes.fleet.hosts()
+        at.remotes.traffic.places.patience = 0.0
+        await at.remotes.traffic.places.get([far], "other", model=MODEL)
+        if why == "down":
+            at.remotes.fleet.failed(far, Unreachable("gone"), float("inf"))
+        outcomes: list[Outcome] = []
+        status, head, _ = await ask(at, PATHS[dialect], question(model=model), outcomes)
+        assert (status, "x-localmodels-server" in head, outcomes[0].visit.server) == (503, False, "")
+        assert outcomes[0].visit.label == ("auto" if model == "auto" and why == "down" else MODEL)
         assert not at.fakes["far"].asked
-        assert not at.fakes["near"].asked
-    async with fleet({"far": GOOD}) as at:  # there is no question which
-        assert (await ask(at, "/api/chat", empty))[0] == 200
-        assert [one.path for one in at.fakes["far"].asked] == ["/api/chat"]

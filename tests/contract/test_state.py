@@ -19,12 +19,14 @@ import pytest
 from msgspec.structs import replace
 from tests.contract.stores import STORES, Place, opened
 
-from localmodels.core.access import Allowance, Key, Use, Wish
+from localmodels.core.access import Allowance, Caller, Key, Unwritable, Use, Wish
+from localmodels.core.chat import Usage
 from localmodels.core.errors import Conflict, DiskFull, StoreFailed
 from localmodels.core.responses import StoredResponse
 from localmodels.core.secrets import Secret
 from localmodels.flows.access.keys import Keyring, KeyStore, make_key
-from localmodels.flows.access.ledger import UsageStore
+from localmodels.flows.access.ledger import Ledger, UsageStore
+from localmodels.flows.visit import Visit
 from localmodels.state import starting
 from localmodels.state.files import STATE, StateError, begin
 from localmodels.state.kept import Kept as AnyState
@@ -136,6 +138,33 @@ def test_what_is_used_is_added_up(tell: Callable[[Story], None]) -> None:
         assert await kept.usage.spent({"k": 0, "other": HOUR + 1, "none": 0}) == {"k": 45, "other": 0, "none": 0}
 
     tell(story)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Use("b", "m", "local", HOUR, prompt_tokens=2**63),
+        Use("b", "m", "local", HOUR, 10**30),
+        Use("b", "\ud800", "x", 1),
+    ],
+    ids=["64 bits", "more", "no text"],
+)
+def test_a_row_that_can_never_be_kept_is_told_apart(place: Place, wrong: Use) -> None:
+    async def story() -> None:
+        sound = Use("a", "m", "local", HOUR, 1)
+        async with opened(place) as state:
+            with pytest.raises(Unwritable) as caught:
+                await state.usage.add([sound, wrong])
+            assert "INSERT" not in str(caught.value)
+            assert await state.usage.of(since=0) == ()
+            ledger = Ledger(state.usage, Keyring())
+            for key, tokens in (("a", 7), ("b", 2**63)):
+                visit = Visit("r", Caller(key, key))
+                visit.operation, visit.model, visit.usage = "chat", "m", Usage(tokens)
+                ledger.note(visit)
+            assert [(use.key, use.prompt_tokens) for use in await ledger.of(since=0)] == [("a", 7)]
+
+    asyncio.run(story())
 
 
 def test_everything_outlives_the_program(place: Place) -> None:

@@ -29,7 +29,7 @@ class Far:
     def __init__(self, spec: ServerSpec, carrier: Carrier) -> None:
         self._name = spec.name
         self._kind = KINDS[spec.kind]
-        self.http = Http(carrier, failures.read_error)
+        self.http = Http(carrier, failures.read_error, spec.key)
         self.backend = self._kind.backend(self.http)
         self._remembered = Remembered()
 

@@ -2,7 +2,9 @@
 
 The one rule: what goes wrong comes out as an error of ``core.errors``, and dropping a stream closes its connection at
 once, because that is the only sign by which the other side learns that nobody listens any more. How the bytes travel is
-the business of a :class:`Carrier`: ``tcp`` and ``internet`` for other servers, ``unix`` for our own runners.
+the business of a :class:`Carrier`: ``tcp`` and ``internet`` for other servers, ``unix`` for our own runners. And no
+error has the key in it that the server was sent, which it may have said again: who hears of the error later may know
+another key by then.
 """
 
 from __future__ import annotations
@@ -15,15 +17,23 @@ from typing import Protocol
 from localmodels.backends.round_trip import Take
 from localmodels.core.chat import Done, Event
 from localmodels.core.errors import Garbled, LocalModelsError
+from localmodels.core.secrets import Secret
 from localmodels.dialects.passage import Passage
 from localmodels.dialects.protocol import EventReader
 
 ReadError = Callable[[int, bytes, float | None], LocalModelsError]
+NO_KEY = Secret("")
 
 # An answer in one piece larger than this is not one (threat V-22).
 MAX_ANSWER = 32 * 2**20
 # Seconds for the end of an answer whose last event has come: it travels with that event or right behind it.
 TAIL = 0.05
+# Seconds for what an error says of itself, and its bytes: it stands right behind its status, which counts without it.
+REASON = 2.0
+MOST_REASON = 2**20
+# Bytes of blank lines and comments before the first message. They are kept until it comes: what is passed on promises
+# an answer, and no other server is asked for it then.
+MOST_EARLY = 2**16
 
 
 class Pouring(Protocol):
@@ -66,6 +76,14 @@ class Reply(Protocol):
     @property
     def pouring(self) -> Pouring | None:
         """The same, where its pieces can be had in the moment they come; None where they have to be asked for."""
+        ...
+
+    def streamed(self) -> None:
+        """Tells that it comes message by message: until :meth:`begun`, no bytes renew its time for a first one."""
+        ...
+
+    def begun(self) -> None:
+        """Tells that its first message has come."""
         ...
 
     async def piece(self) -> bytes:
@@ -118,11 +136,13 @@ class Http:
     Args:
         carrier: the way to it.
         read_error: what an answer with a status of 400 or more says, in the server's dialect.
+        key: that the carrier sends.
     """
 
-    def __init__(self, carrier: Carrier, read_error: ReadError) -> None:
+    def __init__(self, carrier: Carrier, read_error: ReadError, key: Secret = NO_KEY) -> None:
         self._carrier = carrier
         self._read_error = read_error
+        self._key = key
 
     async def post(self, path: str, body: bytes, *, most: int = MAX_ANSWER) -> bytes:
         """The whole answer, which has at most so many bytes.
@@ -148,10 +168,15 @@ class Http:
             if reply.content_type == "application/json":
                 # llama.cpp and Ollama both answer 200 with plain JSON when a request fails early; the reader knows.
                 raise self._read_error(reply.status, await whole(reply), None)
+            reply.streamed()
+            begun = False
             while data := await reply.piece():
                 events = reader.feed(data)
                 if not events:
                     continue
+                if not begun:
+                    begun = True
+                    reply.begun()
                 yield events
                 if isinstance(events[-1], Done):
                     await tail(reply)
@@ -177,8 +202,19 @@ class Http:
         async with self._open("POST", path, body) as reply:
             if reply.content_type == "application/json":
                 raise self._read_error(reply.status, await whole(reply), None)
+            reply.streamed()
+            begun, early = False, b""
             while data := await reply.piece():
-                if frames := passage.feed(data):
+                frames = passage.feed(data)
+                if not begun:
+                    begun, early = passage.messages > 0, early + frames
+                    if not begun:
+                        passage.feed(b"")
+                        check_early(early)
+                        continue
+                    reply.begun()
+                    frames = early
+                if frames:
                     yield frames
                 if passage.judge.done:
                     await tail(reply)
@@ -195,15 +231,21 @@ class Http:
 
     @asynccontextmanager
     async def _open(self, method: str, path: str, body: bytes | None) -> AsyncIterator[Reply]:
-        reply = await self._carrier.open(method, path, body)
         try:
-            if reply.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-                raise Garbled("the server's answer is compressed, though it was asked for as it is")
-            if reply.status != 200:
-                raise self._read_error(reply.status, await whole(reply), retry_after(reply.headers))
-            yield reply
-        finally:
-            reply.close()
+            reply = await self._carrier.open(method, path, body)
+            try:
+                if reply.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+                    raise Garbled("the server's answer is compressed, though it was asked for as it is")
+                if reply.status != 200:
+                    raise self._read_error(reply.status, await reason(reply), retry_after(reply.headers))
+                yield reply
+            finally:
+                reply.close()
+        except LocalModelsError as error:
+            message, param = self._key.out_of(error.message), error.param and self._key.out_of(error.param)
+            if (message, param) == (error.message, error.param):
+                raise
+            raise error.reworded(message, param) from None  # else the key would stand in a log with what came before
 
 
 async def poured(pouring: Pouring, passage: Passage, outlet: Outlet) -> bool:
@@ -229,6 +271,16 @@ async def poured(pouring: Pouring, passage: Passage, outlet: Outlet) -> bool:
     return passage.judge.done
 
 
+def check_early(frames: bytes) -> None:
+    """Refuses too many that say nothing: blank lines and comments, which keep a connection awake.
+
+    Raises:
+        Garbled: they are no beginning.
+    """
+    if len(frames) > MOST_EARLY:
+        raise Garbled(f"the server sent {MOST_EARLY >> 10} KiB that say nothing")
+
+
 async def whole(reply: Reply, most: int = MAX_ANSWER) -> bytes:
     """The body in one piece.
 
@@ -241,6 +293,14 @@ async def whole(reply: Reply, most: int = MAX_ANSWER) -> bytes:
         if len(data) > most:
             raise Garbled(f"the server's answer is larger than {most >> 20} MiB")
     return bytes(data)
+
+
+async def reason(reply: Reply) -> bytes:
+    """What an error says of itself; nothing where that does not come, whole and at once."""
+    with suppress(TimeoutError, LocalModelsError):
+        async with asyncio.timeout(REASON):
+            return await whole(reply, MOST_REASON)
+    return b""
 
 
 async def tail(reply: Reply) -> None:

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from localmodels.backends.lookup import Lookup, checked, system_lookup
-from localmodels.backends.round_trip import KEEPALIVE, Patience, Unanswered
+from localmodels.backends.round_trip import KEEPALIVE, NEVER, Patience, Unanswered, beginning, ending
 from localmodels.core import once, via
 from localmodels.core.destinations import allowed, literal
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
@@ -79,6 +79,7 @@ class Internet:
             raise Unreachable(f"the server may not be asked: {self._refusal}")
         patience, passed = self._patience, via.told()
         said = {**({via.HEADER: passed} if passed else {}), **({once.HEADER: "true"} if once.is_said() else {})}
+        asked = asyncio.get_running_loop().time()
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=patience.connect, connect=None, sock_read=patience.first_byte
         )
@@ -106,7 +107,7 @@ class Internet:
         except aiohttp.ClientError as error:
             raise Garbled(f"the server's answer is not HTTP: {type(error).__name__}") from error
         set_idle(response, patience.idle)
-        return InternetReply(response)
+        return InternetReply(response, patience, asked)
 
     async def close(self) -> None:
         """Closes every connection; open answers raise."""
@@ -166,13 +167,23 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext | bool:
 
 
 class InternetReply:
-    """An answer whose head has come."""
+    """An answer whose head has come.
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    Args:
+        response: the answer.
+        patience: how long its server may be silent.
+        asked: when the request was sent, in the loop's time.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, patience: Patience, asked: float) -> None:
         self.status = response.status
         self.content_type = response.content_type
         self.headers: Mapping[str, str] = response.headers
         self._response = response
+        self._patience = patience
+        self._asked = asked
+        self._limit = NEVER
+        self._in_one_piece = True
 
     @property
     def ended(self) -> bool:
@@ -184,12 +195,31 @@ class InternetReply:
         """Its pieces have to be asked for."""
         return
 
+    def streamed(self) -> None:
+        """It comes message by message; until :meth:`begun` all that comes has the time of a first byte together."""
+        self._in_one_piece = False
+        self._limit = beginning(self._asked, self._patience.first_byte)
+
+    def begun(self) -> None:
+        """Its first message has come: from now on only silence counts."""
+        self._limit = NEVER
+
     async def piece(self) -> bytes:
         """What has arrived of the body, empty at its end."""
         try:
-            return await self._response.content.readany()
-        except (aiohttp.SocketTimeoutError, TimeoutError) as error:
+            if self._limit == NEVER:
+                data = await self._response.content.readany()
+            else:
+                async with asyncio.timeout_at(self._limit):
+                    data = await self._response.content.readany()
+            if self._in_one_piece and data:
+                self._limit = ending(self._limit, self._patience.idle, len(data))
+            return data
+        except aiohttp.SocketTimeoutError as error:
             raise BackendTimeout("the server fell silent in the middle of its answer") from error
+        except TimeoutError as error:
+            what = "end" if self._in_one_piece else "begin"
+            raise BackendTimeout(f"the server did not {what} its answer in time") from error
         except (aiohttp.ClientError, ConnectionError, RuntimeError) as error:
             # The last one is aiohttp's for a body whose connection was closed from here while nobody read it.
             raise StreamCut("the connection broke in the middle of the answer") from error

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from localmodels.backends.http import Http
 from localmodels.backends.probes import Look, look_at_anthropic, look_at_llamacpp, look_at_ollama, look_at_openai
-from localmodels.backends.remote import ChatServer, LlamaServer, OpenAIServer, Remote
+from localmodels.backends.remote import ChatServer, LlamaServer, OllamaServer, OpenAIServer
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.llamacpp import LlamaCpp
 from localmodels.dialects.openai import OpenAI
@@ -50,7 +50,7 @@ class Kind(Struct, frozen=True, kw_only=True):
 KINDS: Mapping[AnyKind, Kind] = {
     "openai": Kind(backend=lambda http: OpenAIServer(http, OpenAI()), native="openai"),
     "ollama": Kind(
-        backend=lambda http: Remote(http, DIALECTS["ollama"]),
+        backend=lambda http: OllamaServer(http, DIALECTS["ollama"]),
         native="ollama",
         look=look_at_ollama,
         show="/api/show",

@@ -56,15 +56,15 @@ class Pinned(httpx2.AsyncBaseTransport):
         """Sends it to the first of the addresses that takes a connection.
 
         Raises:
-            Unreachable: there is no address, or one that is forbidden.
+            Unreachable: there is no address, or one that is forbidden; or nobody takes a connection there.
         """
-        *others, last = [_sent_to(address, request) for address in await self._addresses(request)]
-        for pinned in others:
+        refusal: Exception | None = None
+        for pinned in [_sent_to(address, request) for address in await self._addresses(request)]:
             try:
                 return await self._inner.handle_async_request(pinned)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                continue  # nothing of the body was read
-        return await self._inner.handle_async_request(last)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+                refusal = error  # nothing of the body was read
+        raise Unreachable("the server cannot be reached") from refusal
 
     async def aclose(self) -> None:
         """Closes every connection."""

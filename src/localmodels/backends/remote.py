@@ -32,6 +32,7 @@ from localmodels.dialects.openai.embeddings import read_models
 from localmodels.dialects.protocol import Call, EventReader
 
 Stream = AsyncGenerator[list[Event], None]
+Loading = ChatRequest | GenerateRequest | EmbedRequest
 R = TypeVar("R", ChatRequest, GenerateRequest)
 
 # What comes of a path that a server does not have, or at which it has another thing (llama.cpp and we count a text).
@@ -61,6 +62,10 @@ class NotOffered(Unsupported):
     """Servers of this kind have no such thing; nobody was asked."""
 
 
+class NotListed(ModelNotFound):
+    """The server does not list the model; some answer by names that they do not list."""
+
+
 class ChatServer:
     """A :class:`~localmodels.backends.protocol.Backend` over HTTP that only holds conversations.
 
@@ -83,6 +88,17 @@ class ChatServer:
     def generate(self, request: GenerateRequest) -> Stream:
         """Not here."""
         raise NotOffered("this server only holds conversations, it does not go on with texts", param="model")
+
+    async def load(self, request: Loading) -> None:
+        """Sees to it that the model can be asked.
+
+        Servers of most kinds are not told what to have in memory: what they list they have, or get it when it is asked.
+
+        Raises:
+            NotListed: it lists others.
+        """
+        if not any(request.model in {name, name.removesuffix(":latest")} for name in await self.models()):
+            raise NotListed(request.model)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Not here."""
@@ -149,6 +165,20 @@ class Remote(ChatServer):
     async def models(self) -> tuple[str, ...]:
         """Names that may be asked for there."""
         return self._dialect.read_models(await self._http.get(self._dialect.paths["models"]))
+
+
+class OllamaServer(Remote):
+    """Whatever speaks Ollama's API, in which a request without content loads its model."""
+
+    async def load(self, request: Loading) -> None:
+        """Has it load the model, and waits for that."""
+        if isinstance(request, EmbedRequest):
+            await self.embed(request)
+        elif isinstance(request, ChatRequest):
+            await self._http.post(self._dialect.paths["chat"], self._dialect.write_chat(replace(request, stream=False)))
+        else:
+            body = self._dialect.write_generate(replace(request, stream=False))
+            await self._http.post(self._dialect.paths["generate"], body)
 
 
 class OpenAIServer(Remote):

@@ -4,7 +4,8 @@ Every token of every answer passes here, and every request waits for it: a gener
 time that the gateway adds to a first token (``docs/why.md``). It is as small as this because nothing is done twice:
 what the other side sends is parsed by httptools (the parser of Node.js), silence is timed by one timer, and
 a connection that can serve again is given back, not kept here. The one rule: an answer counts as whole only when HTTP
-itself says so.
+itself says so. And who drips bytes is no better than who is silent: an answer has to begin in earnest, and one in one
+piece to end, in a time that its bytes do not renew.
 """
 
 from __future__ import annotations
@@ -34,6 +35,23 @@ KEEPALIVE = 3.0
 # Answers before the answer (RFC 9110, 15.2): 100 to a question that was sent anyway, 103 with hints for browsers.
 INTERIM = range(100, 200)
 NEVER = float("inf")
+# Bytes a second that a body in one piece comes with at the least, once it comes: half a megabit.
+PACE = 2**16
+
+
+def beginning(asked: float, first_byte: float | None) -> float:
+    """Until when a stream has to begin in earnest, in the loop's time."""
+    return NEVER if first_byte is None else asked + first_byte
+
+
+def ending(limit: float, idle: float | None, size: int) -> float:
+    """Until when a body in one piece has to end, in the loop's time, now that so many more bytes of it have come.
+
+    It was computed before its first byte came; so silence is allowed once for all of it, and the way at its pace.
+    """
+    if idle is None:
+        return NEVER
+    return (asyncio.get_running_loop().time() + idle if limit == NEVER else limit) + size / PACE
 
 
 class Unanswered(Unreachable):
@@ -45,8 +63,10 @@ class Unanswered(Unreachable):
 class Patience(Struct, frozen=True):
     """How long to wait, in seconds; None is as long as it takes.
 
-    Defaults are those for other servers (``reliability.md`` part D). ``first_byte`` counts anew for the head of an
-    answer and for the first byte of its body: some servers send the head at once, others with the first token.
+    Defaults are those for other servers (``reliability.md`` part D). Of a stream, ``first_byte`` is from the request to
+    its first message, whatever else comes before that. Of an answer in one piece it counts for the head, and anew for
+    the first byte of its body, since some servers send the head at once; the body then has ``idle`` in all, and the
+    time that its bytes take at the lowest pace.
     """
 
     connect: float | None = 3.0
@@ -114,7 +134,9 @@ class RoundTrip(asyncio.Protocol):
         self._kept = False
         self._failure: LocalModelsError | None = None
         self._wake: asyncio.Future[None] | None = None
-        self._due = NEVER
+        self._asked = 0.0
+        self._due = self._limit = NEVER
+        self._in_one_piece = True
         self._timer: asyncio.TimerHandle | None = None
 
     # For whoever asks.
@@ -128,6 +150,7 @@ class RoundTrip(asyncio.Protocol):
         try:
             if self._transport is not None:
                 self._transport.write(request)
+                self._asked = asyncio.get_running_loop().time()
                 self._expect(self._patience.first_byte)
             while not self.status:
                 self._raise_failure()
@@ -151,6 +174,19 @@ class RoundTrip(asyncio.Protocol):
         data = self._come()
         self._resume()
         return data
+
+    def streamed(self) -> None:
+        """It comes message by message; until :meth:`begun` all that comes has the time of a first byte together."""
+        self._in_one_piece = False
+        self._limit = beginning(self._asked, self._patience.first_byte)
+        if self._due > self._limit and self._due != NEVER:
+            self._by(self._limit)
+
+    def begun(self) -> None:
+        """Its first message has come: from now on only silence counts."""
+        self._limit = NEVER
+        if not self._whole and not self._paused:
+            self._expect(self._patience.idle)
 
     @property
     def pouring(self) -> RoundTrip:
@@ -300,16 +336,17 @@ class RoundTrip(asyncio.Protocol):
     # How long it may be silent: one timer, moved on only when it rings too early.
 
     def _expect(self, seconds: float | None) -> None:
-        if seconds is None:
-            self._due = NEVER
+        self._by(self._limit if seconds is None else min(asyncio.get_running_loop().time() + seconds, self._limit))
+
+    def _by(self, due: float) -> None:
+        self._due = due
+        if due == NEVER:
             return
-        loop = asyncio.get_running_loop()
-        self._due = loop.time() + seconds
         if self._timer is not None and self._timer.when() > self._due:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = loop.call_later(seconds, self._ring)
+            self._timer = asyncio.get_running_loop().call_at(self._due, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -319,9 +356,15 @@ class RoundTrip(asyncio.Protocol):
         if (left := self._due - loop.time()) > 0:
             self._timer = loop.call_later(left, self._ring)
             return
-        silent = "fell silent in the middle of its answer" if self.status else "did not answer in time"
-        self._fail(BackendTimeout(f"the server {silent}"))
+        self._fail(BackendTimeout(f"the server {self._late()}"))
         self._awake()
+
+    def _late(self) -> str:
+        if not self.status:
+            return "did not answer in time"
+        if self._due < self._limit:
+            return "fell silent in the middle of its answer"
+        return "did not end its answer in time" if self._in_one_piece else "did not begin its answer in time"
 
     def _rest(self) -> None:
         self._due = NEVER
@@ -360,7 +403,10 @@ class RoundTrip(asyncio.Protocol):
         self._waiting_bytes += len(body)
         if self._waiting_bytes > MOST_WAITING:
             self._pause()
-        elif not self._paused:
+            return
+        if self._in_one_piece:
+            self._limit = ending(self._limit, self._patience.idle, len(body))
+        if not self._paused:
             self._expect(self._patience.idle)
 
     def on_message_complete(self) -> None:

@@ -10,6 +10,7 @@ from localmodels.cli import words
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import action_of, host_argument, json_argument
 from localmodels.cli.materials import expanded
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.steps import follow
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import complaint, printable
@@ -41,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Does it."""
     if args.action != "list" and not args.names:
-        raise InvalidRequest(f"say which: localmodels artifacts {args.action} {NEEDS[args.action]}")
+        raise Misuse(f"say which: localmodels artifacts {args.action} {NEEDS[args.action]}")
     if args.action == "upload":
         for name in args.names:
             if not expanded(name).exists():

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, cast
 
 from localmodels.cli import lazy
+from localmodels.cli.misuse import Misuse, Parser
 from localmodels.cli.words import complaint
 from localmodels.cli.world import World, this_world
 from localmodels.config import ConfigError
@@ -91,8 +92,11 @@ def main(argv: Sequence[str] | None = None, world: World | None = None) -> int:
         code = command(words, world)
         world.out.flush()  # here, where a pipe that nobody reads any more can still be answered for
         return code
-    except SystemExit as end:  # argparse has said why
+    except SystemExit as end:  # of --help
         return end.code if isinstance(end.code, int) else MISUSED
+    except Misuse as error:
+        world.err.write(complaint(error))
+        return MISUSED
     except (LocalModelsError, ConfigError) as error:
         world.err.write(complaint(error))
         return FAILED
@@ -158,9 +162,9 @@ def load(verb: Verb) -> VerbModule:
     return cast("VerbModule", lazy.module(verb.module))
 
 
-def parser_of(verb: Verb, module: VerbModule) -> argparse.ArgumentParser:
+def parser_of(verb: Verb, module: VerbModule) -> Parser:
     """The parser of a verb's arguments; the reference page prints its help."""
-    parser = argparse.ArgumentParser(f"localmodels {verb.name}", description=verb.doc, allow_abbrev=False)
+    parser = Parser(verb.name, verb.doc)
     module.arguments(parser)
     return parser
 

@@ -65,11 +65,6 @@ def named(host: str | None, environ: Mapping[str, str]) -> bool:
     return bool(_named_by(host, environ))
 
 
-def client_of(host: str | None, world: World) -> Calls:
-    """A client of the server at ``host``."""
-    return Calls(way_to(host, world))
-
-
 def way_to(host: str | None, world: World) -> Carrier:
     """The way to the server at ``host``, with the key of the environment."""
     url = find_site(host, world.environ).url

@@ -6,9 +6,11 @@ import argparse
 
 from localmodels.cli import outcomes
 from localmodels.cli.connect import connect
+from localmodels.cli.elsewhere import hinted
 from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
+from localmodels.core.errors import Conflict
 from localmodels.core.library import PartlyDone
 
 
@@ -28,6 +30,8 @@ def run(args: argparse.Namespace, world: World) -> int:
     try:
         with connect(args, world) as client:
             told = client.copy(args.source, args.destination, server=args.server)
+    except Conflict as error:
+        raise hinted(error, "cp", args.source, args.destination) from error
     except PartlyDone as error:
         return outcomes.failed(error, done, names, args, world)
     if told:

@@ -17,6 +17,7 @@ from localmodels.cli import outcomes
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.materials import expanded
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.steps import Events, follow
 from localmodels.cli.words import printable
 from localmodels.cli.world import World
@@ -155,13 +156,13 @@ def parameters_of(given: Iterable[str]) -> dict[str, Any]:
     """What ``NAME=VALUE`` say; texts to stop at are collected, of anything else the last one counts.
 
     Raises:
-        InvalidRequest: there is no ``=``.
+        Misuse: there is no ``=``.
     """
     values: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
-            raise InvalidRequest(f"--parameter is NAME=VALUE, such as temperature=0.2, not {text!r}")
+            raise Misuse(f"--parameter is NAME=VALUE, such as temperature=0.2, not {text!r}")
         option = OPTIONS.get(name)
         if option is not None and option.kind == "strings":
             values[name] = [*values.get(name, []), value]

@@ -9,6 +9,7 @@ from typing import Any
 
 from localmodels.cli.world import World
 from localmodels.config import SETTINGS, Config, Setting, Settings, load
+from localmodels.core.library import EVERY
 
 # What people say instead, and what there may be for it.
 OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
@@ -62,6 +63,28 @@ def server_argument(parser: argparse.ArgumentParser, what: str, without: str = "
         default=[],
         help=f"{what} on this server of the fleet, by its name or id; repeatable, * is every one (default: {without})",
     )
+
+
+def one_server_argument(parser: argparse.ArgumentParser, what: str, without: str) -> None:
+    """``--server`` of a verb that one server alone can do; the rest as :func:`server_argument`."""
+    parser.add_argument(
+        "--server",
+        metavar="SERVER",
+        type=one_server,
+        default="",
+        help=f"{what} on this server of the fleet, by its name or id (default: {without})",
+    )
+
+
+def one_server(word: str) -> str:
+    """A server, for argparse; not every one.
+
+    Raises:
+        argparse.ArgumentTypeError: it is ``*``.
+    """
+    if word == EVERY:
+        raise argparse.ArgumentTypeError("it is one server here, not every one; `localmodels servers` lists them")
+    return word
 
 
 def home_argument(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 No server is asked: the keys are in a file of the home, or in its database, and a server that runs looks there twice a
 second. So the rule is that this looks where the home's server looks, which has written down where that is. A new key is
-printed alone on standard output, for the only time; all else goes to standard error.
+printed alone on standard output, for the only time; all else goes to standard error, and says where the keys are kept.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from localmodels.cli.flags import action_of, home_argument, home_settings, json_argument
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import ago, printable, until
 from localmodels.cli.world import World
 from localmodels.config import Config, ConfigError, Settings
 from localmodels.core.access import GRANTS, USUAL, Allowance, Key, Wish
-from localmodels.core.errors import InvalidRequest, InvalidValue, NotFound
+from localmodels.core.errors import InvalidValue, NotFound
 from localmodels.core.quantity import parse_duration
 from localmodels.dialects.management import shown
 from localmodels.flows.access.keys import make_key
@@ -32,6 +33,7 @@ HEADER = ("NAME", "ID", "KEY", "SCOPES", "MODELS", "LIMITS", "MADE", "STATE")
 SPARE = ("KEY", "MADE", "LIMITS", "MODELS", "SCOPES")
 DAY = 86_400.0
 PERIODS = ("ever", "day", "month")
+SERVER_ELSEWHERE = "LOCALMODELS_HOST"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +70,15 @@ def run(args: argparse.Namespace, world: World) -> int:
     """Does it."""
     settings = home_settings(args, world)
     world.err.write(require_its_place(settings))
+    if args.home is None and world.environ.get(SERVER_ELSEWHERE):
+        note = f"Note: {SERVER_ELSEWHERE} does not count here, no server is asked; the keys of another home: --home\n"
+        world.err.write(note)
     return ACTIONS[args.action](settings.config, args, world)
+
+
+def kept_in(config: Config) -> str:
+    """Where the keys are, for people: the file of the home, or the database without who asks it."""
+    return place_of(config.database_url) or str(config.home / STATE)
 
 
 def require_its_place(settings: Settings) -> str:
@@ -88,7 +98,7 @@ def require_its_place(settings: Settings) -> str:
         return ""
     server, runs = said
     theirs = server.told(config.home)
-    mine = ours or str(config.home / STATE)
+    mine = kept_in(config)
     from_there = f" (its {server.origin})" if server.database else ""
     which = f"the server that runs on {config.home}" if runs else f"the server of {config.home}, when it ran last,"
     if ours and not runs:
@@ -105,7 +115,7 @@ def require_its_place(settings: Settings) -> str:
 def add(config: Config, args: argparse.Namespace, world: World) -> int:
     """Makes a key."""
     if not args.name:
-        raise InvalidRequest("say for whom it is: localmodels keys add NAME")
+        raise Misuse("say for whom it is: localmodels keys add NAME")
     now = nanoseconds(world.now())
     key, text = make_key(wish_of(args, now), now)
     change(config, lambda state: state.keys.add(key))
@@ -113,7 +123,7 @@ def add(config: Config, args: argparse.Namespace, world: World) -> int:
         write_json({"key": text.reveal(), "id": key.id, "name": key.name}, world.out)
         return 0
     world.out.write(text.reveal() + "\n")
-    world.err.write(f"the key of {key.name} ({key.id}); it is shown this once\n")
+    world.err.write(printable(f"the key of {key.name} ({key.id}), in {kept_in(config)}; it is shown this once\n"))
     return 0
 
 
@@ -124,6 +134,7 @@ def show(config: Config, args: argparse.Namespace, world: World) -> int:
     if args.json:
         write_json([shown(key, nanoseconds(now)) for key in keys], world.out)
         return 0
+    world.err.write(printable(f"the keys in {kept_in(config)}\n"))
     write_table(HEADER, [row(key, now) for key in keys], world.out, SPARE)
     return 0
 
@@ -138,7 +149,9 @@ def revoke(config: Config, args: argparse.Namespace, world: World) -> int:
     if args.json:
         write_json({"id": key.id, "name": key.name, "status": "revoked"}, world.out)
     else:
-        world.err.write(f"the key of {printable(key.name)} ({key.id}) opens nothing any more\n")
+        world.err.write(
+            f"the key of {printable(key.name)} ({key.id}) in {printable(kept_in(config))} opens nothing any more\n"
+        )
     return 0
 
 
@@ -184,10 +197,10 @@ def wish_of(args: argparse.Namespace, now: int) -> Wish:
     """The key that the flags describe.
 
     Raises:
-        InvalidValue: a text among them cannot be read.
+        Misuse: a text among them cannot be read.
     """
     if args.admin and args.scopes:
-        raise InvalidRequest("--admin and --scopes exclude each other; admin is all of them")
+        raise Misuse("--admin and --scopes exclude each other; admin is all of them")
     scopes = args.scopes.replace(",", " ").split() if args.scopes is not None else USUAL
     quota, period = quota_of(args.quota) if args.quota else (None, "ever")
     return Wish(
@@ -204,13 +217,11 @@ def quota_of(text: str) -> tuple[int, str]:
     """``1000000``, ``50000/day`` or ``2000000/month``.
 
     Raises:
-        InvalidValue: it is none of them.
+        Misuse: it is none of them.
     """
     number, slash, period = text.partition("/")
     if not number.isdecimal() or (slash and period not in PERIODS):
-        raise InvalidValue(
-            f"--quota: '{text[:60]}' is not a number of tokens, such as 1000000, 50000/day or 2000000/month"
-        )
+        raise Misuse(f"--quota: '{text[:60]}' is not a number of tokens, such as 1000000, 50000/day or 2000000/month")
     return int(number), period or "ever"
 
 
@@ -218,15 +229,15 @@ def lifetime(text: str) -> float:
     """Seconds; also in days.
 
     Raises:
-        InvalidValue: it is no duration, or none into the future.
+        Misuse: it is no duration, or none into the future.
     """
     days = text.removesuffix("d")
     try:
         seconds = float(days) * DAY if days != text and days.isdecimal() and len(days) < 6 else parse_duration(text)
     except InvalidValue:
-        raise InvalidValue(f"--expires: '{text[:60]}' is not a duration, such as 12h or 30d") from None
+        raise Misuse(f"--expires: '{text[:60]}' is not a duration, such as 12h or 30d") from None
     if seconds <= 0:
-        raise InvalidValue("--expires: a key must expire in the future")
+        raise Misuse("--expires: a key must expire in the future")
     return seconds
 
 

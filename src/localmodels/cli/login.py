@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from localmodels.cli.flags import home_argument, home_config, json_argument
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.registries import place_of, registry_argument
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
@@ -57,13 +58,14 @@ def read_login(args: argparse.Namespace, place: Place, world: World) -> Login:
     """The name and the password, from where they were said to be.
 
     Raises:
+        Misuse: a pipe holds the password, and nothing says whose it is.
         InvalidRequest: nobody is there to be asked.
         InvalidValue: they cannot be said to a registry.
     """
     username = args.username or (ANYBODY if place.speaks == "hub" else "")
     if args.password_stdin:
         if not username:
-            raise InvalidRequest("--password-stdin needs --username; the pipe holds the password alone")
+            raise Misuse("--password-stdin needs --username; the pipe holds the password alone")
         return Login.parse(username, world.stdin.read().removesuffix("\n").removesuffix("\r"))
     if not world.stdin.isatty():
         raise InvalidRequest("there is no terminal to ask at; give --username and --password-stdin")

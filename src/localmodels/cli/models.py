@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct, to_builtins
 
 from localmodels.cli import words
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import action_of, host_argument, json_argument, server_argument
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.server_flags import listed
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.watching import shown, watch_argument
@@ -25,8 +27,8 @@ from localmodels.core.fleet import ModelChange
 from localmodels.core.library import EVERY
 from localmodels.dialects.servers import ShownModel, ShownServer
 
-HEADER = ("NAME", "SERVER", "STATE", "IN MEMORY", "SIZE", "CONTEXT", "PRIORITY", "FOR", "DIGEST")
-SPARE = ("PRIORITY", "CONTEXT", "DIGEST", "FOR", "SIZE", "IN MEMORY")
+HEADER = ("NAME", "SERVER", "STATE", "IN MEMORY", "SIZE", "CONTEXT", "PRIORITY", "CAPABILITIES", "DIGEST")
+SPARE = ("PRIORITY", "CONTEXT", "DIGEST", "CAPABILITIES", "SIZE", "IN MEMORY")
 IN_MEMORY = {True: "yes", False: "no", None: "?"}
 DIGITS = slice(7, 19)  # of a digest
 LATEST = ":latest"
@@ -53,8 +55,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=tuple(ACTIONS),
         nargs="?",
         default="list",
-        help="list: all of them (default), or those whose names begin so; set: change what is said of one; unload: "
-        "take one out of memory, as stop does; forget: take one off the list that its server has no more",
+        help="list: all of them (default), or those whose names begin so, SERVER/ for those of a server; set: change "
+        "what is said of one; unload: take one out of memory, as stop does; forget: take one off the list that its "
+        "server has no more",
     )
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", default="", help="its name, SERVER/MODEL, or its id, as list prints them"
@@ -67,7 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--capability",
         metavar="WORD",
         action="append",
-        help="set: what it is for, in place of what its server tells; repeatable, an empty word gives that back",
+        help="set: what it can do, in place of what its server tells; repeatable, an empty word gives that back",
     )
     parser.add_argument("--rename", metavar="NAME", help="set: its name for people")
     parser.add_argument("--from-gpu", action="store_true", help="unload: off the graphics cards; tells what that frees")
@@ -82,9 +85,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Does it."""
     if args.action != "list" and not args.model:
-        raise InvalidRequest(f"say which: localmodels models {args.action} MODEL")
+        raise Misuse(f"say which: localmodels models {args.action} MODEL")
     if args.watch and args.action != "list":
-        raise InvalidRequest("--watch goes with list alone")
+        raise Misuse("--watch goes with list alone")
+    if args.action == "set" and not given(args):
+        what = "--priority 10 or --inactive; `localmodels models --help` lists all"
+        raise Misuse(f"say what shall be another, such as {what}")
     with FleetCalls(reach(args, world)) as client:
         return ACTIONS[args.action](client, args, world)
 
@@ -94,13 +100,19 @@ def show(client: FleetCalls, args: argparse.Namespace, world: World) -> int:
     wanted = args.model.lower()
 
     def draw(copies: Sequence[Copy]) -> None:
-        found = [one for one in copies if any(name.lower().startswith(wanted) for name in (one.name, one.model.model))]
+        found = [one for one in copies if begins_with(one, wanted)]
         if args.json:
             write_json([one.model for one in found], world.out)
         else:
             write_table(HEADER, list(map(row, found)), world.out, SPARE)
 
     return shown(lambda: copies_of(client, args.server), draw, args, world)
+
+
+def begins_with(copy: Copy, wanted: str) -> bool:
+    """Does its name begin so? With a slash that may be the name with its server, ``SERVER/MODEL``."""
+    names = (copy.model.model, copy.name) if "/" in wanted else (copy.model.model,)
+    return any(name.lower().startswith(wanted) for name in names)
 
 
 def copies_of(client: FleetCalls, named: Sequence[str]) -> list[Copy]:
@@ -117,7 +129,7 @@ def row(copy: Copy) -> tuple[str, ...]:
         model.model,
         copy.server.name,
         state(copy),
-        IN_MEMORY[model.is_loaded] if model.available else "",
+        IN_MEMORY[model.is_loaded],
         words.size(model.size) if model.size else "",
         str(model.context_length or ""),
         str(model.priority),
@@ -129,26 +141,29 @@ def row(copy: Copy) -> tuple[str, ...]:
 def state(copy: Copy) -> str:
     """May it be asked, and if not, why not?"""
     if copy.model.available:
-        return "ready"
+        return "up"
     if not copy.model.is_active:
-        return "switched off"
+        return "inactive"
     return "gone" if copy.server.available else f"server {copy.server.state}"
 
 
-def change(client: FleetCalls, args: argparse.Namespace, world: World) -> int:
-    """Changes what is said of it."""
-    given = {
+def given(args: argparse.Namespace) -> dict[str, Any]:
+    """What is said of a model, by the fields of :class:`ModelChange`."""
+    every = {
         "is_active": args.active,
         "priority": args.priority,
         "name": args.rename,
         "capabilities": None if args.capability is None else listed(args.capability),
     }
-    said = {field: value for field, value in given.items() if value is not None}
-    if not said:
-        raise InvalidRequest("say what shall be another, such as --priority 10 or --inactive")
+    return {field: value for field, value in every.items() if value is not None}
+
+
+def change(client: FleetCalls, args: argparse.Namespace, world: World) -> int:
+    """Changes what is said of it."""
+    said = ModelChange(**given(args))
 
     def changed(copy: Copy) -> None:
-        model = client.change_model(copy.model.id, ModelChange(**said))
+        model = client.change_model(copy.model.id, said)
         if args.json:
             write_json(model, world.out)
         else:

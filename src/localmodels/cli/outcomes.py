@@ -18,6 +18,8 @@ from localmodels.cli.world import World
 from localmodels.core.library import ABSENT, FAILED, SKIPPED, SUCCESS, Outcome, PartlyDone
 
 HEADER = ("SERVER", "WHAT BECAME OF IT", "WHY")
+BARE = 2  # columns, where there is nothing to explain
+LOCAL = "local"
 FATES: Mapping[str, str] = {ABSENT: "no such model", SKIPPED: "not asked", FAILED: "failed"}
 
 
@@ -43,12 +45,19 @@ def tell(
 
 
 def show(outcomes: Sequence[Outcome], done: str, world: World) -> None:
-    """The same as a table, for people."""
+    """The same as a table, for people, with why a server did not do it where one did not."""
+    reasons = any(one.failure for one in outcomes)
+    _table(HEADER if reasons else HEADER[:BARE], outcomes, done, world)
+
+
+def _table(header: Sequence[str], outcomes: Sequence[Outcome], done: str, world: World) -> None:
+    """Our own machine first, as in every list of servers."""
     fates = {SUCCESS: done, **FATES}
-    rows = [(one.server, fates.get(one.status, one.status), " ".join(one.failure.split())) for one in outcomes]
-    least = 2  # columns, where no server has anything to explain
-    columns = len(HEADER) if any(why for *_, why in rows) else least
-    write_table(HEADER[:columns], [row[:columns] for row in rows], world.err)
+    rows = [
+        (one.server, fates.get(one.status, one.status), " ".join(one.failure.split()))
+        for one in sorted(outcomes, key=lambda one: one.server != LOCAL)
+    ]
+    write_table(header, [row[: len(header)] for row in rows], world.err)
 
 
 def words(one: Outcome, done: str) -> str:
@@ -68,9 +77,10 @@ def failed(error: PartlyDone, done: str, names: Mapping[str, str], args: argpars
 
 
 def followed(error: PartlyDone, done: str, args: argparse.Namespace, world: World) -> int:
-    """The same of what was followed step by step: programs have read every row by now."""
+    """The same of what was followed step by step: programs have read every row by now, and people every reason."""
     if not args.json:
-        show(error.outcomes, done, world)
+        ordered = sorted(error.outcomes, key=lambda one: one.server)  # not by who ended first
+        _table(HEADER[:BARE], ordered, done, world)
     world.err.write(complaint(again(error.outcomes)))
     return 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument, server_argument
+from localmodels.cli.flags import host_argument, json_argument, one_server_argument
 from localmodels.cli.progress import follow
 from localmodels.cli.world import World
 
@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="name with its registry or namespace, such as HOST/NAMESPACE/NAME:TAG"
     )
     parser.add_argument("--insecure", action="store_true", help="allow plain HTTP to this registry")
-    server_argument(parser, "send the one")
+    one_server_argument(parser, "send the one", "the gateway itself")
     host_argument(parser)
     json_argument(parser)
 

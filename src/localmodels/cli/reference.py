@@ -84,11 +84,13 @@ def _aliases(names: tuple[str, ...]) -> str:
 
 def _usage(parser: argparse.ArgumentParser) -> str:
     """A table of arguments, free of the width of a terminal, which argparse's own help is not."""
-    flags = {row.flag for row in SETTINGS.values()}
-    actions = [action for action in parser._actions if action.dest != "help"]  # argparse has no other list of them
-    own = [action for action in actions if not flags.intersection(action.option_strings[:1])]
-    rows = [f"| `{_form(action)}` | {action.help} |" for action in own]
-    settings = ["| … | a flag for every [setting](configuration.md) |"] if len(own) < len(actions) else []
+    flags = {row.flag for row in SETTINGS.values() if row.flag}
+    hidden = {"help"} | {action.dest for action in parser._actions if action.help == argparse.SUPPRESS}
+    actions = [action for action in parser._actions if action.dest not in hidden]  # argparse has no other list of them
+    every = flags <= {word for action in actions for word in action.option_strings}
+    own = [action for action in actions if not (every and flags.intersection(action.option_strings))]
+    rows = [f"| `{_form(action)}` | {(action.help or '').replace('%%', '%')} |" for action in own]
+    settings = ["| … | a flag for every [setting](configuration.md) |"] if every else []
     return "".join(f"{line}\n" for line in ("| argument | |", "|---|---|", *rows, *settings))
 
 

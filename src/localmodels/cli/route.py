@@ -9,7 +9,6 @@ from localmodels.cli.flags import host_argument, json_argument
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.world import World
 from localmodels.client._sync_fleet_calls import FleetCalls
-from localmodels.core.errors import InvalidRequest
 from localmodels.dialects.routing import ShownRoute, ShownTarget
 
 HEADER = ("SERVER", "MODEL", "STATE", "IN MEMORY", "BUSY", "WHY")
@@ -33,8 +32,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Prints it."""
-    if not args.model and not args.capability:
-        raise InvalidRequest("say which: localmodels route MODEL, or --capability WORD")
     with FleetCalls(reach(args, world)) as client:
         route = client.route(args.model, capability=args.capability, session=args.session)
     if args.json:
@@ -52,7 +49,7 @@ def show(route: ShownRoute, world: World) -> None:
         world.out.write("\n" if route.targets else "")
         write_table(LEFT_OUT, [(one.server, one.reason) for one in route.left_out], world.out)
     if not route.targets:
-        world.err.write("nobody can answer this now\n")
+        world.err.write("Error: nobody can answer this now\n")
     else:
         world.err.write(f"by the policy {route.policy}; the first of them that has a place answers\n")
 

@@ -15,15 +15,16 @@ from shlex import quote as quoted
 
 from localmodels.cli import session as sessions
 from localmodels.cli import terminal
-from localmodels.cli.connect import client_of, find
+from localmodels.cli.connect import seek, way_to
 from localmodels.cli.flags import host_argument, json_argument
+from localmodels.cli.heard import Heard
 from localmodels.cli.progress import people
 from localmodels.cli.session import Session
 from localmodels.cli.starting import start_server
 from localmodels.cli.tables import write_json
 from localmodels.cli.words import printable
 from localmodels.cli.world import World
-from localmodels.client._sync_calls import Calls
+from localmodels.client._sync_calls import Calls, Carrier
 from localmodels.config import load
 from localmodels.core.catalog import Model
 from localmodels.core.errors import Forbidden, ModelNotFound
@@ -43,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keepalive", "--keep-alive", metavar="DURATION", help="how long the model stays loaded, such as 10m or -1"
     )
-    parser.add_argument("--verbose", action="store_true", help="print timings after the answer")
+    parser.add_argument("--verbose", action="store_true", help="print who answered and how fast, after the answer")
     parser.add_argument("--no-pull", action="store_true", help="do not fetch a model that is not here")
     host_argument(parser)
     json_argument(parser)
@@ -56,24 +57,25 @@ def run(args: argparse.Namespace, world: World) -> int:
     if not prompt and (args.json or not world.stdin.isatty()):
         world.err.write("Error: there is no prompt; give one as an argument or through a pipe\n")
         return MISUSED
-    with reached(args.host, world) as client:
+    heard = Heard(reached(args.host, world))
+    with Calls(heard) as client:
         try:
-            asked(session, prompt, client, args, world)
+            asked(session, prompt, client, heard, args, world)
         except ModelNotFound as missing:
             if not fetched(missing, client, args, world):
                 raise
-            asked(session, prompt, client, args, world)
+            asked(session, prompt, client, heard, args, world)
     return 0
 
 
-def asked(session: Session, prompt: str, client: Calls, args: argparse.Namespace, world: World) -> None:
+def asked(session: Session, prompt: str, client: Calls, heard: Heard, args: argparse.Namespace, world: World) -> None:
     """One answer, or a conversation."""
     if args.json:
         write_json(client.chat(sessions.request(session, prompt)), world.out)
     elif prompt:
-        once(session, prompt, client, world)
+        once(session, prompt, client, heard, world)
     else:
-        converse(session, client, world)
+        converse(session, client, heard, world)
 
 
 def fetched(missing: ModelNotFound, client: Calls, args: argparse.Namespace, world: World) -> bool:
@@ -163,21 +165,21 @@ def read_prompt(args: argparse.Namespace, world: World) -> str:
     return "\n\n".join(part for part in (piped, " ".join(args.prompt)) if part)
 
 
-def reached(host: str | None, world: World) -> Calls:
-    """A client of a server that runs, one of our own making if need be."""
-    client = find(host, world)
-    if client is not None:
-        return client
+def reached(host: str | None, world: World) -> Carrier:
+    """The way to a server that runs, one of our own making if need be."""
+    way = seek(host, world)
+    if way is not None:
+        return way
     log = load({}, world.environ).config.home / "logs" / "server.log"
     world.err.write("No server runs here; starting one ...\n")
     started = (world.start or start_server)(log)
     world.err.write(f"It answers at {started.url}, logs to {log} and goes on; to stop it: kill {started.pid}\n")
     if started.admin_key:
         world.err.write(f"The key of this home's administrator, shown this once: {started.admin_key.reveal()}\n")
-    return client_of(started.url, world)
+    return way_to(started.url, world)
 
 
-def once(session: Session, prompt: str, client: Calls, world: World) -> None:
+def once(session: Session, prompt: str, client: Calls, heard: Heard, world: World) -> None:
     """Prints one answer; what goes wrong goes to the caller, after the line that had begun."""
     printer = terminal.Printer(world.out, terminal=world.out.isatty())
     try:
@@ -185,11 +187,11 @@ def once(session: Session, prompt: str, client: Calls, world: World) -> None:
     finally:
         printer.end()
     if done and session.verbose:
-        world.err.write(terminal.timings(done))
+        world.err.write(terminal.timings(done, heard))
 
 
-def converse(session: Session, client: Calls, world: World) -> None:
+def converse(session: Session, client: Calls, heard: Heard, world: World) -> None:
     """Chats, once the model is loaded: a name that there is not is said before the first question."""
     client.load(session.model, session.keep_alive)
     with terminal.history(load({}, world.environ).config.home / "history"):
-        terminal.chat(session, client, world)
+        terminal.chat(session, client, heard, world)

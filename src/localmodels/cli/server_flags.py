@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from math import isfinite
 from pathlib import Path
 from typing import NoReturn, get_args
 
+from localmodels.cli.flags import action_of
+from localmodels.cli.misuse import Misuse, number
 from localmodels.cli.world import World
 from localmodels.core.errors import InvalidRequest, InvalidValue
 from localmodels.core.fleet import ServerChange
@@ -56,16 +59,22 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--url", metavar="URL", help="set: where it is now; one with a key needs --key-… or --no-key, too"
     )
     parser.add_argument(
-        "--kind", metavar="KIND", choices=KINDS, help=f"the API it speaks: {', '.join(KINDS)} (default: ollama)"
+        "--kind",
+        metavar="KIND",
+        type=action_of(KINDS),
+        choices=KINDS,
+        help=f"the API it speaks: {', '.join(KINDS)} (default: ollama)",
     )
     parser.add_argument("--key-env", metavar="VARIABLE", help="its key is in this variable of the environment")
     parser.add_argument("--key-file", metavar="FILE", help="its key is in this file; - reads it from a pipe, or asks")
     parser.add_argument("--key", nargs="?", action=InTheOpen, help=argparse.SUPPRESS)
     parser.add_argument("--no-key", action="store_true", help="set: it gets no key any more")
-    parser.add_argument("--max-concurrent", metavar="N", type=int, help="requests that it gets at once (default: 4)")
+    parser.add_argument(
+        "--max-concurrent", metavar="N", type=int, help="requests that it gets at once (default: 4; local: 64)"
+    )
     parser.add_argument("--max-queue", metavar="N", type=int, help="requests that may wait for a place (default: 64)")
     parser.add_argument("--priority", metavar="N", type=int, help="higher ones are asked first (default: 0)")
-    parser.add_argument("--weight", metavar="X", type=float, help="how fast it is beside the others (default: 1)")
+    parser.add_argument("--weight", metavar="X", type=_finite, help="how fast it is beside the others (default: 1)")
     parser.add_argument(
         "--capability",
         metavar="WORD",
@@ -91,7 +100,7 @@ def said_of(args: argparse.Namespace) -> ServerChange:
     """What the flags say of a server.
 
     Raises:
-        InvalidValue: a duration that is none.
+        Misuse: a duration that is none.
     """
     said = {field: value for flag, field in FIELDS.items() if (value := getattr(args, flag)) is not None}
     for field in ("first_byte", "idle"):
@@ -111,11 +120,12 @@ def key_of(args: argparse.Namespace, world: World) -> Secret | None:
     """The key, from where it is said to be; empty to take it away, None where nothing is said of it.
 
     Raises:
-        InvalidRequest: it is not there, or two places are said.
+        Misuse: two places are said.
+        InvalidRequest: it is not there.
         InvalidValue: what is there is none.
     """
     if sum(map(bool, (args.key_env, args.key_file, args.no_key))) > 1:
-        raise InvalidRequest("--key-env, --key-file and --no-key exclude each other")
+        raise Misuse("--key-env, --key-file and --no-key exclude each other")
     if args.no_key:
         return Secret("")
     if args.key_env:
@@ -154,8 +164,16 @@ def _sound(text: str, where: str) -> Secret:
     return Secret(key)
 
 
+def _finite(text: str) -> float:
+    """A number. JSON has no words for the infinite and for what is none: nothing would be said to the server."""
+    said = number(text)
+    if not isfinite(said):
+        raise argparse.ArgumentTypeError(f"'{text[:60]}' is not a number")
+    return said
+
+
 def _seconds(flag: str, text: str) -> float:
     try:
         return parse_duration(text)
     except InvalidValue as error:
-        raise InvalidValue(f"{flag}: {error.message}") from error
+        raise Misuse(f"{flag}: {error.message}") from error

@@ -1,8 +1,8 @@
 """``localmodels servers list|add|rm|set|discover|check``: the servers behind the one that is asked.
 
 A server goes by its name or its id. Its key is never part of a command line, which everybody on the machine could read
-(:mod:`~localmodels.cli.server_flags`). What a program would read goes to standard output, what people are told to
-standard error.
+(:mod:`~localmodels.cli.server_flags`). What was asked for (a list, what a check or a look has found) goes to standard
+output; what became of a change, to standard error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from msgspec import Struct, to_builtins
 
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import action_of, host_argument, json_argument
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.server_flags import add_flags, key_of, said_of
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.watching import shown, watch_argument
@@ -22,14 +23,22 @@ from localmodels.cli.words import complaint, printable
 from localmodels.cli.world import World
 from localmodels.client._sync_fleet_calls import FleetCalls
 from localmodels.client.roster import NOTHING, meant
-from localmodels.core.errors import Conflict, InvalidRequest, LocalModelsError
+from localmodels.core.errors import Conflict, LocalModelsError
 from localmodels.core.fleet import ServerChange
 from localmodels.core.secrets import Secret
-from localmodels.core.servers import prefix_of
+from localmodels.core.servers import AnyKind, prefix_of
 from localmodels.dialects.servers import ShownServer
 
 HEADER = ("NAME", "STATE", "BUSY", "MODELS", "KIND", "URL", "NOTE")
 SPARE = ("KIND", "MODELS", "URL", "BUSY")
+# What the kind says: the API that is spoken, whatever program speaks it.
+ANSWERS: Mapping[AnyKind, str] = {
+    "local": "as this server's own engine",
+    "ollama": "by Ollama's API",
+    "llamacpp": "by llama-server's API",
+    "openai": "by OpenAI's API",
+    "anthropic": "by Anthropic's API",
+}
 # Kinds of which a model can be brought to an empty server from here.
 MANAGED = frozenset({"local", "ollama"})
 MANY = 1_000
@@ -73,12 +82,14 @@ def run(args: argparse.Namespace, world: World) -> int:
     """Does it."""
     counts, form = NEEDS[args.action]
     if len(args.servers) not in counts:
-        raise InvalidRequest(f"say it so: localmodels servers {args.action} {form}".rstrip())
+        raise Misuse(f"say it so: localmodels servers {args.action} {form}".rstrip())
     if args.watch and args.action != "list":
-        raise InvalidRequest("--watch goes with list alone")
+        raise Misuse("--watch goes with list alone")
     said = Said(said_of(args), key_of(args, world))
     if args.action == "set" and said == Said():
-        raise InvalidRequest("say what shall be another, such as --priority 10 or --inactive")
+        raise Misuse(
+            "say what shall be another, such as --priority 10 or --inactive; `localmodels servers --help` lists all"
+        )
     with FleetCalls(reach(args, world)) as client:
         return ACTIONS[args.action](client, args, said, world)
 
@@ -116,7 +127,8 @@ def note(server: ShownServer) -> str:
         "the default" if server.is_default else "",
         f"priority {server.priority}" if server.priority else "",
         f"weight {server.weight:g}" if server.weight != 1 else "",
-        f"for {', '.join(server.capabilities)}" if server.capabilities else "",
+        f"capabilities {', '.join(server.capabilities)}" if server.capabilities else "",
+        "was down; the next request proves it" if server.state == "trying" else "",
         SOURCES[server.source],
     )
     return "; ".join(filter(None, told))
@@ -164,7 +176,7 @@ def remove(client: FleetCalls, args: argparse.Namespace, said: Said, world: Worl
         else:
             world.err.write(printable(f"forgot '{gone.name}'; answers that it has begun come to their end\n"))
 
-    return each(args.servers, client.servers(), forget, world)
+    return each(args.servers, client.servers, forget, world)  # asked anew for each: the one before is gone by then
 
 
 def discover(client: FleetCalls, args: argparse.Namespace, said: Said, world: World) -> int:
@@ -175,10 +187,12 @@ def discover(client: FleetCalls, args: argparse.Namespace, said: Said, world: Wo
         if args.json:
             write_json({"id": server.id, "name": server.name, **to_builtins(seen)}, world.out)
         else:
-            world.err.write(printable(f"{seen.message}\n"))
+            changes = f"{seen.models_added} new, {seen.models_updated} changed, {seen.models_deactivated} gone"
+            models = counted(seen.models_found, "model")
+            world.out.write(printable(f"'{server.name}' has {models}: {changes}\n"))
 
     servers = client.servers()
-    return each(args.servers or [one.id for one in servers if one.is_active], servers, ask, world)
+    return each(args.servers or [one.id for one in servers if one.is_active], lambda: servers, ask, world)
 
 
 def check(client: FleetCalls, args: argparse.Namespace, said: Said, world: World) -> int:
@@ -203,12 +217,12 @@ def verdict(server: ShownServer) -> str:
         return f"is switched off; `localmodels servers set {name} --active` has it asked again"
     if not server.available:
         return f"does not answer: {' '.join(server.failure.split()) or 'it was not asked yet'}"
-    program = " ".join(filter(None, (server.kind, server.version)))
-    places = f", {server.in_flight} of {server.max_concurrent} places taken" if server.max_concurrent else ""
+    how = ", version ".join(filter(None, (ANSWERS[server.kind], server.version)))
+    busy = f", {server.in_flight} of {server.max_concurrent} busy" if server.max_concurrent else ""
     empty = f"; bring it one: `localmodels pull MODEL --server {name}`"
     more = empty if not server.models and server.kind in MANAGED else ""
     more += "; it was down, and one request may prove it now" if server.state == "trying" else ""
-    return f"answers: {program}, {counted(len(server.models), 'model')}{places}{more}"
+    return f"answers {how}: {counted(len(server.models), 'model')}{busy}{more}"
 
 
 def counted(count: int, thing: str) -> str:
@@ -217,13 +231,16 @@ def counted(count: int, thing: str) -> str:
 
 
 def each(
-    words: Iterable[str], servers: Sequence[ShownServer], work: Callable[[ShownServer], None], world: World
+    words: Iterable[str],
+    servers: Callable[[], Sequence[ShownServer]],
+    work: Callable[[ShownServer], None],
+    world: World,
 ) -> int:
     """Does it for one after the other; one that fails does not keep the others."""
     failed = False
     for word in words:
         try:
-            work(meant(word, servers))
+            work(meant(word, servers()))
         except LocalModelsError as error:
             failed = True
             world.err.write(complaint(error))

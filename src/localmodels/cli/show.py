@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from localmodels.cli import words
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument, server_argument
+from localmodels.cli.flags import host_argument, json_argument, one_server_argument
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
 from localmodels.core.catalog import Description
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         if part != "info":
             only.add_argument(f"--{part}", dest="part", action="store_const", const=part, help=f"only its {part}")
     parser.set_defaults(part="info")
-    server_argument(parser, "look at the one", "whichever would answer")
+    one_server_argument(parser, "look at the one", "whichever would answer")
     host_argument(parser)
     json_argument(parser)
 

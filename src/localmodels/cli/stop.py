@@ -1,4 +1,7 @@
-"""``localmodels stop MODEL``: unloads it, once its answers are done. Ollama's word for ``models unload``."""
+"""``localmodels stop MODEL``: unloads it, once its answers are done. Ollama's word for ``models unload``.
+
+The rule: where nothing was unloaded, or not all, that is said, with what would do it.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,14 @@ from shlex import quote as quoted
 
 from localmodels.cli import outcomes
 from localmodels.cli.connect import connect
+from localmodels.cli.elsewhere import hinted
 from localmodels.cli.flags import host_argument, json_argument, server_argument
 from localmodels.cli.tables import write_json
 from localmodels.cli.words import printable
 from localmodels.cli.world import World
 from localmodels.client._sync_calls import Calls
 from localmodels.core.catalog import Running
-from localmodels.core.errors import Forbidden
+from localmodels.core.errors import CallerError, Forbidden
 from localmodels.core.library import PartlyDone
 
 HERE = ("", "local")  # how `ps` calls the server that is asked: nothing where there is no fleet
@@ -23,7 +27,7 @@ HERE = ("", "local")  # how `ps` calls the server that is asked: nothing where t
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What it understands."""
     parser.add_argument("model", metavar="MODEL", help="name, as `localmodels ps` prints it")
-    server_argument(parser, "unload it", "where it is, if that is one server")
+    server_argument(parser, "unload it", "on the gateway itself; where it is in memory, if that is one other")
     host_argument(parser)
     json_argument(parser)
 
@@ -34,7 +38,10 @@ def run(args: argparse.Namespace, world: World) -> int:
         if args.server:
             return everywhere(client, args, world)
         before = in_memory(client)
-        client.unload(args.model)
+        try:
+            client.unload(args.model)
+        except CallerError as error:
+            raise hinted(error, "stop", args.model) from error
         if args.json:
             write_json({"model": args.model, "status": "stopped"}, world.out)
         elif before is not None:
@@ -43,15 +50,18 @@ def run(args: argparse.Namespace, world: World) -> int:
 
 
 def told(model: str, before: Sequence[Running], after: Sequence[Running]) -> str:
-    """What is to be said of it: that nothing was in memory, or that it still is on other servers; else nothing."""
-    had = [row for row in before if is_meant(model, row.model.name)]
+    """What is to be said of it: that nothing was in memory, where else it was, or still is; else nothing."""
+    had, left = holders_of(model, before), holders_of(model, after)
     if not had and "/" not in model and states(before) == states(after):
         return f"'{model}' was not in memory; `localmodels ps` lists what is\n"
-    others = dict.fromkeys(row.server for row in after if row.server not in HERE and is_meant(model, row.model.name))
-    if not others or not any(row.server in HERE for row in had):
-        return ""
-    everywhere = f"`localmodels stop {quoted(model)} --server '*'` unloads it there too"
-    return f"unloaded here; still in memory on {', '.join(others)}: {everywhere}\n"
+    was_here = bool(set(HERE) & set(had))
+    others = [server for server in left if server not in HERE]
+    if others and (was_here or others == had):
+        what = "unloaded here; still in memory on" if was_here else "not in memory here; it is on"
+        where = quoted(others[0]) if len(others) == 1 else "'*'"
+        return f"{what} {', '.join(others)}: `localmodels stop {quoted(model)} --server {where}` unloads it there\n"
+    gone = [server for server in had if server not in left]
+    return "" if was_here or not gone else f"unloaded '{model}' on {', '.join(map(repr, gone))}\n"
 
 
 def everywhere(client: Calls, args: argparse.Namespace, world: World) -> int:
@@ -70,6 +80,11 @@ def in_memory(client: Calls) -> Sequence[Running] | None:
         return client.ps()
     except Forbidden:
         return None
+
+
+def holders_of(model: str, rows: Iterable[Running]) -> list[str]:
+    """The servers that have it in memory, each once."""
+    return list(dict.fromkeys(row.server for row in rows if is_meant(model, row.model.name)))
 
 
 def states(rows: Iterable[Running]) -> Mapping[tuple[str, str], str]:

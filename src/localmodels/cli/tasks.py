@@ -11,12 +11,13 @@ from msgspec import to_builtins
 from localmodels.cli import words
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import action_of, host_argument, json_argument
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.steps import follow
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import printable
 from localmodels.cli.world import World
 from localmodels.client._sync_task_calls import TaskCalls
-from localmodels.core.errors import InvalidRequest, NotFound
+from localmodels.core.errors import NotFound
 from localmodels.core.moment import rfc3339
 from localmodels.core.tasks import ENDED, Task
 
@@ -47,9 +48,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Does it."""
     if args.action == "list" and args.id:
-        raise InvalidRequest(f"list takes no ID; how far one is: localmodels tasks follow {args.id}")
+        raise Misuse(f"list takes no ID; how far one is: localmodels tasks follow {args.id}")
     if args.action != "list" and len(args.id) < LEAST:
-        raise InvalidRequest(f"say which: localmodels tasks {args.action} ID, or its first {LEAST} characters at least")
+        raise Misuse(f"say which: localmodels tasks {args.action} ID, or its first {LEAST} characters at least")
     with TaskCalls(reach(args, world)) as client:
         return ACTIONS[args.action](client, args, world)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from localmodels.cli import session as sessions
+from localmodels.cli.heard import Heard
 from localmodels.cli.session import Session
 from localmodels.cli.show import PARTS
 from localmodels.cli.words import complaint, printable
@@ -29,13 +30,13 @@ HISTORY_LINES = 1000
 SECOND = 10**9
 
 
-def chat(session: Session, client: Calls, world: World) -> None:
+def chat(session: Session, client: Calls, heard: Heard, world: World) -> None:
     """Talks until ``/bye`` or the end of the input."""
     if world.out.isatty():
         world.out.write(HINT)
     for text in messages(world.read_line, world.out):
         if not text.startswith("/"):
-            session = exchange(session, text, client, world)
+            session = exchange(session, text, client, heard, world)
             continue
         outcome = sessions.command(session, text)
         session = outcome.session
@@ -68,7 +69,7 @@ def message(read_line: Callable[[str], str]) -> str:
     return text if text.startswith("/") else text.replace(QUOTES, "")
 
 
-def exchange(session: Session, text: str, client: Calls, world: World) -> Session:
+def exchange(session: Session, text: str, client: Calls, heard: Heard, world: World) -> Session:
     """Asks and prints the answer; the session after it, the same one where there was no answer."""
     printer = Printer(world.out, terminal=world.out.isatty())
     try:
@@ -81,7 +82,7 @@ def exchange(session: Session, text: str, client: Calls, world: World) -> Sessio
         return session
     printer.end()
     if done and session.verbose:
-        world.err.write(timings(done))
+        world.err.write(timings(done, heard))
     return sessions.answered(session, text, printer.answer)
 
 
@@ -147,10 +148,11 @@ def shown(model: str, part: str, client: Calls) -> str:
         return f"Error: {error}"
 
 
-def timings(done: Done) -> str:
-    """Counts, durations and rates of an answer, a line each."""
+def timings(done: Done, heard: Heard) -> str:
+    """Who answered, and counts, durations and rates of the answer, a line each."""
     usage, times = done.usage, done.timings
     rows = (
+        *((name, printable(said)) for name, said in (("model", heard.model), ("server", heard.server)) if said),
         ("total duration", seconds(times.total)),
         ("load duration", seconds(times.load)),
         ("prompt eval count", f"{usage.prompt_tokens} tokens, {usage.cached_tokens} of them cached"),

@@ -32,6 +32,19 @@ def printable(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+# What would make a second line of a text, or turn the rest of a line round: a line of another server could be forged.
+_BREAKS = {
+    **_CONTROLS,
+    **dict.fromkeys(map(ord, "\n\t\N{LINE SEPARATOR}\N{PARAGRAPH SEPARATOR}"), " "),
+    **dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}"),
+}
+
+
+def one_line(text: str) -> str:
+    """The same, of a text that shall stay one line and be read as it is written."""
+    return text.translate(_BREAKS)
+
+
 # What a server, which knows no command line, calls what has a flag here. Whole sentences come first.
 _FLAGS: Mapping[str, str] = {
     "send it as `Authorization: Bearer KEY` or as `x-api-key: KEY`": "set LOCALMODELS_API_KEY",
@@ -90,20 +103,29 @@ def digest(whole: str) -> str:
 
 
 def ago(moment: str, now: datetime) -> str:
-    """``3 weeks ago``; empty for an empty moment, and for the beginning of all."""
-    if not moment or moment.startswith(_NO_DAY):
-        return ""
-    return f"{span((now - datetime.fromisoformat(moment)).total_seconds())} ago"
+    """``3 weeks ago``; empty for what is no moment, and for the beginning of all."""
+    then = None if moment.startswith(_NO_DAY) else _moment(moment)
+    return "" if then is None else f"{span((now - then).total_seconds())} ago"
 
 
 def until(moment: str, now: datetime) -> str:
-    """``4 minutes from now``, ``forever``; empty for an empty moment."""
-    if not moment:
+    """``4 minutes from now``, ``forever``; empty for what is no moment."""
+    then = _moment(moment)
+    if then is None:
         return ""
-    left = (datetime.fromisoformat(moment) - now).total_seconds()
+    left = (then - now).total_seconds()
     if left >= FOREVER:
         return "forever"
     return f"{span(left)} from now" if left > 0 else "now"
+
+
+def _moment(text: str) -> datetime | None:
+    """As servers write it; they may say anything, and what names no time zone is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 def span(seconds: float) -> str:
@@ -116,9 +138,9 @@ def span(seconds: float) -> str:
 
 
 def step(row: Progress) -> str:
-    """What a step is, with the server that does it where several do, and why that does no more."""
+    """What a step is, with the server that does it where several do, and why that does no more: one line."""
     told = f"{row.status}: {row.failure}" if row.failure else row.status
-    return f"{row.server}: {told}" if row.server else told
+    return one_line(f"{row.server}: {told}" if row.server else told)
 
 
 def processor(row: Running) -> str:

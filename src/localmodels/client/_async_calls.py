@@ -35,7 +35,7 @@ from localmodels.core.library import (
 )
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.core.secrets import Secret
-from localmodels.dialects import listing, management, rerank
+from localmodels.dialects import listing, management, rerank, told
 from localmodels.dialects.management import ShownKey
 from localmodels.dialects.ollama import Ollama, library, unloading
 from localmodels.dialects.protocol import EventReader
@@ -158,12 +158,12 @@ class AsyncCalls:
 
     async def ps(self) -> tuple[Running, ...]:
         """The models in memory; of a fleet, each with its server."""
-        return listing.read_ps(await self._get("/api/ps"))
+        return told.read_ps(await self._get("/api/ps"))
 
     async def running_on(self, server: Servers) -> tuple[tuple[Running, ...], tuple[Outcome, ...]]:
         """The models in the memory of these servers, which are asked now; and those that did not tell in time."""
         bodies = [await self._get(f"/api/ps?server={quote(name, safe='')}") for name in named(server)]
-        running = tuple(row for body in bodies for row in listing.read_ps(body))
+        running = tuple(row for body in bodies for row in told.read_ps(body))
         return running, tuple(one for body in bodies for one in listing.read_silent(body))
 
     async def show(self, model: str, *, verbose: bool = False, server: Servers = ()) -> tuple[Description, str]:

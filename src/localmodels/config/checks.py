@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote as quoted
+
 from localmodels.config.values import Config, ConfigError
 from localmodels.core.address import Site
 
@@ -21,9 +23,11 @@ def check_binds(config: Config, *, has_keys: bool) -> None:
     if not exposed or has_keys or config.insecure_no_auth:
         return
     port = config.listen[0].port
+    there = f"--home {quoted(str(config.home))}"  # said even if it is the usual one: another user's is another
+    where = ", where LOCALMODELS_DATABASE_URL is set as for the server" if config.database_url else ""
     raise ConfigError(
         f"{', '.join(exposed)} can be reached from other machines, and there is no key yet. Either\n"
-        "  - make one, and give it to who may ask: localmodels keys add NAME --admin\n"
+        f"  - make one, and give it to who may ask: localmodels keys add NAME --admin {there}{where}\n"
         f"  - listen on this machine only: --listen 127.0.0.1:{port}\n"
         f"  - come in through a tunnel: ssh -L {port}:127.0.0.1:{port} THIS-MACHINE\n"
         "  - put a reverse proxy that authenticates in front of a loopback address\n"

@@ -162,6 +162,8 @@ def _read_secret(text: str, setting: Setting, base: Base) -> Secret:
 # With a socket's directory in `?host=` in place of a host, as PostgreSQL's own programs write it.
 _DATABASE = re.compile(r"postgres(?:ql)?://[\x21-\x7e]{1,2000}")
 _PASSWORD = re.compile(r"(?<=://)([^/?@:]*):[^/?]*(?=@)|([?&]password=)[^&]*", re.IGNORECASE)
+# Who asks, where a sign that ends that place stands in his password as it is: nobody can tell what is still secret.
+_TORN = re.compile(r"(?<=://)[^/?#]*[/?#].*@.*")
 
 
 def _read_database(text: str, setting: Setting, base: Base) -> Secret:
@@ -171,7 +173,8 @@ def _read_database(text: str, setting: Setting, base: Base) -> Secret:
 
 
 def _write_database(url: Secret) -> str:
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***" if found[2] is None else f"{found[2]}***", url.reveal())
+    text = _TORN.sub("***", url.reveal())
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***" if found[2] is None else f"{found[2]}***", text)
 
 
 def _read_server(text: str, setting: Setting, base: Base) -> ServerSpec:

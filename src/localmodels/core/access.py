@@ -1,18 +1,20 @@
 """Who asks, and what he may: values that the gate, the flows and the ledger agree on.
 
-The one rule: nothing here knows a key's text. A key is found by its hash, shown by its first and last characters, and
-named in records by its id.
+The rules: nothing here knows a key's text: a key is found by its hash, shown by its first and last characters, and
+named in records by its id. And an error that knows more than everybody may hear is a :class:`Guarded` one: it says the
+rest to those alone who may know it.
 """
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
 
-from localmodels.core.errors import MOST_NAME, Forbidden
+from localmodels.core.errors import MOST_NAME, Forbidden, LocalModelsError, StoreFailed
 
 # What a route asks for. `open` needs nobody, `known` anybody who has a key or needs none, `infer` everything that
 # computes or counts tokens, `list` what can be seen of models, `manage` what changes them, `observe` metrics and the
@@ -147,11 +149,49 @@ def not_for(said: str) -> Forbidden:
     return Forbidden(f"this key may not use {which}", param="model")
 
 
+class Guarded(LocalModelsError, ABC):
+    """An error that says more to some than to others.
+
+    By itself it says what anybody may hear, so that whoever forgets to ask to whom it goes tells too little, and never
+    too much. Two ask: the flow through which a request for a model goes (``flows.answering.chat.permitted``), and, for
+    all else, the application, which writes every error of an answer that has not begun.
+    """
+
+    @abstractmethod
+    def told_to(self, caller: Caller) -> LocalModelsError:
+        """The error for this caller."""
+
+
+class Withheld(Guarded, Forbidden):
+    """A failure of a model, which says that there is one: a refusal, to whoever may not ask for that model.
+
+    Args:
+        error: what failed.
+        model: the name under which the model is listed.
+        said: the caller's word for it.
+    """
+
+    def __init__(self, error: LocalModelsError, model: str, said: str) -> None:
+        refusal = not_for(said)
+        super().__init__(refusal.message, param=refusal.param)
+        self._refusal = refusal
+        self._error = error
+        self._model = model
+
+    def told_to(self, caller: Caller) -> LocalModelsError:
+        """What failed, for who may ask for the model; for others the same as if there were none."""
+        return self._error if caller.may_ask(self._model) else self._refusal
+
+
 # Programs of this machine that need no key; everybody, where the owner said so: they may not make keys that would
 # still be good when he says so no more; and those who have shown nothing.
 LOCAL = Caller("local", "local", frozenset(GRANTS))
 ANYBODY = Caller("anybody", "anybody", frozenset(GRANTS) - {"admin"})
 STRANGER = Caller("", "")
+
+
+class Unwritable(StoreFailed):
+    """A row that no database takes, such as one with a number that is too large: trying again does not help."""
 
 
 class Use(Struct, frozen=True):

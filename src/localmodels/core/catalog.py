@@ -156,6 +156,7 @@ class Description(Struct, frozen=True):
     Attributes:
         path: of its GGUF file, on the machine that has it.
         adapters: names of its LoRA adapters, by which requests switch them.
+        parameters: what its author set, as another server shows it; empty where that is ours to write, of ``options``.
     """
 
     model: Model
@@ -169,6 +170,10 @@ class Description(Struct, frozen=True):
     messages: tuple[tuple[str, str], ...] = ()
     info: dict[str, Any] = {}
     tensors: tuple[TensorInfo, ...] = ()
+    parameters: str = ""
+
+
+Status = Literal["loading", "running", "stopping"]
 
 
 class Running(Struct, frozen=True):
@@ -185,7 +190,7 @@ class Running(Struct, frozen=True):
     """
 
     model: Model
-    status: Literal["loading", "running", "stopping"]
+    status: Status
     pid: int
     size: int
     size_vram: int

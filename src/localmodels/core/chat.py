@@ -231,13 +231,15 @@ class ToolCallDelta(Struct, frozen=True):
 class Usage(Struct, frozen=True):
     """Tokens, as the model's tokenizer counts. ``cached`` of the prompt's tokens were not computed again.
 
-    ``reasoning_tokens`` of the completion's were thoughts; None where nobody counted them.
+    ``reasoning_tokens`` of the completion's were thoughts; None where nobody counted them. Where not ``counted``, a
+    server told figures that cannot be true, and these are what is left of them: what is charged is estimated.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int | None = None
+    counted: bool = True
 
 
 class Chunk(Struct, frozen=True):

@@ -23,7 +23,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NoReturn
 
 from localmodels.core.errors import InvalidValue
-from localmodels.core.servers import Reach
+from localmodels.core.servers import Reach, scheme_missing
 
 Address = IPv4Address | IPv6Address
 
@@ -160,7 +160,7 @@ def server_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in _USUAL_PORTS:
-        _wrong("begins with http:// or https://")
+        _wrong(f"begins with http:// or https://{scheme_missing(text)}")
     if set("?#@%") & set(rest):
         _wrong("has no user, password, query, fragment or percent sign in it; a key has a field of its own")
     place, slash, path = rest.partition("/")

@@ -22,6 +22,10 @@ class Secret:
         """The text itself."""
         return self._text
 
+    def out_of(self, text: str) -> str:
+        """Somebody else's text, who may have said the secret again: with three stars for it."""
+        return text.replace(self._text, "***") if self._text else text
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and hmac.compare_digest(self._text.encode(), other._text.encode())
 

@@ -44,6 +44,15 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _NOT_IN_A_PREFIX = re.compile(r"[^a-z0-9_-]+")
 _HOST = r"(?:[a-z0-9_][a-z0-9_.\-]{0,252}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
 _URL = re.compile(rf"https?://{_HOST}(?:/[a-z0-9._~%\-]+)*/?", re.IGNORECASE)
+# An address without its scheme that can be repeated: nothing in it could be a user, a password or a key.
+_PLACE = re.compile(
+    r"(?:[a-z0-9_][a-z0-9_.\-]{0,252}|\[[0-9a-f:.]+\]):[0-9]{1,5}|[0-9]{1,3}(?:\.[0-9]{1,3}){3}", re.IGNORECASE
+)
+# How another LocalModels says what a key may not do there, and the scopes without which no gateway's key is of any use.
+_SCOPE = re.compile(r"needs the scope '([a-z]{1,20})'")
+_USUAL_SCOPES = ("infer", "list")
+# What people call the field of a key, none of which is one.
+_KEYS = ("key", "api_key", "token")
 
 
 class ServerSpec(Struct, frozen=True, kw_only=True):
@@ -104,6 +113,40 @@ def prefix_of(name: str) -> str:
     return _NOT_IN_A_PREFIX.sub("-", name.lower())
 
 
+def key_goes(spec: ServerSpec, which: str = "one") -> str:
+    """How its owner gives a server a key, or another: what a sentence goes on with."""
+    if spec.registered:
+        return f"`localmodels servers set {prefix_of(spec.name)} --key-file FILE` gives it {which}"
+    return f"key_file or key_env in the file of settings gives it {which}"
+
+
+def scope_missing(said: str, spec: ServerSpec) -> str:
+    """What our key lacks on another LocalModels, and what its owner does on either machine.
+
+    Args:
+        said: how it has refused a request.
+        spec: the server.
+
+    Returns:
+        It in words; empty where something else is the reason.
+    """
+    found = _SCOPE.search(said)
+    if found is None:
+        return ""
+    scopes = ",".join(dict.fromkeys((*_USUAL_SCOPES, found[1])))
+    made = f"on its machine `localmodels keys add NAME --scopes {scopes}` makes one that has it"
+    return f"our key lacks the scope '{found[1]}': {made}, and here {key_goes(spec, 'that')}"
+
+
+def scheme_missing(text: str) -> str:
+    """What was meant by an address in which nothing but the scheme is missing; empty where it cannot be repeated.
+
+    >>> scheme_missing("127.0.0.1:8766"), scheme_missing("me:sesame@box")
+    (', such as http://127.0.0.1:8766', '')
+    """
+    return f", such as http://{text}" if _PLACE.fullmatch(text) else ""
+
+
 def bare_url(url: str, kind: AnyKind) -> str:
     """The address without what people copy behind it, since we put that there ourselves."""
     return url.rstrip("/").removesuffix(_BEHIND.get(kind, ""))
@@ -145,7 +188,8 @@ def read_server(table: str, around: Around) -> ServerSpec:
     try:
         said = msgspec.json.decode(table, type=Table)
     except msgspec.ValidationError as error:
-        raise InvalidValue(f"{_whose(table)}{error}; a server has {', '.join(FIELDS)}") from error
+        what = _misplaced(table) or f"{error}; a server has {', '.join(FIELDS)}"
+        raise InvalidValue(f"{_whose(table)}{what}") from error
     except msgspec.DecodeError as error:
         raise InvalidValue(f"a server is a table with {', '.join(FIELDS)}") from error
     if said.name in RESERVED:
@@ -161,16 +205,27 @@ def read_server(table: str, around: Around) -> ServerSpec:
 
 def _whose(table: str) -> str:
     """Which server a table that cannot be read is of; empty if it does not say."""
-    fields = msgspec.json.decode(table)
-    name = fields.get("name") if isinstance(fields, dict) else None
+    name = _fields(table).get("name")
     return f"the server '{name}': " if isinstance(name, str) and _NAME.fullmatch(name) else ""
+
+
+def _misplaced(table: str) -> str:
+    """What is said of a table in which a key stands itself; empty where none does."""
+    wrong = next((name for name in _KEYS if name in _fields(table)), "")
+    right = "say in which variable of the environment it is (key_env), or in which file (key_file)"
+    return f"a key does not stand in the table, and there is no field '{wrong}': {right}" if wrong else ""
+
+
+def _fields(table: str) -> Mapping[str, object]:
+    fields = msgspec.json.decode(table)
+    return fields if isinstance(fields, dict) else {}
 
 
 def _read(said: Table, around: Around) -> ServerSpec:
     if said.kind not in _BEHIND:
         raise InvalidValue(f"kind must be one of {', '.join(_BEHIND)}, not {said.kind[:_SHOWN]!r}")
     if not _URL.fullmatch(said.url):
-        raise InvalidValue("url must be http://HOST:PORT or https://HOST, without a name or password in it")
+        raise InvalidValue(f"url must {_right_url(said.url)}")
     if wrong := [name for name in said.models if not MODEL_NAME.fullmatch(name)]:
         raise InvalidValue(f"models must be names without spaces, and {wrong[0][:_SHOWN]!r} is none")
     return ServerSpec(
@@ -186,6 +241,15 @@ def _read(said: Table, around: Around) -> ServerSpec:
         idle=_seconds("idle", said.idle),
         ca_file=around.path(said.ca_file),
     )
+
+
+def _right_url(url: str) -> str:
+    """What an address lacks that is none; nothing of it is repeated that could be a secret."""
+    if not url.lower().startswith(("http://", "https://")):
+        return f"begin with http:// or https://{scheme_missing(url)}"
+    if "@" in url:
+        return "be without a user and a password: key_env or key_file says where its key is"
+    return "be http://HOST:PORT or https://HOST, perhaps with a path, and nothing else"
 
 
 def _key(said: Table, around: Around) -> Secret:

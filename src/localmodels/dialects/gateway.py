@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from localmodels.core.catalog import Details, Model
 from localmodels.core.chat import Answer, ChatRequest, Chunk, Done, Event, Fold, Message, Text, Usage
 from localmodels.core.errors import Garbled, InvalidRequest, LocalModelsError, Unsupported
-from localmodels.dialects import asked, failures, strict_json
+from localmodels.dialects import asked, failures, figures, strict_json
 from localmodels.dialects.allowances import openai_level
 from localmodels.dialects.durations import read_keep_alive, write_keep_alive
 from localmodels.dialects.framing import SSE, SSE_DONE, ServerSentEvents, StreamReader, sse_event
@@ -213,7 +213,7 @@ def _done(said: Piece) -> Done | None:
     if said.finish_reason is None:
         return None
     usage = said.usage or _Usage()
-    return Done(REASONS.get(said.finish_reason, "stop"), Usage(usage.prompt_tokens, usage.completion_tokens))
+    return Done(REASONS.get(said.finish_reason, "stop"), figures.usage(usage.prompt_tokens, usage.completion_tokens))
 
 
 def _read(data: bytes) -> Piece:

@@ -13,19 +13,21 @@ from msgspec import Struct
 
 from localmodels.core.chat import Usage
 from localmodels.core.errors import Garbled, StreamCut
-from localmodels.dialects import failures
+from localmodels.dialects import failures, figures
 
 
 class Judge:
     """Knows what the messages of one answer mean.
 
     Attributes:
-        usage: as far as it was told.
+        usage: as far as it was told; None where what was told cannot be true.
         reason: why the answer ended, in the server's word.
         done: was its end said, and proven?
+        model: the name of the model, as the latest message has it; None where it has none.
     """
 
     def __init__(self) -> None:
+        self.model: Any = None
         self.usage: Usage | None = None
         self.reason = ""
         self.done = False
@@ -41,6 +43,9 @@ class Judge:
     def see_whole(self, body: bytes) -> None:
         """Takes an answer in one piece; raises as :meth:`see`."""
         self.see(body)
+
+    def _counted(self, usage: Usage) -> None:
+        self.usage = usage if usage.counted else None
 
     def _decoded(self, decoder: msgspec.json.Decoder[Any], message: bytes, api: str) -> Any:
         try:
@@ -67,6 +72,7 @@ class _Choice(Struct):
 
 
 class _Piece(Struct):
+    model: Any = None
     choices: tuple[_Choice, ...] | None = None
     usage: _OpenAIUsage | None = None
     error: Any = None
@@ -86,15 +92,17 @@ class OpenAIJudge(Judge):
         if message == b"[DONE]":
             if not self.reason:
                 raise StreamCut("the answer ended before its end was said")
-            self.done = True
+            self.done, self.model = True, None
             return False
         said = self._decoded(_PIECE, message, "OpenAI's")
+        self.model = said.model
         self._note(said)
         return not said.choices and said.usage is not None
 
     def see_whole(self, body: bytes) -> None:
         """A chat, a text, or vectors."""
         said = self._decoded(_PIECE, body, "OpenAI's")
+        self.model = said.model
         self._note(said)
         if said.data is None and not self.reason:
             raise StreamCut("the answer ended before its end was said")
@@ -107,10 +115,11 @@ class OpenAIJudge(Judge):
             self.reason = choice.finish_reason or self.reason
         if (usage := said.usage) is not None:
             cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
-            self.usage = Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)
+            self._counted(figures.usage(usage.prompt_tokens, usage.completion_tokens, cached))
 
 
 class _Line(Struct):
+    model: Any = None
     done: bool = False
     done_reason: str | None = None
     prompt_eval_count: int | None = None
@@ -130,6 +139,7 @@ class OllamaJudge(Judge):
     def see(self, message: bytes) -> bool:
         """Usage comes with the end, for everybody."""
         said = self._decoded(_LINE, message, "Ollama's")
+        self.model = said.model
         if said.done:
             self._end(said)
         return False
@@ -137,6 +147,7 @@ class OllamaJudge(Judge):
     def see_whole(self, body: bytes) -> None:
         """A chat, a text, or vectors."""
         said = self._decoded(_LINE, body, "Ollama's")
+        self.model = said.model
         if not said.done and said.embeddings is None and said.embedding is None:
             raise StreamCut("the answer ended before its end was said")
         self._end(said)
@@ -144,7 +155,7 @@ class OllamaJudge(Judge):
     def _end(self, said: _Line) -> None:
         self.done = True
         self.reason = said.done_reason or "stop"
-        self.usage = Usage(said.prompt_eval_count or 0, said.eval_count or 0, said.prompt_eval_cached_count or 0)
+        self._counted(figures.usage(said.prompt_eval_count, said.eval_count, said.prompt_eval_cached_count))
 
 
 class _AnthropicUsage(Struct):
@@ -155,12 +166,14 @@ class _AnthropicUsage(Struct):
 
 
 class _Said(Struct):
+    model: Any = None
     stop_reason: str | None = None
     usage: _AnthropicUsage | None = None
 
 
 class _Event(Struct):
     type: str = ""
+    model: Any = None
     message: _Said | None = None
     delta: _Said | None = None
     usage: _AnthropicUsage | None = None
@@ -175,9 +188,14 @@ _EVENT = msgspec.json.Decoder(_Event)
 class AnthropicJudge(Judge):
     """``message_stop`` is the end."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = _AnthropicUsage()
+
     def see(self, message: bytes) -> bool:
         """Usage comes to everybody."""
         said: _Event = self._decoded(_EVENT, message, "Anthropic's")
+        self.model = None if said.message is None else said.message.model
         if said.message is not None:
             self._count(said.message.usage)
         self._count(said.usage)
@@ -189,6 +207,7 @@ class AnthropicJudge(Judge):
     def see_whole(self, body: bytes) -> None:
         """A message, or a count of tokens."""
         said: _Event = self._decoded(_EVENT, body, "Anthropic's")
+        self.model = said.model
         if said.stop_reason is None and said.input_tokens is None:
             raise StreamCut("the answer ended before its end was said")
         self._count(said.usage)
@@ -196,15 +215,13 @@ class AnthropicJudge(Judge):
         self.done = True
 
     def _count(self, usage: _AnthropicUsage | None) -> None:
+        """Figures are of all of the answer: later ones take the place of earlier ones, where they are said."""
         if usage is None:
             return
-        known = self.usage or Usage()
-        cached = _later(usage.cache_read_input_tokens, known.cached_tokens)
-        fresh = known.prompt_tokens - known.cached_tokens
-        made = (usage.cache_creation_input_tokens or 0) + (usage.input_tokens or 0)
-        prompt = cached + (made if usage.input_tokens is not None else fresh)
-        self.usage = Usage(prompt, _later(usage.output_tokens, known.completion_tokens), cached)
-
-
-def _later(told: int | None, known: int) -> int:
-    return known if told is None else told
+        told = self._told
+        for name in usage.__struct_fields__:
+            if (figure := getattr(usage, name)) is not None:
+                setattr(told, name, figure)
+        cached = told.cache_read_input_tokens
+        prompt = figures.together(told.input_tokens, told.cache_creation_input_tokens, cached)
+        self._counted(figures.usage(prompt, told.output_tokens, cached))

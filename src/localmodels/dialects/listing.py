@@ -172,26 +172,6 @@ def write_ps(running: Iterable[Running], failures: Sequence[Outcome] = ()) -> by
     return _ENCODER.encode(Processes(rows, short, tuple(failures) or UNSET))
 
 
-def read_ps(body: bytes) -> tuple[Running, ...]:
-    """The models of a ``ps`` answer."""
-    return tuple(
-        Running(
-            model=Model(row.name, row.size, row.digest, "", row.details, gateways=row.gateways or ()),
-            status="loading" if row.status == "loading" else "stopping" if row.status == "stopping" else "running",
-            pid=row.pid,
-            size=row.size,
-            size_vram=row.size_vram,
-            expires_at=row.expires_at or "",
-            context_length=row.context_length,
-            parallel=row.parallel,
-            busy=row.busy,
-            queued=row.queued,
-            server=row.server or "",
-        )
-        for row in _decode(body, Processes).models
-    )
-
-
 def read_silent(body: bytes) -> tuple[Outcome, ...]:
     """Those servers that did not tell in time, of a ``ps`` answer."""
     return _decode(body, Processes).failures or ()
@@ -204,7 +184,7 @@ def write_show(description: Description) -> bytes:
         Show(
             license=description.license,
             modelfile=description.modelfile,
-            parameters=write_parameters(description.options),
+            parameters=description.parameters or write_parameters(description.options),
             template=description.template,
             system=description.system,
             details=model.details,
@@ -248,6 +228,7 @@ def read_show(body: bytes) -> tuple[Description, str]:
         messages=tuple((message.role, message.content) for message in shown.messages),
         info=shown.model_info,
         tensors=shown.tensors,
+        parameters=shown.parameters,
     )
     return description, shown.parameters
 
@@ -356,4 +337,4 @@ def _decode(body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Garbled(f"the server's list is not what it should be: {error}") from error
+        raise Garbled(f"the server's answer is not what it should be: {error}") from error

@@ -27,12 +27,11 @@ from localmodels.core.chat import (
     Fold,
     Format,
     GenerateRequest,
-    Usage,
 )
 from localmodels.core.errors import Garbled, InvalidValue, Unsupported
 from localmodels.core.options import OPTIONS, Options
 from localmodels.core.rerank import RerankRequest
-from localmodels.dialects import failures, rerank
+from localmodels.dialects import failures, figures, rerank
 from localmodels.dialects.forced import CallReader, forced
 from localmodels.dialects.forced import shape as forced_shape
 from localmodels.dialects.framing import SSE, ServerSentEvents, StreamReader
@@ -315,7 +314,7 @@ def _read_text(data: bytes) -> Iterator[Event]:
         cached = (said.timings.cache_n if said.timings else None) or 0
         yield Done(
             _STOPS.get(said.stop_type, "stop"),
-            Usage(said.tokens_evaluated, said.tokens_predicted, cached),
+            figures.usage(said.tokens_evaluated, said.tokens_predicted, cached),
             answers.read_timings(said.timings),
             stop=said.stopping_word,
         )

@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from localmodels.core.chat import Timings
 from localmodels.core.errors import Garbled, InvalidRequest, InvalidValue, Unsupported
 from localmodels.core.options import NO_OPTIONS, parse_options
 from localmodels.core.rerank import Ranked, Ranking, RerankRequest, ranked
-from localmodels.dialects import asked, failures, strict_json
+from localmodels.dialects import asked, failures, figures, strict_json
 from localmodels.dialects.durations import read_keep_alive, write_keep_alive
 from localmodels.dialects.protocol import Stamp
 from localmodels.dialects.strict_json import encode
@@ -247,4 +246,4 @@ def read_answer(body: bytes) -> Ranking:
         raise Garbled("the server's answer is no ranking: it has no results")
     results = ranked(tuple(Ranked(one.index, one.relevance_score) for one in said.results), None)
     count = said.usage.prompt_tokens if said.usage else said.prompt_eval_count
-    return Ranking(results, count, Timings(said.total_duration, said.load_duration))
+    return Ranking(results, figures.tokens(count), figures.timings(said.total_duration, said.load_duration))

@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from localmodels.core import via
-from localmodels.core.catalog import Capability, Details, Model, Running
+from localmodels.core.catalog import Capability, Details, Model, Running, Status
 from localmodels.core.errors import Garbled
 from localmodels.core.moment import nanoseconds, rfc3339
 from localmodels.core.servers import MODEL_NAME
@@ -44,6 +44,7 @@ _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _VERSION = re.compile(r"[\x21-\x7e]{1,64}")
 # Anthropic's words for what a model can do beyond what all of its can.
 _SUPPORTED: Mapping[str, Capability] = {"image_input": "vision", "thinking": "thinking"}
+_STATUSES: Mapping[str, Status] = {"loading": "loading", "stopping": "stopping"}
 _CAPABILITIES: Collection[str] = frozenset(get_args(Capability))
 
 
@@ -142,6 +143,28 @@ class _Tags(Struct):
     models: tuple[_Tag, ...] | None
 
 
+class _Process(Struct):
+    name: Any = ""
+    model: Any = ""
+    size: Any = 0
+    digest: Any = ""
+    details: Any = None
+    expires_at: Any = ""
+    size_vram: Any = 0
+    context_length: Any = 0
+    status: Any = ""
+    pid: Any = 0
+    parallel: Any = 1
+    busy: Any = 0
+    queued: Any = 0
+    server: Any = ""
+    gateways: Any = ()
+
+
+class _Processes(Struct):
+    models: tuple[_Process, ...] | None
+
+
 class _Entry(Struct):
     id: Any = ""
     owned_by: Any = ""
@@ -222,16 +245,13 @@ def read_tags(body: bytes) -> Entries:
 
 
 def read_ps(body: bytes) -> tuple[Running, ...]:
-    """What ``/api/ps``, Ollama's, says to be in memory.
+    """What ``/api/ps``, Ollama's and ours, says to be in memory.
 
     Raises:
         Garbled: it is something else.
     """
-    return tuple(
-        replace(one, size=_whole(one.size), size_vram=_whole(one.size_vram), context_length=_whole(one.context_length))
-        for one in listing.read_ps(body)[:MOST_MODELS]
-        if MODEL_NAME.fullmatch(one.model.name)
-    )
+    running = map(_of_process, _decode(body, _Processes).models or ())
+    return tuple(one for one in running if MODEL_NAME.fullmatch(one.model.name))[:MOST_MODELS]
 
 
 def read_shown(body: bytes) -> Shown:
@@ -318,6 +338,25 @@ def _of_tag(tag: _Tag) -> Model:
         context_length=_whole(tag.context_length) or _whole(told.get("context_length")),
         embedding_length=_whole(told.get("embedding_length")),
         gateways=via.names(tag.gateways),
+    )
+
+
+def _of_process(row: _Process) -> Running:
+    name, digest = _text(row.name) or _text(row.model), _digest(row.digest)
+    details = row.details if isinstance(row.details, dict) else {}
+    digest = "" if listing.is_stand_in(digest, name) else digest
+    return Running(
+        model=Model(name, _whole(row.size), digest, "", _details(details), gateways=via.names(row.gateways)),
+        status=_STATUSES.get(_text(row.status), "running"),
+        pid=_whole(row.pid),
+        size=_whole(row.size),
+        size_vram=_whole(row.size_vram),
+        expires_at=_text(row.expires_at) if _moment(row.expires_at) else "",
+        context_length=_whole(row.context_length),
+        parallel=_whole(row.parallel) or 1,
+        busy=_whole(row.busy),
+        queued=_whole(row.queued),
+        server=_text(row.server)[:80],
     )
 
 

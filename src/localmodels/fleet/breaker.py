@@ -11,6 +11,9 @@
                                                         ▲    exactly one request may prove it
                                                         └── it failed, or a probe did ──────┘
 
+Where nobody asks, no request can prove anything. So after many good probes (12, a minute of them) it is thought well of
+again, but not as before: the first request that fails is enough to give it up once more.
+
 A request need not wait for that probe where nobody else is left to ask: as long as only requests have failed, and no
 probe since, it may prove the server itself (:func:`dared`), at once after five have failed, and then once a second.
 
@@ -51,6 +54,9 @@ IN_A_ROW = 5
 WINDOW, SILENT = 20, 10
 # Good probes that make up for bad ones; one alone may be the good moment of a server that comes and goes.
 GOOD_PROBES = 3
+# The same for one that requests have found failing, and that none has asked since: at the pace of those that are down,
+# which is five seconds at most, about a minute.
+MANY_GOOD_PROBES = 12
 
 # Seconds between two requests by which a server may prove itself though no probe has found it well.
 DARE = 1.0
@@ -170,10 +176,12 @@ def seen(breaker: Breaker) -> Breaker:
         return replace(breaker, state="trying", good=1, dark=False)
     if breaker.state == "unknown":
         return replace(breaker, state="up")
-    if breaker.state == "up" or breaker.blamed:
+    if breaker.state == "up":
         return breaker
     breaker = replace(breaker, good=breaker.good + 1)
-    return Breaker("up", era=breaker.era) if breaker.good >= GOOD_PROBES and not breaker.proving else breaker
+    if breaker.proving or breaker.good < (MANY_GOOD_PROBES if breaker.blamed else GOOD_PROBES):
+        return breaker
+    return Breaker("up", row=IN_A_ROW - 1 if breaker.blamed else 0, blamed=breaker.blamed, era=breaker.era)
 
 
 def dared(breaker: Breaker) -> Breaker:

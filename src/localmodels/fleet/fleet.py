@@ -15,7 +15,7 @@ from time import monotonic, time_ns
 
 from localmodels.core.errors import Forbidden, LocalModelsError, LoopDetected, QueueFull, RateLimited, Unauthenticated
 from localmodels.core.fleet import Loads, ModelRow
-from localmodels.core.servers import ServerSpec, prefix_of
+from localmodels.core.servers import ServerSpec, key_goes, scope_missing
 from localmodels.dialects.told import Told
 from localmodels.fleet import breaker
 from localmodels.fleet.breaker import Breaker
@@ -250,43 +250,40 @@ class Fleet:
         return known is not None and known.state == "up" and (known.row > 0 or self._copies.fails(host))
 
     def is_behind(self, host: Host) -> bool:
-        """Has it brought a model into its memory since it told what is there?"""
+        """Is another model in its memory, or one less, since it told what is there?"""
         return host in self._behind
 
+    def memory_changed(self, host: Host) -> None:
+        """A request has taken a model out of its memory: what it told of that is old."""
+        if self._owns(host):
+            self._behind[host] = self._clock()
+            self._tell(host)
+
+    def may_be_dared(self, host: Host) -> bool:
+        """Is it down, and may a request prove it that can go nowhere else? Only requests have found it so."""
+        known = self._breakers.get(host)
+        return known is not None and host.spec.is_active and breaker.untried(known, self._clock()) == 0.0
+
     def dare(self, host: Host) -> None:
-        """Somebody asks for this very host and for no other: where it is down, his request may prove it."""
+        """A request that gets its place there now may prove it, where it is down."""
         if self._owns(host):
             self._become(host, breaker.dared(self._breakers[host]))
 
-    def resting(self, model: str) -> frozenset[str]:
-        """Ids of the hosts that have failed this model (as ``same_name`` spells it) so often that it rests there."""
-        if not self._copies:
-            return frozenset()
-        now = self._clock()
-        return frozenset(host.id for host in self._copies.resting(model, now))
-
-    def given_up(self, *, last: bool = False) -> frozenset[tuple[str, str]]:
-        """All copies that rest: ids of hosts, and models. ``last`` leaves out those that a last resort may try."""
-        if not self._copies:
-            return frozenset()
-        now = self._clock()
-        return frozenset(
-            (host.id, model)
-            for host, model, copy in self._copies.given_up()
-            if rests(copy, now) and not (last and may_be_tried(copy, now))
-        )
-
-    def last_resort(self, hosts: Iterable[Host], model: str) -> tuple[Host, ...]:
-        """Those of these hosts that a request may try which can go nowhere else, and may prove where they are down.
+    def given_up(self, model: str = "", *, last: bool = False) -> frozenset[tuple[str, str]]:
+        """Copies that rest since they have failed so often, as ids of hosts and models.
 
         Args:
-            hosts: that could answer, were they well.
-            model: as ``same_name`` spells it; where the choice is ours no copy has that name, so none rests.
+            model: this one's, as ``same_name`` spells it; empty for all.
+            last: without those that a request may try which can go nowhere else.
         """
-        able = tuple(host for host in hosts if host.spec.is_active and self.healing(host, model) == 0.0)
-        for host in able:
-            self.dare(host)
-        return able
+        if not self._copies:
+            return frozenset()
+        now = self._clock()
+        if model:
+            resting = ((host, model, self._copies.of(host, model)) for host in self._copies.resting(model, now))
+        else:
+            resting = (one for one in self._copies.given_up() if rests(one[2], now))
+        return frozenset((host.id, name) for host, name, copy in resting if not (last and may_be_tried(copy, now)))
 
     def healing(self, host: Host, model: str) -> float | None:
         """Seconds until a request that can go nowhere else may try a host; None where a probe has to find it well."""
@@ -405,6 +402,7 @@ class Fleet:
         """
         told, rows = self._told.get(host), self._rows.get(host.id, {})
         if told is None and not host.spec.models and not rows:
+            host.sight = None
             return
         if at is None:
             at = self._clock() if told is None or host.sight is None else host.sight.at
@@ -458,14 +456,11 @@ def _offers(host: Host) -> frozenset[str]:
 
 def failure_of(error: LocalModelsError, spec: ServerSpec) -> str:
     """Why a server is down, for people: without our key, which it may have said again."""
-    said = error.message.replace(spec.key.reveal(), "***") if spec.key else error.message
+    said = spec.key.out_of(error.message)
     if isinstance(error, Unauthenticated):
-        return "it refuses our key" if spec.key or spec.key_file else f"it asks for a key; {_key_goes(spec)}"
-    return f"it does not allow us this: {said}" if isinstance(error, Forbidden) else said
-
-
-def _key_goes(spec: ServerSpec) -> str:
-    """Where its owner says a server's key."""
-    if not spec.registered:
-        return "give it one in the file of settings: key_file, or key_env"
-    return f"give it one: servers set {prefix_of(spec.name)} --key-file FILE"
+        if spec.key or spec.key_file:
+            return f"it refuses our key; {key_goes(spec, 'another')}"
+        return f"it asks for a key; {key_goes(spec)}"
+    if isinstance(error, Forbidden):
+        return f"it does not allow us this: {scope_missing(said, spec) or said}"
+    return said

@@ -187,6 +187,7 @@ class Watch:
         self._looking: asyncio.Future[None] | None = None
         self._following: asyncio.Future[None] | None = None
         self.task = asyncio.create_task(self._watch())
+        self.task.add_done_callback(self._settle)  # nothing within it runs where it is cancelled before it has begun
 
     def asked_anew(self) -> asyncio.Future[None]:
         """Done after a look that begins from now on."""
@@ -198,9 +199,9 @@ class Watch:
     def asked(self, age: float) -> asyncio.Future[None] | None:
         """Done after a look that is under way, or begins now; None where the last is good and not so old.
 
-        A request that has failed since makes it old.
+        A request that has failed since makes it old, and so does whoever has asked for one anew: he knows why.
         """
-        if self._monitor.fleet.is_behind(self.host):
+        if self._following is not None or self._monitor.fleet.is_behind(self.host):
             return self.asked_anew()
         if self._looking is not None:
             return self._looking
@@ -240,24 +241,25 @@ class Watch:
 
     async def _watch(self) -> None:
         via.on_own()
-        try:
-            while True:
-                await self._until_due()
-                self._looking = self._following or asyncio.get_running_loop().create_future()
-                self._following, self._due = None, inf
-                try:
-                    await self._look()
-                except Exception:  # one defect must not end all looks at a host
-                    log.exception("the look at the server '%s' failed", self.host.spec.name)
-                    self._failed(unforeseen(), self._monitor.clock())
-                self._at = self._monitor.clock()
-                self._wait = self._waiting()
-                self._looking.set_result(None)
-                self._looking = None
-        finally:
-            for waited in (self._looking, self._following):
-                if waited is not None and not waited.done():
-                    waited.set_result(None)
+        while True:
+            await self._until_due()
+            self._looking = self._following or asyncio.get_running_loop().create_future()
+            self._following, self._due = None, inf
+            try:
+                await self._look()
+            except Exception:  # one defect must not end all looks at a host
+                log.exception("the look at the server '%s' failed", self.host.spec.name)
+                self._failed(unforeseen(), self._monitor.clock())
+            self._at = self._monitor.clock()
+            self._wait = self._waiting()
+            self._looking.set_result(None)
+            self._looking = None
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        """Nobody looks any more: whoever waits for that has waited long enough."""
+        for waited in (self._looking, self._following):
+            if waited is not None and not waited.done():
+                waited.set_result(None)
 
     async def _until_due(self) -> None:
         """Waits until it is time for a look: one that was asked for is due at once."""

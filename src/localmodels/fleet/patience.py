@@ -8,14 +8,25 @@ nothing but load from then on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+from typing import NamedTuple
 
 from localmodels.fleet.hosts import Host
 from localmodels.fleet.policies import EVICTING, LOAD_START, LOADING, UNTOLD_SIZE
 from localmodels.fleet.turns import GUESS
 
 
-def worth_waiting_for(hosts: Sequence[Host], model: str) -> Sequence[Host]:
-    """Those of these hosts that a request should go to, or wait for: all of them, or only those that have it loaded.
+class Wait(NamedTuple):
+    """The hosts that a request should go to, or wait for, and so many seconds; whoever has waited them goes to any."""
+
+    hosts: Sequence[Host]
+    seconds: float = inf
+
+
+def worth_waiting_for(hosts: Sequence[Host], model: str) -> Wait:
+    """All of these hosts, or only those that have it loaded: for as long as a load would take, and no longer.
+
+    How long places are kept there is a mean of what was, and the next answer may take an hour.
 
     Args:
         hosts: all that suit, the best first.
@@ -23,15 +34,15 @@ def worth_waiting_for(hosts: Sequence[Host], model: str) -> Sequence[Host]:
     """
     cold = [host for host in hosts if host.warmth(model) is False]
     if not cold:
-        return hosts
+        return Wait(hosts)
     other = next((host for host in cold if host.free), cold[0])
     warm = [host for host in hosts if host.warmth(model) is not False and host.spec.priority >= other.spec.priority]
     if any(host.free for host in warm):
-        return hosts
+        return Wait(hosts)
     warm = [host for host in warm if host.may_be_asked and host.waiting < host.spec.max_queue]
     rate = sum(host.spec.max_concurrent / (host.service or GUESS) for host in warm)
-    ahead = sum(host.waiting for host in warm)
-    return warm if ahead + 1 < rate * _loading(other, model) else hosts
+    ahead, loading = sum(host.waiting for host in warm), _loading(other, model)
+    return Wait(warm, loading) if ahead + 1 < rate * loading else Wait(hosts)
 
 
 def _loading(host: Host, model: str) -> float:

@@ -34,8 +34,19 @@ class Places:
         """Requests that wait, wherever."""
         return self._turns.waiting
 
+    def is_open(self, host: Host) -> bool:
+        """Has it a place now?"""
+        return self._turns.is_open(host)
+
     async def get(
-        self, hosts: Sequence[Host], caller: str = "", weight: int = 1, *, model: str = "", again: bool = False
+        self,
+        hosts: Sequence[Host],
+        caller: str = "",
+        weight: int = 1,
+        *,
+        model: str = "",
+        again: bool = False,
+        patience: float = inf,
     ) -> Host:
         """A place at one of these hosts; whoever gets it gives it back, whatever becomes of him (:meth:`give_back`).
 
@@ -48,6 +59,7 @@ class Places:
             weight: his share beside others'.
             model: what is asked, as ``same_name`` spells it, so that routing knows that it is there now.
             again: has this request had a place that was of no use? Then it goes before its caller's others.
+            patience: seconds that this one may wait, where that is less than what anybody may.
 
         Raises:
             QueueFull: too many wait already, it would take too long, or it did; ``retry_after`` says when to come back.
@@ -57,7 +69,7 @@ class Places:
             found = self._turns.ask(hosts, caller, weight, model=model, max_wait=self.max_wait, again=again)
         finally:
             self._tell()
-        return await self._called(found) if isinstance(found, Waiter) else found
+        return await self._called(found, min(patience, self.patience)) if isinstance(found, Waiter) else found
 
     def give_back(self, host: Host, model: str = "", seconds: float | None = None) -> None:
         """A place is free again, after so many seconds; None where the request did not end well."""
@@ -72,20 +84,20 @@ class Places:
         self._turns.look(host)
         self._tell()
 
-    async def _called(self, waiter: Waiter) -> Host:
+    async def _called(self, waiter: Waiter, patience: float) -> Host:
         """The host at which he has a place when his turn has come."""
         call: asyncio.Future[Host] = asyncio.get_running_loop().create_future()
         self._calls[waiter] = call
-        patience = self.patience
         try:
             async with asyncio.timeout(patience):
                 return await call
         except BaseException as error:
             self._turns.leave(waiter)
             if call.done() and not call.cancelled() and call.exception() is None:
-                self.give_back(call.result(), waiter.model)  # his turn came in the very moment in which he left
+                self._turns.unused(call.result(), waiter.model)  # his turn came in the very moment in which he left
+                self._tell()
             if isinstance(error, TimeoutError):
-                raise self._turns.full(waiter.hosts, f"for {patience:g} s there was no place") from None
+                raise self._turns.full(waiter.hosts, f"for {round(patience, 2):g} s there was no place") from None
             raise
         finally:
             del self._calls[waiter]
@@ -97,7 +109,7 @@ class Places:
                 call, outcome = self._calls[verdict.waiter], verdict.outcome
                 if isinstance(outcome, Host):
                     if call.done():  # he has left, and has had no chance to say so yet
-                        self._turns.give_back(outcome, verdict.waiter.model)
+                        self._turns.unused(outcome, verdict.waiter.model)
                     else:
                         call.set_result(outcome)
                 elif not call.done():

@@ -13,7 +13,7 @@ is full and others are not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -26,6 +26,8 @@ from localmodels.fleet.policies import OTHER_COPY, POLICIES, PROVING
 from localmodels.fleet.targets import Ask, Course, Explanation, LeftOut, Target
 
 __all__ = ["POLICIES", "Ask", "Explanation", "LeftOut", "Target", "decide", "explain"]
+
+NOTHING_OFF: Mapping[str, Collection[str]] = {}
 
 
 def decide(
@@ -44,11 +46,25 @@ def decide(
 
 
 def explain(
-    ask: Ask, hosts: Sequence[Host], policy: str = "auto", affinity: Affinity | None = None, turn: int = 0
+    ask: Ask,
+    hosts: Sequence[Host],
+    policy: str = "auto",
+    affinity: Affinity | None = None,
+    turn: int = 0,
+    off: Mapping[str, Collection[str]] = NOTHING_OFF,
 ) -> Explanation:
-    """The same decision, told with the reasons of those who were left out."""
+    """The same decision, told with the reasons of those who were left out.
+
+    Args:
+        ask: the request.
+        hosts: all that it might go to.
+        policy: a name in :data:`POLICIES`.
+        affinity: who holds which prompts; None where nobody knows.
+        turn: the number of this decision.
+        off: models that are switched off, by the ids of their hosts, which tell none of them.
+    """
     course = _course(ask, hosts, policy, affinity, turn)
-    left_out = tuple(LeftOut(host, why) for host in hosts if (why := _unfit(host, course)))
+    left_out = tuple(LeftOut(host, why) for host in hosts if (why := _unfit(host, course, off)))
     return Explanation(course.model, policy, _ordered(course, hosts), left_out)
 
 
@@ -59,12 +75,18 @@ def _course(ask: Ask, hosts: Sequence[Host], policy: str, affinity: Affinity | N
     wishes = frozenset({ask.capability}) if ask.capability else frozenset[str]()
     if is_automatic(ask.model) and not any(host.holds(model) for host in hosts):
         wishes = wished(ask)
-        able = [host for host in hosts if not host.look().closed and host.id not in ask.excluded]
+        able = [host for host in hosts if _may_be_asked(host, ask) and host.id not in ask.excluded]
         model = chosen(ask, able)
-        if ask.rests:
-            model = model or chosen(replace(ask, rests=frozenset()), able)  # all rest, and this one would be it
-            ask = replace(ask, excluded=ask.excluded.union(at for at, resting in ask.rests if resting == model))
-    return Course(policy, ask, model, wishes, tokens, cached, turn)
+        if ask.rests and not model:
+            model = chosen(replace(ask, rests=frozenset()), able)  # all rest, and this one would be it
+    passed_over = ask.excluded
+    if ask.rests:
+        passed_over = passed_over.union(at for at, resting in ask.rests if resting == model)
+    return Course(policy, ask, model, wishes, tokens, cached, turn, passed_over)
+
+
+def _may_be_asked(host: Host, ask: Ask) -> bool:
+    return not host.look().closed or host.id in ask.dared
 
 
 class _Found(NamedTuple):
@@ -115,26 +137,31 @@ def _found(course: Course, hosts: Sequence[Host]) -> _Found:
             if not view.is_plain:
                 plain = False
             add(Target(host, view, holding, course))
-    excluded, wishes = course.ask.excluded, course.wishes
+    passed_over, dared, wishes = course.passed_over, course.ask.dared, course.wishes
     targets = held
-    if not plain or excluded:
-        targets = [one for one in targets if not one.view.closed and one.view.id not in excluded]
+    if not plain or passed_over:
+        targets = [
+            one for one in targets if one.view.id not in passed_over and (not one.view.closed or one.view.id in dared)
+        ]
     if wishes:  # automatic.grants, written out
         targets = [one for one in targets if wishes - one.view.there_for <= one.holding.capabilities]
     return _Found(held, targets, not plain, differing)
 
 
-def _unfit(host: Host, course: Course) -> str:
+def _unfit(host: Host, course: Course, off: Mapping[str, Collection[str]]) -> str:
     """Why the request may not go there; empty if it may."""
     view = host.look()
-    if view.closed:
+    if view.closed and view.id not in course.ask.dared:
         return view.closed
-    if view.id in course.ask.excluded:
+    if view.id in course.passed_over:
         return "rests: requests for this model have failed there"
     if not course.model:
         return "has no model that can do this"
     holding = view.holdings.get(course.model)
     if holding is None:
+        if course.model in off.get(view.id, ()):
+            name = f"{host.spec.name}/{course.model}"
+            return f"{course.model} is switched off there: localmodels models set {name} --active"
         return f"does not have {course.model}"
     if not grants(host, holding, course.wishes):
         return f"is not said to be for {' and '.join(sorted(course.wishes))}"

@@ -24,8 +24,9 @@ class Ask(Struct, frozen=True):
         prefix: marks of the prompt; empty where nobody looked.
         tokens: of the whole prompt; 0 takes the prefix's word.
         sticky: id of the host at which the conversation is at home; empty for none.
-        excluded: ids of hosts that rest for this model, or have failed this request.
-        rests: copies that were given up, as ids of hosts and models; where the choice of the model is ours.
+        excluded: ids of hosts that are not asked, whatever the model: they have failed this request.
+        rests: copies that are not asked, as ids of hosts and models (as :func:`same_name` spells them).
+        dared: ids of hosts that may be asked though they are down.
         once: it may be generated only once, so that no host proves itself by it as long as there is another.
         may: is a model among those that the caller may use, where the choice is ours? None where all are.
     """
@@ -38,6 +39,7 @@ class Ask(Struct, frozen=True):
     sticky: str = ""
     excluded: frozenset[str] = frozenset()
     rests: frozenset[tuple[str, str]] = frozenset()
+    dared: frozenset[str] = frozenset()
     once: bool = False
     may: Callable[[str], bool] | None = None
 
@@ -53,6 +55,7 @@ class Course(Struct, frozen=True, gc=False):
         tokens: of the prompt.
         cached: how many of them hosts most likely hold, by their ids.
         turn: the number of this decision.
+        passed_over: ids of the hosts that are not asked for this model.
     """
 
     policy: str
@@ -62,6 +65,7 @@ class Course(Struct, frozen=True, gc=False):
     tokens: int = 0
     cached: Mapping[str, int] = {}
     turn: int = 0
+    passed_over: frozenset[str] = frozenset()
 
 
 class Target(Struct, frozen=True, gc=False):
@@ -124,7 +128,7 @@ class Target(Struct, frozen=True, gc=False):
         return (
             course.model if course.model != same_name(course.ask.model) else "",  # the choice of it was ours
             "session" if course.ask.sticky == self.id else "",
-            "proves itself" if self.state == "trying" else "",
+            "proves itself" if self.state in {"trying", "down"} else "",
             f"priority {spec.priority}" if spec.priority else "",
             _WARM[self.warm],
             f"prefix {min(self.cached, course.tokens)}/{course.tokens}" if self.cached else "",

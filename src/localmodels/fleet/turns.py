@@ -55,7 +55,7 @@ class Turns:
     def __init__(self) -> None:
         self._stands: dict[Host, Stand] = {}
         self._waiting: dict[str, Waiter] = {}
-        self._proving: set[Host] = set()
+        self._proving: dict[Host, int] = {}  # who has been given his one request, and how many older ones he has
         self._settled: list[Verdict] = []
         self._count = 0
 
@@ -125,17 +125,26 @@ class Turns:
             if not asked[model]:
                 del asked[model]
             host.asked = asked
-        self._proving.discard(host)
+        self._proved(host)
         if seconds is not None:
             host.service = host.service + WEIGHT * (seconds - host.service) if host.service else seconds
         if host in self._stands:
             self._serve(host)
             self._tidy(host)
 
+    def unused(self, host: Host, model: str = "") -> None:
+        """A place is free again that nobody has taken: who was called had left already."""
+        self._proving.pop(host, None)
+        self.give_back(host, model)
+
+    def is_open(self, host: Host) -> bool:
+        """Has it a place, for whoever is next there?"""
+        return self._open(host)
+
     def look(self, host: Host) -> None:
         """After it came up or went down, or a limit of it was changed: some have places now, others wait in vain."""
-        if host.state != "trying":
-            self._proving.discard(host)
+        if host.state != "trying" or host.proving:  # it is known by now which request proves it
+            self._proving.pop(host, None)
         self._serve(host)
         stand = self._stands.get(host)
         if stand and not host.may_be_asked:
@@ -196,13 +205,23 @@ class Turns:
         return best
 
     def _give(self, host: Host, model: str, caller: str, weight: int) -> None:
+        if host.state == "trying":
+            self._proving[host] = host.in_flight
         host.in_flight += 1
         if model:
             host.asked = {**host.asked, model: host.asked.get(model, 0) + 1}
-        if host.state == "trying":
-            self._proving.add(host)
         if host.spec.max_concurrent:
             self._stand(host).line.served(caller, weight)
+
+    def _proved(self, host: Host) -> None:
+        """A place there is free again: of whoever proves it, once all who were there before him must have gone."""
+        older = self._proving.get(host)
+        if older is None:
+            return
+        if older and host.in_flight:
+            self._proving[host] = older - 1
+        else:
+            del self._proving[host]
 
     def _room(self, hosts: Sequence[Host], caller: str) -> Host:
         """In whose line a request of this caller stands."""

@@ -27,7 +27,9 @@ class Visit:
         model: the name under which the model is listed; empty before it was found.
         chosen: was it ours to choose which? Then answers name it, whatever the request said.
         listed: is it? Until its server has listed it or answered by it, a name may be any word that a caller wrote.
-        server: who answers, ``local`` for our own engine.
+        listing: the name under which lists of all models have it, where that is not ``model``: a server's own name for
+            one that several servers may have.
+        server: who answers, ``local`` for our own engine; empty before anybody has had a place for it.
         truncated_messages: old messages that were left out to make the conversation fit.
         ignored: what the request asked for and nobody heeded, in the caller's words.
         admitted: when the model took it; 0 before, and again when it is known that none did.
@@ -41,7 +43,8 @@ class Visit:
         error: what went wrong.
         trace: the ``traceparent`` that came with it, of the trace that it is a part of; empty without.
         session: what ties the requests of one conversation together, in the caller's words; empty without.
-        tried: ids of the hosts that have failed it, before it had to be translated to be asked elsewhere.
+        tried: copies that have failed it, before it had to be translated to be asked elsewhere: ids of hosts, and of
+            each the model as ``same_name`` spells it, or nothing where the host itself has failed.
         repeated: may one of them have begun to answer it?
         once: is the request to be given to no second host when a first may have begun to answer it?
         route: why this server answers, for people; empty where there was nothing to choose.
@@ -60,6 +63,7 @@ class Visit:
         "ignored",
         "last",
         "listed",
+        "listing",
         "model",
         "once",
         "operation",
@@ -85,7 +89,8 @@ class Visit:
         self.model = ""
         self.chosen = False
         self.listed = True
-        self.server = HERE
+        self.listing = ""
+        self.server = ""
         self.truncated_messages = 0
         self.ignored: tuple[str, ...] = ()
         self.started = monotonic_ns() if started is None else started
@@ -100,7 +105,7 @@ class Visit:
         self.reason = ""
         self.error: LocalModelsError | None = None
         self.trace = ""
-        self.tried: frozenset[str] = frozenset()
+        self.tried: tuple[tuple[str, str], ...] = ()
         self.repeated = False
         self.session = ""
         self.once = False
@@ -127,7 +132,7 @@ class Visit:
     @property
     def label(self) -> str:
         """The model as figures, books and logs name it: callers cannot make up names that are kept for ever."""
-        return self.model if self.listed or not self.model else UNKNOWN
+        return self.listing or (self.model if self.listed or not self.model else UNKNOWN)
 
     @property
     def charged(self) -> Usage:

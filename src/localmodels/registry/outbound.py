@@ -291,7 +291,9 @@ _FAILURES: Mapping[type[Exception], Callable[[str, Exception], LocalModelsError]
     aiohttp.ClientSSLError: lambda host, _: BackendError(
         f"{host} does not speak https; if it is yours, pull with --insecure, or name it with --insecure-registry"
     ),
-    aiohttp.ClientConnectorDNSError: lambda host, _: Unreachable(f"{host} cannot be reached: nobody knows its address"),
+    aiohttp.ClientConnectorDNSError: lambda host, _: Unreachable(
+        f"{host} cannot be reached: DNS tells this machine no address for that name"
+    ),
     aiohttp.ClientConnectionError: lambda host, error: Unreachable(f"{host} cannot be reached{_because(error)}"),
     ConnectionError: lambda host, error: Unreachable(f"{host} cannot be reached{_because(error)}"),
     aiohttp.ClientError: lambda host, _: Garbled(f"what {host} answers is not HTTP"),

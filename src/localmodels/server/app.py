@@ -17,12 +17,11 @@ from msgspec import Struct
 from starlette.types import Message, Receive, Scope, Send
 
 from localmodels.core import via
-from localmodels.core.access import Caller
+from localmodels.core.access import Caller, Guarded
 from localmodels.core.errors import Forbidden, LocalModelsError, MethodNotAllowed, NotFound, Unauthenticated, unforeseen
 from localmodels.dialects.anthropic import VERSION_HEADER
 from localmodels.dialects.protocol import ErrorWriter
 from localmodels.dialects.table import CHATS, PLAIN, SPOKEN
-from localmodels.flows.fleet_library.target_servers import NoSuchServer
 from localmodels.flows.visit import Visit
 from localmodels.server.gate import Gate
 from localmodels.server.own_headers import ASKED, ROUTE, SERVER, heed
@@ -139,7 +138,7 @@ class Application:
         except ClientGone:
             pass  # before its body came whole
         except LocalModelsError as failure:
-            error = failure.told_to(visit.caller) if isinstance(failure, NoSuchServer) else failure
+            error = failure.told_to(visit.caller) if isinstance(failure, Guarded) else failure
             visit.error = error
             if begun.status:
                 raise  # the server closes the connection, which no client takes for an end
@@ -298,7 +297,7 @@ class _Begun:
         yield b"x-content-type-options", b"nosniff"
         if self.told is not None:
             yield from self.told(visit)
-        if visit.model:
+        if visit.model and visit.server:
             yield SERVER, visit.server.encode("ascii", "replace")
             if visit.route:
                 yield ROUTE, visit.route.encode("ascii", "replace")

@@ -66,6 +66,4 @@ def check_traces(config: Config) -> None:
     except ModuleNotFoundError:
         missing = True
     if missing:
-        raise ConfigError(
-            "traces: the extra `otel` is not installed; in a clone: pip install '.[otel]', else 'localmodels[otel]'"
-        )
+        raise ConfigError("traces: the extra `otel` is not installed; in the clone: pip install '.[otel]'")

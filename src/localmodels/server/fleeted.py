@@ -57,9 +57,16 @@ class Fleeted(Struct, frozen=True, kw_only=True):
         if host is not None:
             self.remotes.traffic.missing(host)  # what it has told of its models is old
 
+    async def removed(self, spec: ServerSpec, model: str) -> None:
+        """A model of this server has just been taken away."""
+        host = self.remotes.fleet.named(spec.name)
+        if host is not None:
+            await self.servers.removed(host.id, model)
+
     def everywhere(self, here: Housed, keeper: Keeper, moves: Moves) -> Everywhere:
         """What changes libraries, here and on the others."""
-        return Everywhere(Own(keeper, moves, here.local), self.specs, keeper.lent, changed=self.changed)
+        own = Own(keeper, moves, here.local)
+        return Everywhere(own, self.specs, keeper.lent, changed=self.changed, removed=self.removed)
 
     def pulls(self, everywhere: Everywhere) -> Pulls:
         """What fetches models that nobody has."""

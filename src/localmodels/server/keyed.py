@@ -41,6 +41,7 @@ class Keyed(Struct, frozen=True):
     ledger: Ledger
     doorkeeper: Doorkeeper
     management: Management
+    rounds: Rounds
 
 
 def keyed(config: Config, state: Kept) -> Keyed:
@@ -49,7 +50,7 @@ def keyed(config: Config, state: Kept) -> Keyed:
     keys, ledger = Issuer(state.keys, ring), Ledger(state.usage, ring)
     limiter = Limiter(ledger)
     doorkeeper = Doorkeeper(ring, limiter, ledger, require_key=config.require_key, anybody=config.insecure_no_auth)
-    return Keyed(ring, keys, limiter, ledger, doorkeeper, Management(keys, ledger))
+    return Keyed(ring, keys, limiter, ledger, doorkeeper, Management(keys, ledger), Rounds(keys, ledger))
 
 
 @asynccontextmanager
@@ -57,7 +58,7 @@ async def followed(parts: Keyed) -> AsyncIterator[None]:
     """Knows the keys before the first request, follows their changes, and writes down at the end what was used."""
     await parts.keys.refresh()
     await parts.ledger.recount()
-    async with Rounds(parts.keys, parts.ledger):
+    async with parts.rounds:
         yield
 
 

@@ -22,7 +22,6 @@ from localmodels.dialects.anthropic import models as anthropic
 from localmodels.dialects.ollama import library
 from localmodels.dialects.protocol import Dialect, Stamp
 from localmodels.flows.answering.chat import Answers
-from localmodels.flows.connections.server_names import Astray
 from localmodels.flows.routing.model_list import askable
 from localmodels.server.inference import Reply, decoded
 from localmodels.server.library import check_models
@@ -135,7 +134,7 @@ class Listings:
         caller = visit_of(scope).caller
         if servers:
             running, failures = await self._asked(servers).running(servers)
-            return listing.write_ps(askable(running, caller.may_ask), failures)
+            return listing.write_ps(askable(running, lambda name, _: caller.may_ask(name)), failures)
         await self._fresh()
         return listing.write_ps(self._catalog.running(caller))
 
@@ -197,11 +196,7 @@ class Listings:
         if servers:
             check_models(visit_of(scope).caller, name)
             return await self._asked(servers).describe(name, servers, verbose=verbose)
-        caller = visit_of(scope).caller
-        try:
-            return await self._catalog.describe(name, verbose=verbose, caller=caller)
-        except Astray as error:
-            raise error.told_to(caller.may_ask) from None
+        return await self._catalog.describe(name, verbose=verbose, caller=visit_of(scope).caller)
 
     def _asked(self, servers: Sequence[str]) -> Elsewhere:
         """Whom these servers are asked through.

@@ -7,7 +7,6 @@ from typing import Protocol
 from starlette.types import Scope
 
 from localmodels.core.access import Caller
-from localmodels.core.errors import InvalidRequest
 from localmodels.dialects.routing import ShownLeftOut, ShownRoute, ShownTarget, write_route
 from localmodels.fleet.routing import Explanation, Target
 from localmodels.server.wire import query_of, visit_of
@@ -23,6 +22,7 @@ class Explains(Protocol):
 
         Raises:
             ModelNotFound: nobody has this model.
+            Forbidden: his key is for other models.
         """
         ...
 
@@ -38,17 +38,14 @@ class Route:
         self._finders = finders
 
     async def explain(self, scope: Scope, body: bytes) -> bytes:
-        """Where a request would go.
+        """Where a request would go; where no model is named, one that leaves the choice to us.
 
         Raises:
-            InvalidRequest: it is not said for which model, nor what it should be able to do.
             ModelNotFound: nobody has it.
+            Forbidden: the caller's key is for other models.
         """
-        query = query_of(scope)
-        model, capability = query.get("model", ""), query.get("capability", "")
-        if not model and not capability:
-            raise InvalidRequest("model is required, or the capability of one", param="model")
-        session, caller = query.get("session", ""), visit_of(scope).caller
+        query, caller = query_of(scope), visit_of(scope).caller
+        model, capability, session = (query.get(word, "") for word in ("model", "capability", "session"))
         return write_route(shown(await self._finders.explained(model or AUTO, capability, session, caller)))
 
 

@@ -1,13 +1,17 @@
 """``/api/servers`` and ``/api/models`` (seed 000): the servers of the fleet and what was found on them.
 
-The rule: an id that is nobody's is 404, whatever it looks like; and only servers that are known are ever asked.
+The rule: an id that is nobody's is 404, whatever it looks like; only servers that are known are ever asked; and a key
+that is for some models alone hears of no others.
 """
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from starlette.types import Receive, Scope, Send
 
+from localmodels.core.access import EVERY_MODEL, Caller
 from localmodels.core.errors import InvalidRequest
+from localmodels.core.roster import ServerNow
 from localmodels.core.servers import prefix_of
 from localmodels.dialects import servers as wire
 from localmodels.flows.servers.roster import no_model
@@ -35,25 +39,26 @@ class ServerRoutes:
     async def list(self, scope: Scope, body: bytes) -> bytes:
         """``GET /api/servers``; ``?active_only=`` leaves out those that may not be asked."""
         await self._servers.fresh()
-        return wire.write_servers(self._servers.all(active_only=wire.read_switch(query_of(scope), "active_only")))
+        active_only = wire.read_switch(query_of(scope), "active_only")
+        return wire.write_servers(_seen_by(visit_of(scope).caller, *self._servers.all(active_only=active_only)))
 
     async def add(self, scope: Scope, receive: Receive, send: Send) -> None:
         """``POST /api/servers``: 201, and the server."""
         body = await read_body(receive, SMALL)
-        await attended(scope, receive, self._added(body, send))
+        await attended(scope, receive, self._added(visit_of(scope).caller, body, send))
 
     async def one(self, scope: Scope, body: bytes) -> bytes:
         """``/api/servers/{server_id}``, by its method."""
         server_id = scope["path_params"]["server_id"]
         match scope["method"]:
             case "PUT":
-                wish = await decoded(wire.read_change, body)
-                return wire.write_server(await self._servers.change(server_id, wish))
+                server = await self._servers.change(server_id, await decoded(wire.read_change, body))
             case "DELETE":
-                return wire.write_server(await self._servers.remove(server_id))
+                server = await self._servers.remove(server_id)
             case _:
                 await self._servers.fresh()
-                return wire.write_server(self._servers.one(server_id))
+                server = self._servers.one(server_id)
+        return wire.write_server(*_seen_by(visit_of(scope).caller, server))
 
     async def discover(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/servers/{server_id}/discover``."""
@@ -64,38 +69,43 @@ class ServerRoutes:
     async def models(self, scope: Scope, body: bytes) -> bytes:
         """``GET /api/servers/{server_id}/models``."""
         await self._servers.fresh()
-        return wire.write_models(self._servers.models(scope["path_params"]["server_id"]))
+        found, caller = self._servers.models(scope["path_params"]["server_id"]), visit_of(scope).caller
+        return wire.write_models(
+            tuple(one for one in found if _may_ask(caller, one.row.model, prefix_of(one.server_name)))
+        )
 
     async def live(self, scope: Scope, body: bytes) -> bytes:
         """``GET /api/models/servers``: all that may be asked, as they are now."""
-        return wire.write_servers(await self._servers.live())
+        return wire.write_servers(_seen_by(visit_of(scope).caller, *await self._servers.live()))
 
     async def at(self, scope: Scope, body: bytes) -> bytes:
         """``GET /api/models/server/models?server_url=``: a server that is registered, and what it has."""
         url = query_of(scope).get("server_url")
         if not url:
             raise InvalidRequest("server_url is required: the address of a registered server", param="server_url")
-        return wire.write_holder(await self._servers.at(url))
+        return wire.write_holder(*_seen_by(visit_of(scope).caller, await self._servers.at(url)))
 
     async def model(self, scope: Scope, body: bytes) -> bytes:
         """``/api/models/{model_id}``, by its method."""
-        model_id = await self._model_id(scope)
         match scope["method"]:
             case "PUT":
                 change = await decoded(wire.read_model_change, body)
-                return wire.write_model(await self._servers.change_model(model_id, change))
+                return wire.write_model(await self._servers.change_model(await self._askable_id(scope), change))
             case "DELETE":
-                return wire.write_model(await self._servers.forget_model(model_id))
+                return wire.write_model(await self._servers.forget_model(await self._askable_id(scope)))
             case _:
-                return wire.write_model(self._servers.model(model_id))
+                return wire.write_model(self._servers.model(await self._askable_id(scope)))
 
     async def check(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/models/{model_id}/check-availability``."""
-        return wire.write_availability(await self._unloading.check(await self._model_id(scope)))
+        return wire.write_availability(await self._unloading.check(await self._askable_id(scope)))
 
     async def unload(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/models/{model_id}/unload``."""
-        return wire.write_unloaded(await self._unloading.unload(await self._askable_id(scope)))
+        done = await self._unloading.unload(await self._askable_id(scope))
+        if not visit_of(scope).caller.may("observe"):  # where servers stand is for those who may see servers
+            done = replace(done, server_url="")
+        return wire.write_unloaded(done)
 
     async def release(self, scope: Scope, body: bytes) -> bytes:
         """``POST /api/models/{model_id}/unload-from-gpu``; ``{"keep_on_cpu": true}`` is for our own engine."""
@@ -103,25 +113,35 @@ class ServerRoutes:
         model_id = await self._askable_id(scope)
         return wire.write_freed(await self._unloading.release(model_id, visit_of(scope), keep_on_cpu=keep_on_cpu))
 
-    async def _model_id(self, scope: Scope) -> str:
-        """Which model is meant; by now our own engine has told of those that it has."""
-        await self._servers.fresh()
-        model_id: str = scope["path_params"]["model_id"]
-        return model_id
-
     async def _askable_id(self, scope: Scope) -> str:
-        """The same, where the caller may ask this model.
+        """Which model is meant; by now our own engine has told of those that it has.
 
         Raises:
-            NotFound: there is no model of this id, or his key is for others: he does not learn which.
+            NotFound: there is no model of this id, or the caller's key is for others: he does not learn which.
         """
-        model_id = await self._model_id(scope)
-        found, caller = self._servers.model(model_id), visit_of(scope).caller
-        if not (caller.may_ask(found.row.model) or caller.may_ask(f"{prefix_of(found.server_name)}/{found.row.model}")):
+        await self._servers.fresh()
+        model_id: str = scope["path_params"]["model_id"]
+        found = self._servers.model(model_id)
+        if not _may_ask(visit_of(scope).caller, found.row.model, prefix_of(found.server_name)):
             raise no_model(model_id)
         return model_id
 
-    async def _added(self, body: bytes, send: Send) -> None:
+    async def _added(self, caller: Caller, body: bytes, send: Send) -> None:
         server = await self._servers.add(await decoded(wire.read_server, body))
         location = f"/api/servers/{server.row.id}".encode()
-        await respond(send, 201, wire.write_server(server), headers=[(b"location", location)])
+        await respond(send, 201, wire.write_server(*_seen_by(caller, server)), headers=[(b"location", location)])
+
+
+def _may_ask(caller: Caller, model: str, prefix: str) -> bool:
+    """May he ask this model of a server, by its bare name or with the server's prefix before it?"""
+    return caller.may_ask(model) or caller.may_ask(f"{prefix}/{model}")
+
+
+def _seen_by(caller: Caller, *servers: ServerNow) -> tuple[ServerNow, ...]:
+    """The servers, each with those of its models that this caller may ask."""
+    if caller.models == EVERY_MODEL:
+        return servers
+    return tuple(
+        replace(one, models=tuple(offer for offer in one.models if _may_ask(caller, offer.model, one.prefix)))
+        for one in servers
+    )

@@ -276,7 +276,7 @@ def parts_of(one: Made, config: Config, urls: Callable[[], list[str]], gateway: 
         route=Route(finders),
         relays=Relays(finders, one.access.limiter),
         chat_timeout=config.chat_timeout,
-        scrape=Scrape(one.meter, [inspector.readings, one.tasks.readings], one.fleet.names),
+        scrape=Scrape(one.meter, [inspector.readings, one.tasks.readings, one.access.rounds.readings], one.fleet.names),
     )
 
 

@@ -77,7 +77,7 @@ def attributes(outcome: Outcome) -> Attributes:
     row, visit = outcome.row, outcome.visit
     told: Attributes = {
         "gen_ai.operation.name": visit.operation,
-        "gen_ai.provider.name": PROVIDER if visit.server == HERE else visit.server,
+        "gen_ai.provider.name": PROVIDER if visit.server in ("", HERE) else visit.server,
         "http.request.method": outcome.method,
         "http.response.status_code": outcome.status,
         "http.route": row.path if row else "",

@@ -51,4 +51,4 @@ def postgres(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
-        raise StateError("database_url needs the extra `postgres`: pip install 'localmodels[postgres]'") from error
+        raise StateError("database_url needs the extra `postgres`; in the clone: pip install '.[postgres]'") from error

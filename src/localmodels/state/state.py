@@ -14,6 +14,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from localmodels.core.access import Unwritable
 from localmodels.core.errors import DiskFull, LocalModelsError, StoreFailed
 from localmodels.core.fleet import Replicas
 from localmodels.state.alone import Alone
@@ -116,6 +117,7 @@ def guarded(work: Callable[[], T]) -> T:
 
     Raises:
         StoreFailed: something is wrong with the file.
+        Unwritable: it is what shall be written that is wrong.
     """
     try:
         return work()
@@ -125,6 +127,10 @@ def guarded(work: Callable[[], T]) -> T:
         raise StoreFailed(str(error)) from error
     except OSError as error:
         raise StoreFailed(f"the state cannot be written: {error.strerror}") from error
+    except OverflowError as error:  # of the driver, which says it of a number beyond 64 bits before SQLite sees it
+        raise Unwritable("the state cannot hold a number as large as that") from error
+    except UnicodeError as error:
+        raise Unwritable("the state cannot hold what is no text") from error
     except sqlite3.Error as error:
         raise refused(error) from error
     except Exception as error:
@@ -139,4 +145,6 @@ def refused(reason: sqlite3.Error) -> LocalModelsError:
     """What SQLite says, as an error of ours."""
     if getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return DiskFull("the disk is full: the state cannot be written; make room and ask again")
+    if isinstance(reason, (sqlite3.DataError, sqlite3.IntegrityError)):
+        return Unwritable(f"the state cannot hold this: {reason}")
     return StoreFailed(f"the state cannot be used: {reason}")

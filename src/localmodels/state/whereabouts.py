@@ -89,8 +89,8 @@ def place_of(database: Secret) -> str:
         parts = urlsplit(database.reveal())
     except ValueError:  # who connects says what is wrong with it
         return "postgresql://?"
-    if "@" in parts.path or ("@" in database.reveal() and "@" not in parts.netloc):
-        return "postgresql://?"  # a password with a slash or its like that is not escaped: no piece of it is shown
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return "postgresql://?"  # of a password in which one of /?# is not escaped: no piece of it is shown
     asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     who, _, there = parts.netloc.rpartition("@")
     name = asked.get("dbname") or parts.path.lstrip("/") or asked.get("user") or who.partition(":")[0]

@@ -50,6 +50,10 @@ class Said:
     def pouring(self) -> None:
         return
 
+    def streamed(self) -> None: ...
+
+    def begun(self) -> None: ...
+
     async def piece(self) -> bytes:
         body, self._body = self._body[: 2**20], self._body[2**20 :]
         return body

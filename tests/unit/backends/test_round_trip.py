@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.virtual import clock, virtually
 
-from localmodels.backends.round_trip import MOST_HEAD, MOST_WAITING, Patience, RoundTrip, written
+from localmodels.backends.round_trip import MOST_HEAD, MOST_WAITING, PACE, Patience, RoundTrip, written
 from localmodels.core.errors import BackendTimeout, Garbled, InvalidRequest, StreamCut, Unreachable
 
 
@@ -146,6 +147,86 @@ def test_a_timer_that_rings_too_early_is_set_again() -> None:
         exchange.connection_lost(None)
 
     asyncio.run(run())
+
+
+async def dripped(exchange: RoundTrip, drop: bytes, every: float) -> float:
+    """Seconds from the head's coming until the answer is given up, while a drop comes again and again."""
+    begun = clock()
+
+    async def drip() -> None:
+        while True:
+            exchange.data_received(b"%x\r\n%s\r\n" % (len(drop), drop))
+            await exchange.piece()
+            await asyncio.sleep(every)
+            exchange._raise_failure()
+
+    with pytest.raises(BackendTimeout):
+        await drip()
+    return clock() - begun
+
+
+async def answering(patience: Patience) -> RoundTrip:
+    """One whose head came at once."""
+    exchange = RoundTrip(set(), patience)
+    exchange.connection_made(Wire())
+    asked = asyncio.ensure_future(exchange.ask(b"question"))
+    await asyncio.sleep(0)
+    exchange.data_received(HEAD)
+    await asked
+    return exchange
+
+
+@virtually
+async def test_a_stream_has_to_begin_before_its_time_for_a_first_byte_is_over() -> None:
+    for patience in (Patience(None, 60.0, 120.0), Patience(None, 60.0, None)):
+        exchange = await answering(patience)
+        exchange.streamed()
+        assert 60 <= await dripped(exchange, b".", 1.0) <= 61
+
+
+@virtually
+async def test_once_it_has_begun_only_silence_counts() -> None:
+    exchange = await answering(Patience(None, 60.0, 120.0))
+    exchange.streamed()
+    exchange.data_received(b"1\r\n.\r\n")
+    exchange.begun()
+    for _ in range(100):
+        exchange.data_received(b"1\r\n.\r\n")
+        await asyncio.sleep(119.0)
+    exchange.data_received(b"0\r\n\r\n")
+    assert await read(exchange) == b"." * 101
+
+
+@virtually
+async def test_silence_between_the_head_and_the_beginning_is_no_more_than_either() -> None:
+    exchange = await answering(Patience(None, 60.0, 5.0))
+    exchange.data_received(b"1\r\n.\r\n")
+    exchange.streamed()
+    begun = clock()
+    await exchange.piece()
+    with pytest.raises(BackendTimeout, match="silent"):
+        await exchange.piece()
+    assert clock() - begun == pytest.approx(5.0)
+
+
+@virtually
+async def test_a_body_in_one_piece_has_one_silence_for_all_of_it_and_the_time_of_its_bytes() -> None:
+    assert 120 <= await dripped(await answering(Patience(None, 60.0, 120.0)), b".", 1.0) <= 121.1
+    honest = await answering(Patience(None, 60.0, 120.0))
+    for _ in range(1000):
+        honest.data_received(b"%x\r\n%s\r\n" % (PACE, b"x" * PACE))
+        await honest.piece()
+        await asyncio.sleep(1.0)
+    honest.data_received(b"0\r\n\r\n")
+    assert await read(honest) == b""
+
+
+@virtually
+async def test_what_takes_long_to_compute_has_as_long_for_its_first_byte_as_before() -> None:
+    exchange = await answering(Patience(None, 60.0, 5.0))
+    await asyncio.sleep(59.0)
+    exchange.data_received(b"2\r\nhi\r\n0\r\n\r\n")
+    assert await read(exchange) == b"hi"
 
 
 def test_no_answer_at_all() -> None:

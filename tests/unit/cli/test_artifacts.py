@@ -74,15 +74,15 @@ def test_one_in_use_stays(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "code", "said"),
     [
-        (("upload",), "say which: localmodels artifacts upload PATH"),
-        (("rm",), "say which: localmodels artifacts rm NAME"),
-        (("upload", "a.gguf", "gone.zip"), "there is no file or folder 'gone.zip'"),
+        (("upload",), 2, "say which: localmodels artifacts upload PATH"),
+        (("rm",), 2, "say which: localmodels artifacts rm NAME"),
+        (("upload", "a.gguf", "gone.zip"), 1, "there is no file or folder 'gone.zip'"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_sent(
-    shell: Shell, files: Path, words: tuple[str, ...], said: str
+    shell: Shell, files: Path, words: tuple[str, ...], code: int, said: str
 ) -> None:
     done = shell("artifacts", *words)
-    assert (done.code, done.err, shell.server.asked) == (1, f"Error: {said}\n", [])
+    assert (done.code, done.err, shell.server.asked) == (code, f"Error: {said}\n", [])

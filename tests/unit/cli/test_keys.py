@@ -33,6 +33,24 @@ def test_a_new_key_is_alone_on_standard_output(shell: Shell) -> None:
     assert (shell.home / "state.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_done_to_keys_says_where_they_are_kept(shell: Shell) -> None:
+    """Another home has other keys, and its server would not heed these."""
+    kept = shell.home / "state.db"
+    added = shell("keys", "add", "bob", "--json").out
+    assert shell("keys", "add", "eve").err.endswith(f", in {kept}; it is shown this once\n")
+    assert shell("keys", "list").err == f"the keys in {kept}\n"
+    assert (
+        shell("keys", "rm", "bob").err
+        == f"the key of bob ({json.loads(added)['id']}) in {kept} opens nothing any more\n"
+    )
+    shell.environ["LOCALMODELS_HOST"] = "gpu"
+    note, listed = shell("keys", "list").err.splitlines()
+    assert note.startswith("Note: LOCALMODELS_HOST does not count here, no server is asked; ")
+    assert listed == f"the keys in {kept}"
+    other = shell.home / "other"
+    assert shell("keys", "list", "--home", str(other)).err == f"the keys in {other / 'state.db'}\n"
+
+
 def test_scopes_and_administrators(shell: Shell) -> None:
     assert shell("keys", "add", "root", "--admin").code == 0
     assert shell("keys", "add", "eye", "--scopes", "observe, list").code == 0
@@ -91,7 +109,8 @@ def test_a_key_goes_by_its_name_or_its_id(shell: Shell) -> None:
 )
 def test_what_cannot_be_is_named_and_changes_nothing(shell: Shell, words: tuple[str, ...], said: str) -> None:
     done = shell("keys", *words)
-    assert (done.code, done.out) == (1, "")
+    not_understood = said in {"for whom", "--quota", "not a duration", "in the future"}
+    assert (done.code, done.out) == (2 if not_understood else 1, "")
     assert said in done.err
     assert not (shell.home / "state.db").exists()
 
@@ -147,7 +166,7 @@ def test_the_same_place_is_the_same_in_any_spelling(shell: Shell) -> None:
     shell.home.mkdir()
     assert shell("keys", "add", "bob").code == 0
     with written(shell.home, Whereabouts()):
-        assert shell("keys", "list").err == ""
+        assert shell("keys", "list").err == f"the keys in {shell.home / 'state.db'}\n"
     (shell.home / WHEREABOUTS).write_text("no JSON")
     done = shell("keys", "list")
     assert (done.code, "a server that is started writes it anew" in done.err) == (1, True)
@@ -161,4 +180,4 @@ def test_the_settings_may_be_in_any_file(shell: Shell, tmp_path: Path) -> None:
 
 def test_how_long_a_key_is_good_is_said_in_days_too(shell: Shell) -> None:
     done = shell("keys", "add", "bob", "--expires", "30days")
-    assert (done.code, done.err) == (1, "Error: --expires: '30days' is not a duration, such as 12h or 30d\n")
+    assert (done.code, done.err) == (2, "Error: --expires: '30days' is not a duration, such as 12h or 30d\n")

@@ -34,8 +34,25 @@ def test_every_setting_and_verb_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize(
     ("verb", "argument"),
-    [("run", "MODEL"), ("run", "[PROMPT …]"), ("list", "[PREFIX]"), ("show", "--license"), ("serve", "--config FILE")],
+    [
+        ("run", "MODEL"),
+        ("run", "[PROMPT …]"),
+        ("list", "[PREFIX]"),
+        ("show", "--license"),
+        ("serve", "--config FILE"),
+        ("servers", "--max-queue N"),  # also a setting of `serve`
+        ("keys", "--home DIRECTORY"),
+        ("store", "--home DIRECTORY"),
+    ],
 )
 def test_every_argument_is_in_its_section(verb: str, argument: str) -> None:
     section = (DOCS / "cli.md").read_text().partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
     assert f"| `{argument}` |" in section
+
+
+def test_settings_are_left_to_their_page_where_a_verb_has_them_all_and_what_is_hidden_stays_so() -> None:
+    page = (DOCS / "cli.md").read_text()
+    with_all = [section.partition("\n")[0] for section in page.split("\n## ") if "| … | a flag for every" in section]
+    assert with_all == ["serve", "config"]
+    assert "SUPPRESS" not in page
+    assert "| `--key` |" not in page

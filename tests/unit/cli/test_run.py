@@ -85,6 +85,18 @@ def test_verbose_prints_timings_beside_the_answer(shell: Shell) -> None:
     assert "eval rate:              2.0 tokens/s\n" in done.err
 
 
+def test_verbose_says_who_answered(shell: Shell) -> None:
+    """Of ``auto`` nobody else does."""
+    shell.server.known.add("auto")
+    shell.server.headers = {"X-LocalModels-Server": "box"}
+    told = shell("run", "auto", "Hi", "--verbose").err.splitlines()
+    assert told[:2] == ["model:                  m:latest", "server:                 box"]
+    assert "model: " not in shell("run", "auto", "Hi").err
+    shell.server.headers = {}
+    typed = shell("run", "auto", "--verbose", typed=["Hi", "Hi", "/bye"]).err
+    assert (typed.count("model:  "), typed.count("server:  ")) == (2, 0)
+
+
 def test_json_is_the_whole_answer(shell: Shell) -> None:
     answer = json.loads(shell("run", "m", "Hi", "--json").out)
     assert (answer["text"], answer["done"]["reason"], answer["done"]["usage"]["prompt_tokens"]) == ("Hello", "stop", 20)

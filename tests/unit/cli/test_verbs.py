@@ -87,9 +87,19 @@ def test_show_json(shell: Shell) -> None:
     assert "temperature" in shown["parameters"]
 
 
-def test_show_takes_one_part(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
-    assert shell("show", "m", "--system", "--license").code == 2
-    assert "not allowed with" in capsys.readouterr().err
+def test_show_takes_one_part(shell: Shell) -> None:
+    done = shell("show", "m", "--system", "--license")
+    assert (done.code, "not allowed with" in done.err) == (2, True)
+
+
+def test_show_and_push_are_of_one_server(shell: Shell) -> None:
+    for verb in ("show", "push"):
+        done = shell(verb, "m", "--server", "*")
+        assert (done.code, done.out, done.err) == (2, "", (
+            "Error: --server: it is one server here, not every one; `localmodels servers` lists them; "
+            f"`localmodels {verb} --help` tells more\n"
+        ))  # fmt: skip
+    assert shell.server.asked == []
 
 
 def test_stop(shell: Shell) -> None:
@@ -115,11 +125,32 @@ def test_stop_in_a_fleet_tells_where_it_still_is(shell: Shell) -> None:
     done = shell("stop", "m")
     assert (done.code, done.out) == (0, "")
     assert done.err == (
-        "unloaded here; still in memory on third, fourth: `localmodels stop m --server '*'` unloads it there too\n"
+        "unloaded here; still in memory on third, fourth: `localmodels stop m --server '*'` unloads it there\n"
     )
     assert shell("stop", "m", "--json").err == ""
-    shell.server.running = (replace(RUNNING, server="third"),)  # the only server that has it has unloaded it
-    assert shell("stop", "m").err == ""
+    shell.server.running = tuple(replace(RUNNING, server=name) for name in ("third", "fourth"))
+    assert shell("stop", "m").err == (
+        "not in memory here; it is on third, fourth: `localmodels stop m --server '*'` unloads it there\n"
+    )
+    shell.server.running = (replace(RUNNING, server="local"), replace(RUNNING, server="third"))
+    shell.server.unloads_at = "local"
+    assert shell("stop", "m").err.endswith("on third: `localmodels stop m --server third` unloads it there\n")
+
+
+def test_stop_tells_on_which_other_server_it_was_unloaded(shell: Shell) -> None:
+    shell.server.running, shell.server.unloads_at = (replace(RUNNING, server="third"),), "third"
+    assert shell("stop", "m").err == "unloaded 'm' on 'third'\n"
+    assert json.loads(shell("stop", "m", "--json").out) == {"model": "m", "status": "stopped"}
+
+
+def test_stop_of_what_several_others_have_in_memory_gives_the_command(shell: Shell) -> None:
+    why = "m is in memory on the servers 'third', 'fourth'; say with `server` where it shall leave the memory"
+    shell.server.elsewhere = {"m": why}
+    done = shell("stop", "m")
+    assert (done.code, done.err) == (1, (
+        "Error: m is in memory on the servers 'third', 'fourth': "
+        "`localmodels stop m --server third --server fourth` does it there\n"
+    ))  # fmt: skip
 
 
 def test_an_unknown_model_is_one_clear_line(shell: Shell) -> None:
@@ -195,31 +226,45 @@ def test_help_of_one_verb_is_its_own(shell: Shell) -> None:
         (("tasks", "zzz"), "there is no 'zzz'; there are list, follow, cancel, retry"),
     ],
 )
-def test_an_action_that_there_is_not(
-    shell: Shell, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert shell(*words).code == 2
-    assert told in capsys.readouterr().err
+def test_an_action_that_there_is_not(shell: Shell, words: tuple[str, ...], told: str) -> None:
+    done = shell(*words)
+    said = f"Error: ACTION: {told}; `localmodels {words[0]} --help` tells more\n"
+    assert (done.code, done.out, done.err) == (2, "", said)
     assert shell.server.asked == []
 
 
 @pytest.mark.parametrize("key", [("--key", "lm-secret"), ("--key=lm-secret",), ("--key",)])
-def test_a_key_on_the_command_line_is_refused_and_not_repeated(
-    shell: Shell, key: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert shell("servers", "set", "box", *key).code == 2
-    told = capsys.readouterr().err
-    assert "--key-file FILE" in told
-    assert "lm-secret" not in told
+def test_a_key_on_the_command_line_is_refused_and_not_repeated(shell: Shell, key: tuple[str, ...]) -> None:
+    done = shell("servers", "set", "box", *key)
+    assert (done.code, done.out) == (2, "")
+    assert "--key-file FILE" in done.err
+    assert "lm-secret" not in done.err
     assert "--key " not in shell("help", "servers").out
 
 
-@pytest.mark.parametrize("words", [("list", "a", "b"), ("stop",), ("ps", "--jsn"), ("ps", "--js")])
-def test_arguments_that_a_verb_does_not_have(
-    shell: Shell, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("list", "a", "b"), "not understood: b"),
+        (("stop",), "the following arguments are required: MODEL"),
+        (("ps", "--jsn"), "not understood: --jsn"),
+        (("ps", "--js"), "not understood: --js"),
+        (("servers", "set", "a", "--priority", "x"), "--priority: 'x' is not a whole number"),
+        (("servers", "set", "a", "--weight", "x"), "--weight: 'x' is not a number"),
+        (("servers", "set", "a", "--weight", "nan"), "--weight: 'nan' is not a number"),
+        (("servers", "add", "a", "http://b", "--weight", "inf"), "--weight: 'inf' is not a number"),
+        (("servers", "add", "a", "http://b", "--kind", "olama"), "--kind: there is no 'olama'; did you mean 'ollama'?"),
+        (("models", "list", "a", "b"), "not understood: b"),
+    ],
+)
+def test_arguments_that_a_verb_does_not_have_are_one_line(
+    shell: Shell, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert shell(*words).code == 2
-    assert f"localmodels {words[0]}: error" in capsys.readouterr().err
+    done = shell(*words)
+    said = f"Error: {told}; `localmodels {words[0]} --help` tells more\n"
+    assert (done.code, done.out, done.err) == (2, "", said)
+    assert capsys.readouterr() == ("", "")  # where argparse would print its usage
+    assert shell.server.asked == []
 
 
 def test_names_cannot_steer_a_terminal(shell: Shell) -> None:

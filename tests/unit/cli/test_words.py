@@ -8,7 +8,20 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.client.fake_server import RUNNING
 
-from localmodels.cli.words import ago, digest, known_size, printable, processor, size, span, state, until
+from localmodels.cli.words import (
+    ago,
+    digest,
+    known_size,
+    one_line,
+    printable,
+    processor,
+    size,
+    span,
+    state,
+    step,
+    until,
+)
+from localmodels.core.library import Progress
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 
@@ -52,6 +65,18 @@ def test_moments() -> None:
     assert until((NOW - timedelta(minutes=5)).isoformat(), NOW) == "now"
     assert until("2318-01-01T00:00:00Z", NOW) == "forever"
     assert ago("", NOW) == until("", NOW) == ""
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mRED", "soon", "0000-01-01T00:00:00Z", "2026-01-01T12:00:00", "7", "9" * 400])
+def test_what_is_no_moment_is_not_shown(text: str) -> None:
+    assert ago(text, NOW) == until(text, NOW) == ""
+
+
+def test_a_step_is_one_line_whatever_a_server_says() -> None:
+    forged = Progress("done\nb: success\u202e\u2028x\x1b[2J", server="a", failure="no\tway\r")
+    text = step(forged)
+    assert text == "a: done b: success\ufffd x\ufffd[2J: no way\ufffd"
+    assert one_line("¿Qué? Привет שלום 😀") == "¿Qué? Привет שלום 😀"
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ class FakeFleet:
         before, wish = self._server(rest[0]), wire.read_change(request.content)
         self.wanted.append((rest[0], wish))
         if before.source == "file":
-            raise Conflict(f"the server '{before.row.name}' stands in the configuration's file; change it there")
+            raise Conflict(f"the server '{before.row.name}' stands in the configuration's file")
         self.servers[rest[0]] = replace(before, row=changed(before.row, wish))
         return 200, wire.write_server(self.servers[rest[0]])
 
@@ -184,7 +184,7 @@ class FakeFleet:
     def discover(self, request: httpx2.Request, rest: list[str]) -> tuple[int, bytes]:
         server = self._server(rest[0])
         if not server.available:
-            raise Unreachable(f"the server '{server.row.name}' cannot be asked: {server.failure}")
+            raise Unreachable(f"the server '{server.row.name}': {server.failure}")
         found = len(server.models)
         seen = Discovery(found=found, added=1, updated=0, deactivated=0, total=found)
         return 200, wire.write_discovery(seen, server.row.name)
@@ -224,7 +224,7 @@ class FakeFleet:
     def _reached(self, model: ModelNow) -> ServerNow:
         server = self.servers[model.row.server_id]
         if not server.available:
-            raise Unreachable(f"the server '{server.row.name}' cannot be asked: {server.failure}")
+            raise Unreachable(f"the server '{server.row.name}': {server.failure}")
         return server
 
 

@@ -25,7 +25,7 @@ from localmodels.core.chat import (
     Timings,
     Usage,
 )
-from localmodels.core.errors import LocalModelsError, ModelNotFound
+from localmodels.core.errors import Conflict, LocalModelsError, ModelNotFound, Unsupported
 from localmodels.core.library import (
     CopyRequest,
     DeleteRequest,
@@ -117,6 +117,11 @@ class FakeServer:
     why: str = ""  # said of a model that it has not
     long: FakeTasks = field(default_factory=FakeTasks)
     fleet: FakeFleet = field(default_factory=FakeFleet)
+    headers: dict[str, str] = field(default_factory=dict)  # of streams
+    unloads_at: str = ""  # the server whose memory a model leaves when it is not said where
+    elsewhere: dict[str, str] = field(
+        default_factory=dict
+    )  # models that are neither deleted nor unloaded here, and why
     lost: dict[str, str] = field(default_factory=dict)  # servers that fail, and why
 
     @property
@@ -162,11 +167,7 @@ class FakeServer:
 
     def _answer(self, request: httpx2.Request, path: str) -> httpx2.Response:
         if path == DIALECT.paths["generate"] and (unload := unloading.read_unload(request.content)):
-            self.library.append(unload)
-            if partly := partly_done(self._outcomes(unload.servers)):
-                return self._partly(partly)
-            done = unloading.write_unloaded(unload.model, self._outcomes(unload.servers), chat=False)
-            return httpx2.Response(200, content=done)
+            return self._unloaded(unload)
         if path in {DIALECT.paths["chat"], DIALECT.paths["generate"]}:
             return self._events(request.content, chat=path == DIALECT.paths["chat"])
         if path in STEPS:
@@ -176,11 +177,7 @@ class FakeServer:
                 self.known.add(wanted.model)
             return httpx2.Response(200, stream=Pieces(self._steps(), interrupted=False))
         if path in CHANGES:
-            change = CHANGES[path](request.content)
-            self.library.append(change)
-            if partly := partly_done(self._outcomes(change.servers)):
-                return self._partly(partly)
-            return httpx2.Response(200, content=library.write_outcomes(self._outcomes(change.servers)))
+            return self._changed(CHANGES[path](request.content))
         if path.startswith("/api/keys"):
             return self._key(request)
         if path.startswith("/api/blobs/"):
@@ -190,6 +187,21 @@ class FakeServer:
         if path == DIALECT.paths["models"]:
             return httpx2.Response(200, content=listing.write_tags(self.models))
         return httpx2.Response(200, content=ANSWERS[path](request.content))
+
+    def _changed(self, change: CopyRequest | DeleteRequest) -> httpx2.Response:
+        if isinstance(change, DeleteRequest) and not change.servers and (why := self.elsewhere.get(change.model)):
+            return httpx2.Response(409, content=DIALECT.write_error(Conflict(why)))
+        self.library.append(change)
+        if partly := partly_done(self._outcomes(change.servers)):
+            return self._partly(partly)
+        return httpx2.Response(200, content=library.write_outcomes(self._outcomes(change.servers)))
+
+    def _unloaded(self, unload: unloading.Unload) -> httpx2.Response:
+        self.library.append(unload)
+        if partly := partly_done(self._outcomes(unload.servers)):
+            return self._partly(partly)
+        done = unloading.write_unloaded(unload.model, self._outcomes(unload.servers), chat=False)
+        return httpx2.Response(200, content=done)
 
     def _outcomes(self, servers: Iterable[str]) -> tuple[Outcome, ...]:
         """It succeeds on all that are not lost."""
@@ -232,8 +244,13 @@ class FakeServer:
         if asked.model not in self.known:
             missing = ModelNotFound(asked.model, self.why)
             return httpx2.Response(404, content=DIALECT.write_error(missing))
+        if asked.keep_alive == 0 and (why := self.elsewhere.get(asked.model)):
+            return httpx2.Response(400, content=DIALECT.write_error(Unsupported(why)))
+        if self.unloads_at and asked.keep_alive == 0:
+            self.running = tuple(row for row in self.running if row.server != self.unloads_at)
         if asked.stream:
-            return httpx2.Response(200, stream=Pieces(self._written(self._writer(asked)), interrupted=self.interrupted))
+            pieces = Pieces(self._written(self._writer(asked)), interrupted=self.interrupted)
+            return httpx2.Response(200, headers=self.headers, stream=pieces)
         whole = Answer(DONE, "Hello")
         if isinstance(asked, ChatRequest):
             return httpx2.Response(200, content=DIALECT.write_chat_answer(STAMP, asked, whole))

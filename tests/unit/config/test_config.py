@@ -294,7 +294,7 @@ def test_the_network_needs_a_key_or_a_plain_word(listen: str) -> None:
     ways = str(caught.value).splitlines()
     assert ways[0].startswith(f"{listen} can be reached")
     assert len(ways) == 6
-    assert ways[1].endswith("localmodels keys add NAME --admin")
+    assert ways[1].endswith(f"localmodels keys add NAME --admin --home {config.home}")
     assert ways[-1].endswith("--insecure-no-auth")
     check_binds(config, has_keys=True)
     check_binds(loaded({"listen": [listen], "insecure_no_auth": True}).config, has_keys=False)
@@ -337,6 +337,10 @@ def test_registries() -> None:
             "postgresql://me@/fleet?host=/run/pg&password=***&x=1",
         ),
         ("postgresql://box/fleet", "postgresql://box/fleet"),
+        ("postgresql://me:p@s3cret?s3cret@box/fleet", "postgresql://***"),
+        ("postgresql://me:p@ss#s3cret@box/fleet", "postgresql://***"),
+        ("postgres://me:s3/cr@et@box/fleet", "postgres://***"),
+        ("postgresql://me@s3cret:s3?cret@box/fleet", "postgresql://***"),
     ],
 )
 def test_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
@@ -410,7 +414,7 @@ def test_a_key_that_is_not_there_ends_the_start() -> None:
         ('name = "b"\nurl = "http://b:1"\nkind = "ollama"\nmodels = ["m"]', "the model 'm' is there twice, of gpu and"),
         ('name = "b"\nurl = "http://localhost:11434"\nkind = "ollama"', "'b' is this one: localhost:11434"),
         ('name = "b"\nurl = "http://127.0.0.1:8000/v1"\nkind = "openai"', "'b' is this one"),
-        ('name = "b"\nurl = "http://b:1"\nkind = "ollama"\nkey = "sk-inline"', "unknown field `key`"),
+        ('name = "b"\nurl = "http://b:1"\nkind = "ollama"\nkey = "sk-inline"', "there is no field 'key'"),
     ],
 )
 def test_servers_beside_each_other_and_beside_ourselves(second: str, part: str) -> None:

@@ -232,7 +232,12 @@ def test_a_server_has_one_spelling(text: str, url: str) -> None:
     ("text", "says"),
     [
         ("", "begins with http://"),
-        ("gpu:11434", "begins with http://"),
+        ("gpu:11434", "begins with http:// or https://, such as http://gpu:11434$"),
+        ("127.0.0.1:20102", "begins with http:// or https://, such as http://127.0.0.1:20102$"),
+        ("[::1]:8000", r"begins with http:// or https://, such as http://\[::1\]:8000$"),
+        ("me:secret@gpu:1", "begins with http:// or https://$"),
+        ("secret", "begins with http:// or https://$"),
+        ("gpu:1/secret", "begins with http:// or https://$"),
         ("//gpu:11434", "begins with http://"),
         ("ftp://gpu", "begins with http://"),
         ("gopher://gpu", "begins with http://"),

@@ -10,7 +10,7 @@ import pytest
 
 from localmodels.core.errors import InvalidValue
 from localmodels.core.secrets import Secret
-from localmodels.core.servers import FIELDS, Around, ServerSpec, Table, read_server
+from localmodels.core.servers import FIELDS, Around, ServerSpec, Table, key_goes, read_server, scope_missing
 
 FILES = {Path("/etc/key"): b"sk-from-file\n", Path("/etc/two"): b"one\ntwo\n", Path("/etc/empty"): b"\n"}
 
@@ -87,11 +87,15 @@ def test_the_path_that_other_clients_want_may_stand_there(kind: str, url: str, m
         ({"name": "a.b"}, "name must be"),
         ({"name": 7}, "Expected `str`"),
         ({"kind": "vllm"}, "kind must be one of openai, ollama, llamacpp, anthropic, not 'vllm'"),
-        ({"url": "gpu:8000"}, "url must be"),
-        ({"url": "ftp://gpu"}, "url must be"),
-        ({"url": "http://me:sesame@gpu"}, "url must be"),
-        ({"url": "http://gpu/?a=b"}, "url must be"),
-        ({"url": "http://gpu\r\nX: y"}, "url must be"),
+        ({"url": "gpu:8000"}, "url must begin with http:// or https://, such as http://gpu:8000"),
+        ({"url": "10.0.0.7"}, "url must begin with http:// or https://, such as http://10.0.0.7"),
+        ({"url": "me:sesame@gpu"}, "url must begin with http:// or https://"),
+        ({"url": "sk-sesame"}, "url must begin with http:// or https://"),
+        ({"url": "gpu:8000/sesame"}, "url must begin with http:// or https://"),
+        ({"url": "ftp://gpu"}, "url must begin with http:// or https://"),
+        ({"url": "http://me:sesame@gpu"}, "url must be without a user and a password: key_env or key_file says where"),
+        ({"url": "http://gpu/?a=sesame"}, "url must be http://HOST:PORT or https://HOST, perhaps with a path"),
+        ({"url": "http://gpu\r\nX: y"}, "url must be http://HOST:PORT"),
         ({"models": ["a", "a b"]}, "models must be names without spaces, and 'a b' is none"),
         ({"models": "a"}, "the server 'gpu': Expected `array`"),
         ({"max_concurrent": -1}, "the server 'gpu': max_concurrent must be a whole number from 0 to 100000, not -1"),
@@ -99,7 +103,15 @@ def test_the_path_that_other_clients_want_may_stand_there(kind: str, url: str, m
         ({"first_byte": "soon"}, "of at most a day, not 'soon'"),
         ({"idle": 0}, "idle must be"),
         ({"idle": "2000h"}, "idle must be"),
-        ({"key": "sk-inline-sesame"}, "the server 'gpu': Object contains unknown field `key`"),
+        (
+            {"key": "sk-inline-sesame"},
+            "the server 'gpu': a key does not stand in the table, and there is no field 'key'",
+        ),
+        (
+            {"api_key": "sk-sesame"},
+            "there is no field 'api_key': say in which variable of the environment it is (key_env)",
+        ),
+        ({"colour": "sesame"}, "the server 'gpu': Object contains unknown field `colour`; a server has name, url"),
         ({"key_env": "NOPE"}, "NOPE in the environment is empty or not there"),
         ({"key_env": "EMPTY"}, "is empty or not there"),
         ({"key_env": "KEY", "key_file": "key"}, "exclude each other"),
@@ -120,3 +132,22 @@ def test_what_cannot_be_used_is_said_without_what_may_be_secret(fields: dict[str
 def test_what_every_server_needs(field: str) -> None:
     with pytest.raises(InvalidValue, match=f"missing required field `{field}`"):
         read_server(json.dumps({name: text for name, text in PLAIN.items() if name != field}), AROUND)
+
+
+@pytest.mark.parametrize(
+    ("fields", "goes"),
+    [
+        ({"registered": True}, "`localmodels servers set big-box --key-file FILE` gives it another"),
+        ({}, "key_file or key_env in the file of settings gives it another"),
+    ],
+)
+def test_how_a_server_gets_its_key_is_said_and_no_key(fields: dict[str, Any], goes: str) -> None:
+    spec = ServerSpec(name="Big Box", url="http://b", kind="ollama", key=Secret("sk-sesame"), **fields)
+    assert key_goes(spec, "another") == goes
+    assert scope_missing("this key is for the models qwen3 alone", spec) == ""
+    said = scope_missing("this key may not do this: it needs the scope 'manage'", spec)
+    assert said == (
+        "our key lacks the scope 'manage': on its machine `localmodels keys add NAME --scopes infer,list,manage` makes "
+        f"one that has it, and here {goes.replace('another', 'that')}"
+    )
+    assert "--scopes infer,list`" in scope_missing("it needs the scope 'list'", spec)

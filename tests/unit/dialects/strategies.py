@@ -37,7 +37,8 @@ NASTY = '\r\n\x00\x0b\x0c\x1c\x85\u2028\u2029"\\/{}[]:, dataж漢😀\ufeff'
 
 texts = st.text(st.sampled_from(NASTY) | st.characters(exclude_categories=["Cs"]), max_size=8)
 words = texts.filter(bool)
-counts = st.integers(0, 2**40)
+counts = st.integers(0, 2**31 - 1)
+durations = st.integers(0, 2**53)
 tokens = st.lists(st.integers(0, 2**31 - 1), max_size=4).map(tuple)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -175,8 +176,8 @@ chunks = st.builds(Chunk, texts, texts, deltas, logprobs)
 dones = st.builds(
     Done,
     st.sampled_from(["stop", "length", "tool_calls", "load", "unload"]),
-    st.builds(Usage, counts, counts, counts),
-    st.builds(Timings, counts, counts, counts, counts),
+    st.tuples(counts, counts, counts).map(lambda told: Usage(told[0], told[1], min(told[0], told[2]))),
+    st.builds(Timings, durations, durations, durations, durations),
     st.integers(0, 9),
     tokens,
 )
@@ -193,7 +194,7 @@ embeddings = st.builds(
     Embeddings,
     st.lists(st.lists(floats32, min_size=1, max_size=3).map(tuple), max_size=3).map(tuple),
     counts,
-    st.builds(Timings, counts, counts),
+    st.builds(Timings, durations, durations),
 )
 
 

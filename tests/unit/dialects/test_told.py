@@ -219,6 +219,33 @@ def test_what_is_in_memory_has_sound_sizes() -> None:
     assert (running.model.name, running.size, running.size_vram) == ("m", 0, 7)
 
 
+ODD: list[dict[str, Any]] = [
+    {"details": None},
+    {"details": 7},
+    {"digest": None},
+    {"digest": "ab"},
+    {"size": 10**30, "size_vram": 10**30},
+    {"size": "big"},
+    {"context_length": -1},
+    {"expires_at": "\x1b[31mRED"},
+    {"expires_at": None},
+    {"status": "\x1b[2J"},
+    {"parallel": -3, "busy": 1.5, "queued": None, "pid": -1},
+    {"gateways": {"a": 1}},
+    {"server": ["x"]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: next(iter(odd)))
+def test_an_odd_field_of_a_row_in_memory_costs_neither_the_row_nor_the_list(odd: dict[str, Any]) -> None:
+    sound = {"name": "m", "size": 5, "size_vram": 5, "expires_at": "2026-12-01T00:00:00Z", "context_length": 9}
+    first, second = told.read_ps(json.dumps({"models": [sound | odd, sound | {"name": "n"}]}).encode())
+    assert (first.model.name, first.status, first.parallel) == ("m", "running", 1)
+    for field in odd.keys() - {"details", "status", "parallel", "gateways", "digest"}:
+        assert getattr(first, field) in {0, ""}
+    assert (second.size, second.expires_at) == (5, "2026-12-01T00:00:00Z")
+
+
 def test_no_models_are_none() -> None:
     assert told.read_tags(b'{"models": null}').models == ()
     assert told.read_entries(b'{"object": "list", "data": []}').models == ()

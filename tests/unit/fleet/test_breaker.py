@@ -26,7 +26,17 @@ from localmodels.core.errors import (
     Unreachable,
 )
 from localmodels.fleet import breaker
-from localmodels.fleet.breaker import DARE, FRESH, GOOD_PROBES, IN_A_ROW, SILENT, WINDOW, Breaker, Met
+from localmodels.fleet.breaker import (
+    DARE,
+    FRESH,
+    GOOD_PROBES,
+    IN_A_ROW,
+    MANY_GOOD_PROBES,
+    SILENT,
+    WINDOW,
+    Breaker,
+    Met,
+)
 
 ANSWER: Met = "answer"
 FAILURE: Met = "failure"
@@ -109,18 +119,45 @@ def test_probes_make_up_for_probes_and_not_for_requests() -> None:
     by_probes = breaker.unseen(breaker.seen(FRESH))
     by_requests = requests(FRESH, [FAILURE] * IN_A_ROW)
     for _ in range(GOOD_PROBES):
-        assert (by_probes.state, by_requests.state) != ("up", "up")
+        assert "up" not in (by_probes.state, by_requests.state)
         by_probes, by_requests = breaker.seen(by_probes), breaker.seen(by_requests)
     assert by_probes.state == "up"
     assert by_requests.state == "trying"
     assert breaker.unseen(by_requests).blamed, "nor does a bad one"
 
 
-def test_while_a_request_proves_it_probes_do_not() -> None:
-    known, _ = breaker.began(breaker.seen(breaker.unseen(FRESH)))
-    for _ in range(2 * GOOD_PROBES):
+def seen_well(known: Breaker, times: int) -> Breaker:
+    """So many good probes, one after the other."""
+    for _ in range(times):
         known = breaker.seen(known)
-    assert (known.state, known.proving) == ("trying", True)
+    return known
+
+
+def test_whom_nobody_asks_is_proved_by_many_probes_and_one_failure_gives_him_up_again() -> None:
+    given_up = requests(FRESH, [FAILURE] * IN_A_ROW)
+    assert seen_well(given_up, MANY_GOOD_PROBES - 1).state == "trying"
+    known = seen_well(given_up, MANY_GOOD_PROBES)
+    assert known.state == "up"
+    assert requests(known, [FAILURE]).state == "down", "it costs no more than one that is tried"
+    assert requests(known, [ANSWER, *[FAILURE] * (IN_A_ROW - 1)]).state == "up", "an answer makes it as others"
+    interrupted = seen_well(breaker.unseen(seen_well(given_up, MANY_GOOD_PROBES - 1)), MANY_GOOD_PROBES - 1)
+    assert interrupted.state == "trying", "in a row"
+
+
+def test_a_dead_server_that_answers_probes_costs_five_failures_and_then_one_for_each_time_it_is_believed() -> None:
+    known, failed = requests(FRESH, [FAILURE] * IN_A_ROW), IN_A_ROW
+    for times in range(1, 3 * MANY_GOOD_PROBES):
+        known = seen_well(known, times)
+        assert known.state in {"trying", "up"}
+        known, failed = requests(known, [FAILURE]), failed + 1
+        assert known.state == "down"
+
+
+def test_while_a_request_proves_it_probes_do_not() -> None:
+    for given_up in (breaker.unseen(FRESH), requests(FRESH, [FAILURE] * IN_A_ROW)):
+        proved, _ = breaker.began(breaker.seen(given_up))
+        known = seen_well(proved, 2 * MANY_GOOD_PROBES)
+        assert (known.state, known.proving) == ("trying", True)
 
 
 def test_a_request_may_prove_who_only_requests_have_found_failing() -> None:
@@ -224,6 +261,9 @@ def test_laws(events: list[str]) -> None:
         # Nobody comes back without an answer or a good probe.
         if before.state == "down" and known.state != "down":
             assert event in {"seen", "first", "answer"}
+        # Who has come back has failed so often already that one more failure is enough, until he has answered one.
+        if before.state == "trying" and known.state == "up" and event == "seen" and before.blamed:
+            assert known.row == IN_A_ROW - 1
         # Whoever was looked at and found dead is tried by nobody who has not asked for him.
         if event == "unseen":
             assert breaker.untried(known, 1e9) is None

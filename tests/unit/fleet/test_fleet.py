@@ -218,10 +218,10 @@ def test_a_broken_model_does_not_close_a_server_that_answers(error: LocalModelsE
         world.seconds += 0.01
         world.request(model="good:latest")
         assert world.far.state == "up"
-    assert world.fleet.resting("bad:latest") == {"id-far"}
-    assert world.fleet.resting("good:latest") == frozenset()
+    assert world.fleet.given_up("bad:latest") == {("id-far", "bad:latest")}
+    assert world.fleet.given_up("good:latest") == frozenset()
     world.request(model="bad:latest")
-    assert world.fleet.resting("bad:latest") == frozenset()
+    assert world.fleet.given_up("bad:latest") == frozenset()
 
 
 def test_a_server_of_which_several_models_break_is_given_up_and_no_connection_is_never_the_model_s_fault() -> None:
@@ -235,7 +235,7 @@ def test_a_server_of_which_several_models_break_is_given_up_and_no_connection_is
     for _ in range(IN_A_ROW):
         assert world.far.state != "down"
         world.request(Unreachable("no"), model="m:latest")
-    assert (world.far.state, world.fleet.resting("m:latest")) == ("down", frozenset())
+    assert (world.far.state, world.fleet.given_up("m:latest")) == ("down", frozenset())
 
 
 def test_what_a_server_says_in_its_errors_is_not_logged_when_a_model_is_given_up(
@@ -298,18 +298,25 @@ def test_a_known_broken_model_is_no_proof_against_a_server_that_came_back() -> N
 def test_the_last_resort_is_one_try_at_a_time_and_nobody_whom_a_probe_found_dead() -> None:
     world = World(spec("a"), spec("b"), spec("c", is_active=False))
     a, b, _ = hosts = world.fleet.hosts()
+
+    def dared() -> list[Host]:
+        return [host for host in hosts if world.fleet.may_be_dared(host)]
+
     for host in hosts:
         for _ in range(IN_A_ROW):
             world.request(Unreachable("no"), host=host)
     world.fail(host=b)
     assert world.fleet.healing(b, "m:latest") is None
-    assert world.fleet.last_resort(hosts, "m:latest") == (a,)
-    assert [host.state for host in hosts] == ["trying", "down", "down"]
+    assert dared() == [a]
+    assert [host.state for host in hosts] == ["down"] * 3, "to ask changes nothing"
+    world.fleet.dare(a)
+    assert (a.state, dared()) == ("trying", [])
     world.request(Unreachable("no"), host=a)
-    assert world.fleet.last_resort(hosts, "m:latest") == ()
+    assert dared() == []
     assert world.fleet.healing(a, "m:latest") == DARE
     world.seconds += DARE
-    assert world.fleet.last_resort(hosts, "m:latest") == (a,)
+    assert dared() == [a]
+    world.fleet.dare(a)
     world.request(host=a)
     assert (a.state, world.fleet.healing(a, "m:latest")) == ("up", 0.0)
 
@@ -474,14 +481,31 @@ def test_how_long_a_host_has_been_silent() -> None:
 @pytest.mark.parametrize(
     ("error", "fields", "words"),
     [
-        (Unauthenticated(f"no {KEY}"), {"key": Secret(KEY)}, "it refuses our key"),
-        (Unauthenticated("who?"), {}, "it asks for a key; give it one: servers set far --key-file FILE"),
+        (
+            Unauthenticated(f"no {KEY}"),
+            {"key": Secret(KEY)},
+            "it refuses our key; `localmodels servers set far --key-file FILE` gives it another",
+        ),
+        (
+            Unauthenticated("who?"),
+            {},
+            "it asks for a key; `localmodels servers set far --key-file FILE` gives it one",
+        ),
         (
             Unauthenticated("who?"),
             {"registered": False},
-            "it asks for a key; give it one in the file of settings: key_file, or key_env",
+            "it asks for a key; key_file or key_env in the file of settings gives it one",
         ),
         (Forbidden(f"{KEY} may not"), {"key": Secret(KEY)}, "it does not allow us this: *** may not"),
+        (
+            Forbidden(f"{KEY} needs the scope 'list'"),
+            {"key": Secret(KEY)},
+            (
+                "it does not allow us this: our key lacks the scope 'list': on its machine `localmodels keys add NAME "
+                "--scopes infer,list` makes one that has it, and here `localmodels servers set far --key-file FILE` "
+                "gives it that"
+            ),
+        ),
     ],
 )
 def test_a_key_that_is_missing_refused_or_too_small_is_told_apart(
@@ -490,3 +514,13 @@ def test_a_key_that_is_missing_refused_or_too_small_is_told_apart(
     world = World(spec(**fields))
     world.fail(error)
     assert (world.far.state, world.far.failure) == ("down", words)
+
+
+def test_what_a_table_listed_is_gone_with_the_table() -> None:
+    world = World(spec("a", registered=False, models=("m",)), spec("b"))
+    world.fleet.restrict([ModelRow(id="1", server_id="id-b", model="n", name="n", present=True)])
+    assert (world.names("m"), world.names("n")) == (["a"], ["b"])
+    world.fleet.adopt([spec("a", registered=False), spec("b")])
+    world.fleet.restrict([])
+    assert (world.names("m"), world.names("n")) == ([], []), "neither has told of any"
+    assert [host.sight for host in world.fleet.hosts()] == [None, None]

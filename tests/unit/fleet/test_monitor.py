@@ -278,6 +278,28 @@ async def test_who_comes_is_looked_at_and_who_goes_is_not() -> None:
 
 
 @virtually
+async def test_who_asks_for_one_that_comes_and_goes_at_once_waits_for_nothing() -> None:
+    async with watched({}) as world:
+        looking = asyncio.ensure_future(world.monitor.look("far"))
+        asyncio.get_running_loop().call_soon(world.fleet.adopt, [])
+        world.fleet.adopt([spec("far")])  # the watch takes its first step behind these two: never
+        assert (await looking).spec.name == "far"
+
+
+@virtually
+async def test_a_list_waits_for_the_look_that_somebody_has_just_asked_for() -> None:
+    async with watched() as world:
+        await asyncio.sleep(5)
+        looks = len(world.servers["far"].looks)
+        anew = asyncio.ensure_future(world.monitor.look("far"))
+        await asyncio.sleep(0)  # it was asked for, and has not begun
+        await world.monitor.looked(age=DAY)
+        assert len(world.servers["far"].looks) == looks + 1
+        assert world.servers["far"].at_once == 0
+        await anew
+
+
+@virtually
 async def test_a_defect_of_ours_ends_no_watch(caplog: pytest.LogCaptureFixture) -> None:
     async with watched({"far": Server("defect")}) as world:
         await asyncio.sleep(1)
@@ -365,6 +387,24 @@ async def test_one_whose_lists_work_and_whose_models_do_not_is_tried_ever_less()
                 failed += 1
             await asyncio.sleep(0.05)
         assert failed <= IN_A_ROW + 300 / (PACE.longest_down * (1 - PACE.chance)) + 5
+
+
+@virtually
+async def test_one_that_nobody_asks_is_thought_well_of_after_a_minute_and_given_up_by_one_failure() -> None:
+    async with watched() as world:
+        await asyncio.sleep(5)
+        for _ in range(IN_A_ROW):
+            world.request(Unreachable("no"))
+        assert world.host().state == "down"
+        began = clock()
+        await world.until(lambda host: host.state == "up")
+        assert 30 < clock() - began < 60
+        looks = len(world.servers["far"].looks)
+        await asyncio.sleep(600)
+        assert world.host().state == "up"
+        assert len(world.servers["far"].looks) - looks < 600 / PACE.longest_idle * 1.3 + 10, "no more than of any other"
+        world.request(Unreachable("no"))
+        assert world.host().state == "down"
 
 
 @virtually

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from tests.unit.fleet.standing import GB, host
 
@@ -22,7 +23,7 @@ def cold(name: str = "cold", *, busy: int = 0, memory: int | None = None, priori
 
 
 def named(hosts: Sequence[Host]) -> list[str]:
-    return [one.spec.name for one in worth_waiting_for(hosts, M)]
+    return [one.spec.name for one in worth_waiting_for(hosts, M).hosts]
 
 
 def test_a_place_that_is_free_in_a_moment_is_worth_waiting_for() -> None:
@@ -76,3 +77,9 @@ def test_nor_for_a_host_that_may_not_be_asked() -> None:
     down.state = "down"
     off = host("off", MODEL, busy=4, service=4.0, loaded=["m"], active=False)
     assert named([cold(), down, off]) == ["cold", "warm", "off"]
+
+
+def test_it_is_worth_as_long_as_a_load_would_take_and_no_longer() -> None:
+    assert worth_waiting_for([cold(), warm()], M).seconds == 5.0
+    assert worth_waiting_for([cold(memory=1 * GB), warm()], M).seconds == 10.0, "another model is driven out"
+    assert worth_waiting_for([warm(busy=1), cold()], M).seconds == inf

@@ -561,3 +561,19 @@ async def test_nothing_stays_of_hosts_at_which_nobody_is() -> None:
     for name in "abc":
         await visitors.go(name)
     assert not visitors.places._turns._stands
+
+
+@awaited
+async def test_who_is_called_to_prove_a_host_and_leaves_in_that_moment_lets_another_prove_it() -> None:
+    one, two = host("one", 2), host("two", 1)
+    visitors = Visitors(one, two)
+    await visitors.come("old", hosts=(one,))
+    await visitors.come("busy", hosts=(two,))
+    one.state = "down"
+    visitors.places.look(one)
+    called, _ = [await visitors.come(name) for name in ("called", "next")]
+    one.state = "trying"
+    visitors.places.look(one)
+    called.cancel()
+    await turns()
+    assert (visitors.at.get("next"), one.in_flight) == ("one", 2)

@@ -227,8 +227,8 @@ class TestUnderEveryPolicy:
         down, silent = host("down", state="down"), host("silent")
         down.failure, silent.sight = "connection refused", None
         told = explain(
-            Ask("m", excluded=frozenset({"failed"})),
-            [host("a"), down, silent, host("off", active=False), host("failed"), host("other", "n")],
+            Ask("m", excluded=frozenset({"failed"}), rests=frozenset({("rests", "m:latest"), ("a", "n:latest")})),
+            [host("a"), down, silent, host("off", active=False), host("failed"), host("rests"), host("other", "n")],
             policy,
         )
         assert (told.model, told.policy, names(told.targets)) == ("m:latest", policy, ["a"])
@@ -237,8 +237,21 @@ class TestUnderEveryPolicy:
             "silent": "has not told its models yet",
             "off": "is switched off",
             "failed": "rests: requests for this model have failed there",
+            "rests": "rests: requests for this model have failed there",
             "other": "does not have m:latest",
         }
+
+    def test_a_model_that_is_switched_off_is_not_said_to_be_missing(self, policy: str) -> None:
+        told = explain(Ask("m"), [host("a"), host("b", "n"), host("c", "n")], policy, off={"b": {"m:latest"}})
+        assert {one.host.spec.name: one.reason for one in told.left_out} == {
+            "b": "m:latest is switched off there: localmodels models set b/m:latest --active",
+            "c": "does not have m:latest",
+        }
+
+    def test_who_is_dared_is_asked_though_he_is_down_and_says_why(self, policy: str) -> None:
+        hosts = [host("a", state="down"), host("b", state="down"), host("c", "n", state="down")]
+        (told,) = decide(Ask("m", dared=frozenset({"b", "c"})), hosts, policy)
+        assert (told.id, "proves itself" in told.reason) == ("b", True)
 
     def test_names_are_compared_with_their_tags(self, policy: str) -> None:
         hosts = [host("a", "m:latest"), host("b", "m"), host("c", "m:7b")]
@@ -397,6 +410,20 @@ def test_what_a_target_tells_is_how_the_host_was() -> None:
         ),
         pytest.param(
             [host("a", "m"), host("b", "n")], Ask("auto", excluded=frozenset({"a"})), "n:latest", "b", id="nor failed"
+        ),
+        pytest.param(
+            [host("a", "m"), host("b", "m", "n")],
+            Ask("auto", rests=frozenset({("a", "m:latest")})),
+            "m:latest",
+            "b",
+            id="nor the copy that rests",
+        ),
+        pytest.param(
+            [host("a", "m", state="down"), host("b", "n", state="down")],
+            Ask("auto", dared=frozenset({"b"})),
+            "n:latest",
+            "b",
+            id="but of what is down whoever is dared",
         ),
         pytest.param([host("a", "m"), host("b", "n")], Ask("auto", sticky="b"), "n:latest", "b", id="at home"),
     ],

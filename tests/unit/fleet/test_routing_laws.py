@@ -16,6 +16,7 @@ from localmodels.fleet.routing import POLICIES, Ask, Target, decide, explain
 
 EXAMPLES = settings(max_examples=150, deadline=None)
 PROMPT = tuple((number, number * 100) for number in range(1, 20))
+RESTS = [(f"h{number}", model) for number in range(6) for model in ("m:latest", "n:latest", "x:1", "auto:latest")]
 seeds = st.integers(0, 2**32)
 policies = st.sampled_from(sorted(POLICIES))
 CHANGING = ("spec", "sight", "state", "proving", "in_flight", "asked", "elsewhere", "kept", "waiting", "failure")
@@ -66,6 +67,7 @@ def question(chance: Random) -> Ask:
         tokens=chance.choice([0, 5, 100_000]),
         sticky=chance.choice(["", "h1", "h2", "gone"]),
         excluded=frozenset(chance.sample(["h1", "h4", "h6"], chance.randrange(2))),
+        rests=frozenset(chance.sample(RESTS, chance.choice((0, 0, 3)))),
         once=chance.random() < 0.2,
     )
 
@@ -83,10 +85,18 @@ def shown(targets: Sequence[Target]) -> list[tuple[str, str, bool]]:
     return [(target.id, target.reason, target.free) for target in targets]
 
 
+def may_be_asked(one: Host, ask: Ask) -> bool:
+    """For any model that does not rest there."""
+    open_ = one.spec.is_active and (one.state != "down" or one.id in ask.dared)
+    return open_ and one.id not in ask.excluded
+
+
 def decided(seed: int, policy: str, turn: int = 0) -> tuple[Ask, list[Host], tuple[Target, ...]]:
     """A case and its targets."""
     chance = Random(seed)
     hosts, ask, affinity = fleet(chance), question(chance), known(chance)
+    down = [one.id for one in hosts if one.state == "down" and one.spec.is_active]
+    ask = replace(ask, dared=frozenset(chance.sample(down, chance.randrange(len(down) + 1))))
     return ask, hosts, decide(ask, hosts, policy, affinity, turn)
 
 
@@ -100,7 +110,7 @@ def test_targets_are_the_hosts_that_can_be_asked_each_once(seed: int, policy: st
     fit = [
         one.spec.name
         for one in hosts
-        if one.spec.is_active and one.state != "down" and one.holds(model) and one.spec.id not in ask.excluded
+        if may_be_asked(one, ask) and one.holds(model) and (one.id, model) not in ask.rests
     ]
     assert sorted(names(targets)) == sorted(fit)
     assert all(target.holding is target.host.holds(model) for target in targets)
@@ -121,14 +131,13 @@ def test_a_target_says_of_its_host_what_the_host_says_of_itself(seed: int, polic
 @given(seeds, policies)
 def test_where_somebody_can_be_asked_somebody_is(seed: int, policy: str) -> None:
     ask, hosts, targets = decided(seed, policy)
-    fit = [one for one in hosts if one.spec.is_active and one.state != "down" and one.spec.id not in ask.excluded]
+    fit = {(one.id, model) for one in hosts if may_be_asked(one, ask) and one.sight for model in one.sight.holdings}
+    models = {model for _, model in fit - ask.rests}
     if ask.model in {"m", "m:latest"}:
-        assert bool(targets) == any(one.holds("m:latest") for one in fit)
+        assert bool(targets) == ("m:latest" in models)
     elif ask.model == "auto":
-        assert bool(targets) == any(
-            one.sight and (one.holds("auto:latest") or not any(other.holds("auto:latest") for other in hosts))
-            for one in fit
-        )
+        is_a_name = any(one.holds("auto:latest") for one in hosts)
+        assert bool(targets) == ("auto:latest" in models if is_a_name else bool(models))
 
 
 @EXAMPLES

@@ -158,3 +158,46 @@ def test_in_the_end_everybody_was_served_or_refused(seed: int) -> None:
     assert not history.waiting
     assert not history.turns._stands, "no trace of anybody"
     assert not any(host.asked or host.in_flight or host.waiting for host in history.hosts)
+
+
+def proved() -> tuple[Turns, Host, Host, list[Waiter]]:
+    """A host that was down and answers again, where an old request still is; one of two has been called to prove it."""
+    turns = Turns()
+    host, other = (Host(replace(spec(number), max_concurrent=2 - number), state="up") for number in range(2))
+    assert turns.ask([host]) is host
+    assert turns.ask([other]) is other
+    host.state = "down"
+    turns.look(host)
+    waiters = [one for one in (turns.ask([host, other], caller) for caller in "ab") if isinstance(one, Waiter)]
+    host.state = "trying"
+    turns.look(host)
+    assert [verdict.outcome for verdict in turns.settled()] == [host]
+    return turns, host, other, waiters
+
+
+def test_an_older_request_that_ends_makes_no_room_for_a_second_one_that_proves_a_host() -> None:
+    turns, host, _, waiters = proved()
+    turns.give_back(host)
+    assert (turns.settled(), host.in_flight) == ([], 1)
+    assert not turns.is_open(host)
+    turns.give_back(host)  # now it is the one that was to prove it
+    (verdict,) = turns.settled()
+    assert (verdict.waiter, verdict.outcome) == (waiters[1], host)
+
+
+def test_who_was_called_and_has_left_lets_another_prove_it() -> None:
+    turns, host, _, waiters = proved()
+    turns.unused(host)
+    (verdict,) = turns.settled()
+    assert (verdict.waiter, verdict.outcome, host.in_flight) == (waiters[1], host, 2)
+
+
+def test_once_it_is_known_which_request_proves_it_the_host_itself_says_so() -> None:
+    turns, host, _, _ = proved()
+    host.proving = True
+    turns.look(host)
+    turns.give_back(host)
+    assert turns.settled() == []
+    host.proving = False  # it has told nothing: another may
+    turns.look(host)
+    assert [verdict.outcome for verdict in turns.settled()] == [host]

@@ -10,11 +10,11 @@ from localmodels.flows.visit import Visit
 def test_another_knows_what_was_asked_and_nothing_of_the_answer() -> None:
     visit = Visit("req", LOCAL)
     visit.operation, visit.dialect, visit.session, visit.once = "chat", "openai", "talk", True
-    visit.tried, visit.repeated = frozenset({"a"}), True
+    visit.tried, visit.repeated = (("a", "m:latest"),), True
     visit.model, visit.usage, visit.reserved, visit.admitted, visit.route = "m", Usage(1, 2), 3, 4, "why"
     other = visit.another()
     assert (other.id, other.caller, other.operation, other.dialect) == ("req", LOCAL, "chat", "openai")
-    assert (other.session, other.once, other.tried, other.repeated) == ("talk", True, frozenset("a"), True)
+    assert (other.session, other.once, other.tried, other.repeated) == ("talk", True, (("a", "m:latest"),), True)
     assert (other.model, other.usage, other.reserved, other.admitted, other.route) == ("", None, 0, 0, "")
 
 

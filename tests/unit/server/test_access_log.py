@@ -32,7 +32,7 @@ def logged(caplog: pytest.LogCaptureFixture, outcome: Outcome) -> logging.LogRec
 
 def visited() -> Visit:
     visit = Visit("req_1", Caller("key_a", "a name"), started=1_000_000)
-    visit.model, visit.operation, visit.dialect = "m:latest", "chat", "openai"
+    visit.model, visit.operation, visit.dialect, visit.server = "m:latest", "chat", "openai", "local"
     visit.admitted, visit.first, visit.last = 2_000_000, 3_500_000, 4_000_000
     visit.usage, visit.reason = Usage(10, 3, 7), "stop"
     return visit

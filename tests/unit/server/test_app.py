@@ -10,8 +10,9 @@ from starlette.types import Receive, Scope, Send
 from tests.everybody import Everybody
 from tests.garbage import left_over
 
-from localmodels.core.access import STRANGER, Caller
-from localmodels.core.errors import MethodNotAllowed, NotFound, RateLimited
+from localmodels.core.access import STRANGER, Caller, Withheld
+from localmodels.core.errors import LocalModelsError, MethodNotAllowed, ModelDamaged, NotFound, RateLimited
+from localmodels.flows.fleet_library.target_servers import NoSuchServer
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Application, Outcome, dialect_of
 from localmodels.server.gate import Gate
@@ -302,3 +303,47 @@ def test_a_request_that_failed_is_held_by_nobody() -> None:
         assert ask("/v1/nothing")[0] == 404
         assert ask("/v1/fails")[0] == 500
     assert found == []
+
+
+class SomeModels(Everybody):
+    """Whoever asks may ask these models, and has these scopes."""
+
+    def __init__(self, models: str, scope: str) -> None:
+        self._caller = Caller("k", "k", frozenset({scope}), tuple(models.split()))  # type: ignore[arg-type]
+
+    def caller(self, scope: Scope) -> Caller:
+        return self._caller
+
+
+LOST = NoSuchServer("x", ["b", "a"])
+CUT = Withheld(ModelDamaged("its blob sha256:ab is cut"), "m:latest", "alias")
+
+
+@pytest.mark.parametrize(
+    ("error", "models", "scope", "status", "said"),
+    [
+        (CUT, "m", "infer", 500, "its blob sha256:ab is cut"),
+        (CUT, "n", "infer", 403, "this key may not use model 'alias'"),
+        (LOST, "*", "observe", 400, "there is no server 'x'; there are: a, b"),
+        (LOST, "*", "manage", 400, "there is no server 'x'"),
+    ],
+)
+def test_an_error_that_knows_more_than_everybody_may_hear_is_told_by_who_asks(
+    error: LocalModelsError, models: str, scope: str, status: int, said: str
+) -> None:
+    sent: list[dict[str, Any]] = []
+    seen: list[Outcome] = []
+
+    async def withheld(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    row = Row(("GET",), "/api/show", "ollama", "", withheld)
+    access = SomeModels(models, scope)
+    application = Application((row,), Gate(), access, [seen.append], {"/api/show": {"GET": "open"}})
+    asked = {"type": "http", "method": "GET", "path": "/api/show", "headers": [(b"host", b"localhost")]}
+    asyncio.run(application(asked, None, send))  # type: ignore[arg-type]
+    assert (sent[0]["status"], json.loads(sent[1]["body"])) == (status, {"error": said})
+    assert str(seen[0].visit.error) == said, "what is logged is what was told"

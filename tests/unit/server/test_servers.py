@@ -33,6 +33,10 @@ CALLERS = {
     "far": Caller("far", "far", frozenset({"manage", "list", "infer"}), models=("far-one/*",)),
     "reader": Caller("reader", "reader", frozenset({"list", "infer"})),
 }
+FOR_SOME = {
+    "watcher": Caller("watcher", "watcher", frozenset({"observe"}), models=("pub*", "b/priv:1")),
+    "chief": Caller("chief", "chief", frozenset({"admin"}), models=("pub*",)),
+}
 NEW = {
     "name": "New Ollama Server",
     "url": A,
@@ -49,7 +53,7 @@ class Named:
     """Access by a header that names the caller."""
 
     def caller(self, scope: Scope) -> Caller:
-        return CALLERS[dict(scope["headers"])[b"x-who"].decode()]
+        return (CALLERS | FOR_SOME)[dict(scope["headers"])[b"x-who"].decode()]
 
     def admit(self, visit: Visit) -> None: ...
 
@@ -280,7 +284,8 @@ async def test_a_key_for_some_models_unloads_no_others() -> None:
                 assert await site.ask("POST", f"/api/models/{model_id}/{way}", {}, who) == (404, {"detail": said})
         assert ollama.loaded == {"pub": 1, "secret": 1}
         assert world.here.models["localmodels:latest"] == 5
-        assert (await site.ask("POST", f"/api/models/{ids['pub']}/unload", None, "limited"))[0] == 200
+        told = await site.ask("POST", f"/api/models/{ids['pub']}/unload", None, "limited")
+        assert told == (200, {"status": "unloaded", "model_name": "pub", "server_url": ""}), "he may see no servers"
         assert (await site.ask("POST", f"/api/models/{ids['secret']}/unload", None, "far"))[0] == 200
         assert ollama.loaded == {}
 
@@ -319,3 +324,40 @@ async def test_our_own_engine_is_switched_off_but_not_taken_away() -> None:
         status, told = await site.ask("PUT", one, {"is_active": False})
         assert (status, told["is_active"], told["available"]) == (200, False, False)
         assert (await site.ask("GET", "/api/models/servers")) == (200, {"servers": []})
+
+
+@awaited
+async def test_a_key_for_some_models_sees_and_changes_no_others() -> None:
+    async with World() as world:
+        site = Site(world)
+        world.net[A], world.net[B] = Ollama(pub=1, priv_1=2), Ollama(priv_1=1)
+        a, b = await site.add(name="a"), await site.add(name="b", url=B)
+        ids = {}
+        for server in (a, b):
+            _, told = await site.ask("GET", f"/api/servers/{server['id']}/models")
+            ids.update({(server["name"], one["model"]): one["id"] for one in told["models"]})
+        seen = {("a", "pub"), ("b", "priv:1")}
+        for server in (a, b):
+            names = [model for name, model in sorted(seen) if name == server["name"]]
+            for path in (f"/api/servers/{server['id']}", f"/api/models/server/models?server_url={server['url']}"):
+                _, told = await site.ask("GET", path, who="watcher")
+                assert [one["model"] for one in told["models"]] == names
+                assert [one["model"] for one in told.get("server", told)["models"]] == names
+            _, told = await site.ask("GET", f"/api/servers/{server['id']}/models", who="watcher")
+            assert [one["model"] for one in told["models"]] == names
+        for path in ("/api/servers", "/api/models/servers"):
+            _, told = await site.ask("GET", path, who="watcher")
+            assert {(row["name"], one["model"]) for row in told["servers"] for one in row["models"]} == seen
+        for one, model_id in ids.items():
+            for method, more in (("GET", ""), ("POST", "/check-availability")):
+                status, told = await site.ask(method, f"/api/models/{model_id}{more}", who="watcher")
+                assert (status == 200) is (one in seen), told
+        secret = ids["a", "priv:1"]
+        nothing, hidden = [await site.ask("GET", f"/api/models/{one}", who="watcher") for one in ("none", secret)]
+        assert json.loads(json.dumps(hidden).replace(secret, "none")) == list(nothing)
+        for method, body in (("PUT", {"priority": 9}), ("DELETE", None)):
+            status, _ = await site.ask(method, f"/api/models/{secret}", body, who="chief")
+            assert status == 404
+        status, told = await site.ask("PUT", f"/api/servers/{a['id']}", {"priority": 2}, who="chief")
+        assert (status, [one["model"] for one in told["models"]]) == (200, ["pub"])
+        assert world.servers.model(secret).row.priority == 0

@@ -30,11 +30,17 @@ THERE = Whereabouts("postgresql://db:5432/models", "file /etc/lm.toml")
         ("postgresql://me:a/hu@sh@db/models", "postgresql://?"),
         ("postgresql://me:hu?sh@db/models", "postgresql://?"),
         ("postgresql://me:hu#sh@db/models", "postgresql://?"),
+        ("postgresql://me:p@hush?word@db/models", "postgresql://?"),
+        ("postgresql://me:p@hush#word@db/models", "postgresql://?"),
+        ("postgresql://me@hush:hu?sh@db/models", "postgresql://?"),
+        ("postgresql://db/models?user=me&password=hu@sh", "postgresql://?"),
+        ("postgresql://me:p%40hush%3Fword@db/models", "postgresql://db:5432/models"),
         ("postgresql://[bad", "postgresql://?"),
     ],
 )
 def test_a_database_has_one_spelling_without_who_asks(url: str, place: str) -> None:
     assert place_of(Secret(url)) == place
+    assert "hush" not in place
 
 
 def test_it_is_read_as_it_was_written_and_says_whether_the_server_runs(tmp_path: Path) -> None:

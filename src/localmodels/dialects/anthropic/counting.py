@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from localmodels.dialects import figures
 from localmodels.dialects.anthropic import wire
 from localmodels.dialects.anthropic.reader import decoded
 from localmodels.dialects.strict_json import encode
@@ -18,4 +19,4 @@ def write_count(tokens: int) -> bytes:
 
 def read_count_answer(body: bytes) -> int:
     """The same, as a client."""
-    return decoded(body, _COUNT).input_tokens
+    return figures.counted(decoded(body, _COUNT).input_tokens)

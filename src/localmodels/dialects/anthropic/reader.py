@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from localmodels.core.chat import Answer, Chunk, Done, Event, FinishReason, Fold, ToolCallDelta, Usage
 from localmodels.core.errors import Garbled
-from localmodels.dialects import failures
+from localmodels.dialects import failures, figures
 from localmodels.dialects.anthropic import wire
 from localmodels.dialects.framing import ServerSentEvents, StreamReader
 from localmodels.dialects.strict_json import encode
@@ -75,7 +75,7 @@ class PieceReader:
         self._count(said.message.usage)
         prompt = _usage(self._usage)
         if prompt.prompt_tokens:
-            yield Chunk(prompt=Usage(prompt.prompt_tokens, 0, prompt.cached_tokens))
+            yield Chunk(prompt=figures.usage(prompt.prompt_tokens, 0, prompt.cached_tokens))
 
     def _begin(self, said: wire.Read) -> Iterator[Event]:
         block = said.content_block
@@ -177,10 +177,10 @@ def _events(said: wire.ReadMessage) -> Iterator[Event]:
 
 def _usage(said: wire.ReadUsage) -> Usage:
     """Tokens; those of the prompt are counted in three places."""
-    cached = said.cache_read_input_tokens or 0
-    prompt = (said.input_tokens or 0) + (said.cache_creation_input_tokens or 0) + cached
+    cached = said.cache_read_input_tokens
+    prompt = figures.together(said.input_tokens, said.cache_creation_input_tokens, cached)
     details = said.output_tokens_details
-    return Usage(prompt, said.output_tokens or 0, cached, details.thinking_tokens if details else None)
+    return figures.usage(prompt, said.output_tokens, cached, details.thinking_tokens if details else None)
 
 
 def decoded(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:

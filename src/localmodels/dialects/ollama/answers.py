@@ -21,15 +21,13 @@ from localmodels.core.chat import (
     FinishReason,
     Fold,
     GenerateRequest,
-    Timings,
     TokenLogprob,
     ToolCallDelta,
     TopLogprob,
-    Usage,
 )
 from localmodels.core.errors import CallerError, Garbled, LocalModelsError
 from localmodels.core.moment import rfc3339
-from localmodels.dialects import failures
+from localmodels.dialects import failures, figures
 from localmodels.dialects.framing import JsonLines, StreamReader, json_line
 from localmodels.dialects.ollama import wire
 from localmodels.dialects.ollama.calls import message_calls, read_arguments
@@ -264,10 +262,8 @@ def _done(said: wire.Line, *, called: bool) -> Done:
     reason = _REASONS.get(said.done_reason or "", "stop")
     return Done(
         reason="tool_calls" if called and reason == "stop" else reason,
-        usage=Usage(said.prompt_eval_count or 0, said.eval_count or 0, said.prompt_eval_cached_count or 0),
-        timings=Timings(
-            said.total_duration or 0, said.load_duration or 0, said.prompt_eval_duration or 0, said.eval_duration or 0
-        ),
-        truncated_messages=said.truncated_messages or 0,
+        usage=figures.usage(said.prompt_eval_count, said.eval_count, said.prompt_eval_cached_count),
+        timings=figures.timings(said.total_duration, said.load_duration, said.prompt_eval_duration, said.eval_duration),
+        truncated_messages=figures.tokens(said.truncated_messages),
         context=said.context or (),
     )

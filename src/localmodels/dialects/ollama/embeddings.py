@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from localmodels.core.chat import Embeddings, EmbedRequest, Timings
+from localmodels.core.chat import Embeddings, EmbedRequest
 from localmodels.core.errors import Garbled
+from localmodels.dialects import figures
 from localmodels.dialects.ollama import wire
 from localmodels.dialects.protocol import Stamp
 from localmodels.dialects.strict_json import encode
@@ -33,10 +34,10 @@ def read_embeddings(body: bytes) -> Embeddings:
     """
     try:
         said = _EMBEDDED.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Garbled(f"the server's answer is not Ollama's: {error}") from error
-    timings = Timings(total=said.total_duration or 0, load=said.load_duration or 0)
-    return Embeddings(said.embeddings, said.prompt_eval_count or 0, timings)
+    timings = figures.timings(said.total_duration, said.load_duration)
+    return Embeddings(said.embeddings, figures.tokens(said.prompt_eval_count), timings)
 
 
 def read_models(body: bytes) -> tuple[str, ...]:

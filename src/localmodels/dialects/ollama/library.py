@@ -31,7 +31,7 @@ from localmodels.core.library import (
     unknown_parameter,
 )
 from localmodels.core.options import OPTIONS, check
-from localmodels.dialects import asked, failures, strict_json
+from localmodels.dialects import asked, failures, figures, strict_json
 from localmodels.dialects.framing import JsonLines, json_line
 from localmodels.dialects.strict_json import encode
 
@@ -370,14 +370,15 @@ class ProgressReader:
         for line in self._lines.feed(data):
             try:
                 said = _LINE.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise Garbled(f"the answer is not a line of progress: {error}") from error
             if said.error:
                 raise partly_done(tuple(self._rows.values())) or failures.in_band(said.error)
             if said.server:
                 self._rows[said.server] = Outcome(said.server, said.status, said.failure)
             self._done = self._done or (said.status == SUCCESS and not said.server)
-            yield Progress(said.status, said.digest, said.total, said.completed, said.server, said.failure)
+            total, completed = figures.size(said.total), figures.size(said.completed)
+            yield Progress(said.status, said.digest, total, completed, said.server, said.failure)
 
     def close(self) -> None:
         """Tells that the connection ended.

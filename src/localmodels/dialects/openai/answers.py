@@ -26,7 +26,7 @@ from localmodels.core.chat import (
     Usage,
 )
 from localmodels.core.errors import Garbled, LocalModelsError, QuotaExceeded, StreamCut
-from localmodels.dialects import failures
+from localmodels.dialects import failures, figures
 from localmodels.dialects.framing import SSE_DONE, ServerSentEvents, StreamReader, sse_event
 from localmodels.dialects.openai import wire
 from localmodels.dialects.openai.tools import read_deltas, write_call, write_delta
@@ -218,7 +218,7 @@ class PieceReader:
         said = decoded(data)
         if self._early and (progress := said.prompt_progress):
             self._early = False
-            yield Chunk(prompt=Usage(progress.total, 0, progress.cache))
+            yield Chunk(prompt=figures.usage(progress.total, 0, progress.cache))
         for choice in said.choices or ():
             chunk = read_choice(choice)
             if chunk.text or chunk.thinking or chunk.tool_calls or chunk.logprobs:
@@ -240,7 +240,7 @@ class PieceReader:
             self._usage, self._timings = read_usage(said), read_timings(said.timings, self._timings)
         if said.verbose and said.verbose.stopping_word in self._stops:
             self._stop = said.verbose.stopping_word
-        self._dropped = said.truncated_messages or self._dropped
+        self._dropped = figures.tokens(said.truncated_messages) or self._dropped
 
 
 def decoded(data: bytes) -> wire.Read:
@@ -284,27 +284,23 @@ def read_usage(said: wire.Read) -> Usage:
     """Tokens, from ``usage`` or from llama.cpp's ``timings``."""
     timings = said.timings or wire.Timings()
     if said.usage is None:
-        cached = timings.cache_n or 0
-        return Usage((timings.prompt_n or 0) + cached, timings.predicted_n or 0, cached)
+        cached = timings.cache_n
+        return figures.usage(figures.together(timings.prompt_n, cached), timings.predicted_n, cached)
     details = said.usage.prompt_tokens_details
-    cached = (details.cached_tokens if details else timings.cache_n) or 0
-    return Usage(said.usage.prompt_tokens or 0, said.usage.completion_tokens or 0, cached)
+    cached = details.cached_tokens if details else timings.cache_n
+    return figures.usage(said.usage.prompt_tokens, said.usage.completion_tokens, cached)
 
 
 def read_timings(timings: wire.Timings | None, known: Timings = _NO_TIMINGS) -> Timings:
     """Durations in nanoseconds, from ours or from llama.cpp's."""
     if timings is None:
         return known
-    return Timings(
+    return figures.timings(
         timings.total_duration,
         timings.load_duration,
-        timings.prompt_eval_duration or _nanoseconds(timings.prompt_ms),
-        timings.eval_duration or _nanoseconds(timings.predicted_ms),
+        timings.prompt_eval_duration or figures.milliseconds(timings.prompt_ms),
+        timings.eval_duration or figures.milliseconds(timings.predicted_ms),
     )
-
-
-def _nanoseconds(milliseconds: float | None) -> int:
-    return round((milliseconds or 0.0) * 1e6)
 
 
 def read_logprobs(said: wire.TextLogprobs) -> tuple[TokenLogprob, ...]:

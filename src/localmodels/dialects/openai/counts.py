@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from localmodels.core.chat import ChatRequest
 from localmodels.core.errors import Garbled
+from localmodels.dialects import figures
 from localmodels.dialects.openai.requests import write_chat as write
 
 
@@ -36,6 +37,7 @@ def read_count(body: bytes) -> int:
         Garbled: it is something else.
     """
     try:
-        return _COUNTED.decode(body).count
+        count = _COUNTED.decode(body).count
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Garbled(f"the server's count of tokens is none: {error}") from error
+    return figures.counted(count)

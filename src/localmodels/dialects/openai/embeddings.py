@@ -12,7 +12,7 @@ import msgspec
 from localmodels.core.chat import Embeddings, EmbedRequest
 from localmodels.core.errors import Garbled, InvalidValue
 from localmodels.core.options import NO_OPTIONS, parse_options
-from localmodels.dialects import asked, strict_json
+from localmodels.dialects import asked, figures, strict_json
 from localmodels.dialects.durations import read_keep_alive, write_keep_alive
 from localmodels.dialects.openai import wire
 from localmodels.dialects.openai.answers import read_timings, write_timings
@@ -100,7 +100,7 @@ def read_embeddings(body: bytes) -> Embeddings:
     except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, ValueError) as error:
         raise Garbled(f"the server's answer is not OpenAI's: {error}") from error
     usage = said.usage.prompt_tokens if said.usage else None
-    return Embeddings(vectors, usage or 0, read_timings(said.timings or None))
+    return Embeddings(vectors, figures.tokens(usage), read_timings(said.timings or None))
 
 
 def _pack(vector: tuple[float, ...]) -> str:

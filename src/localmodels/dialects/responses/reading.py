@@ -13,7 +13,7 @@ import msgspec
 
 from localmodels.core.chat import Answer, Chunk, Done, Event, FinishReason, Fold, Timings, ToolCallDelta, Usage
 from localmodels.core.errors import Garbled, LocalModelsError, StreamCut
-from localmodels.dialects import failures
+from localmodels.dialects import failures, figures
 from localmodels.dialects.framing import ServerSentEvents, StreamReader
 from localmodels.dialects.openai.answers import read_logprobs, read_timings
 from localmodels.dialects.openai.wire import TextLogprobs
@@ -154,7 +154,8 @@ def ended(response: wire.ReadResponse, status: str | None, *, called: bool) -> D
     details = response.incomplete_details
     cut = status == "incomplete" and (details is None or details.reason in {None, "max_output_tokens", "max_tokens"})
     reason: FinishReason = "length" if cut else "tool_calls" if called else "stop"
-    return Done(reason, _usage(response.usage), read_timings(response.timings, Timings()), response.truncated_messages)
+    dropped = figures.tokens(response.truncated_messages)
+    return Done(reason, _usage(response.usage), read_timings(response.timings, Timings()), dropped)
 
 
 def _usage(said: wire.ReadUsage | None) -> Usage:
@@ -162,7 +163,7 @@ def _usage(said: wire.ReadUsage | None) -> Usage:
         return Usage()
     cached = said.input_tokens_details.cached_tokens if said.input_tokens_details else 0
     thought = said.output_tokens_details.reasoning_tokens if said.output_tokens_details else None
-    return Usage(said.input_tokens or 0, said.output_tokens or 0, cached or 0, thought)
+    return figures.usage(said.input_tokens, said.output_tokens, cached, thought)
 
 
 def read_chat_answer(body: bytes) -> Answer:

@@ -13,7 +13,7 @@ from localmodels.core.secrets import Secret
 from localmodels.core.servers import DAY, KEY, MOST_PLACES, SERVER_NAME, ServerKind
 
 MOST_PRIORITY = 1_000
-MOST_WEIGHT = 1_000.0
+LEAST_WEIGHT, MOST_WEIGHT = 0.001, 1_000.0
 MOST_CAPABILITIES, MOST_CAPABILITY = 32, 64
 MOST_DESCRIPTION, MOST_URL = 2_000, 2_048
 MOST_MODEL_NAME = 300
@@ -89,8 +89,8 @@ def _whole(low: int, high: int) -> Callable[[str, int], int]:
 
 
 def _weight(field: str, number: float) -> float:
-    if not 0 < number <= MOST_WEIGHT:
-        raise InvalidValue(f"{field} must be more than 0 and at most {MOST_WEIGHT:g}, not {number:g}", param=field)
+    if not LEAST_WEIGHT <= number <= MOST_WEIGHT:
+        raise InvalidValue(f"{field} must be from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, not {number:g}", param=field)
     return float(number)
 
 

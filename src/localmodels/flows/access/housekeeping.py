@@ -1,25 +1,27 @@
 """What is done again and again beside the requests: look for changed keys, write what was used.
 
 Another program may take a key away (``localmodels keys rm``, another server of the same home); half a second later it
-opens nothing here either. What cannot be read or written is told once and tried again; until then the keys that were
-known go on.
+opens nothing here either. What cannot be read or written is told once and tried again, whatever was wrong; until then
+the keys that were known go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Self
 
 from localmodels.core.errors import LocalModelsError
 from localmodels.flows.access.keys import Issuer
 from localmodels.flows.access.ledger import Ledger
+from localmodels.flows.metric import Reading
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5  # seconds; a revocation counts within one
 LOOKS_A_WRITE = 4
+WORK = ("read", "written")
 
 
 class Rounds:
@@ -67,12 +69,28 @@ class Rounds:
         await self._ledger.flush()
         await self._ledger.recount()
 
+    def readings(self) -> Iterator[Reading]:
+        """How it goes, for the metrics."""
+        for what in WORK:
+            failing = float(what in self._failing)
+            yield Reading("localmodels_bookkeeping_failing", _FAILING, failing, (("work", what),))
+        yield Reading("localmodels_usage_lost", _LOST, self._ledger.lost, counts=True)
+
     async def _surely(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except LocalModelsError as error:
-            if what not in self._failing:
-                log.error("keys and usage cannot be %s, and it is tried again: %s", what, error)
-            self._failing.add(what)
+            self._failed(what, str(error))
+        except Exception as error:  # noqa: BLE001 - a supervisor: without rounds a revoked key opens for ever
+            self._failed(what, type(error).__name__)  # a database's own words may repeat a row
         else:
             self._failing.discard(what)
+
+    def _failed(self, what: str, why: str) -> None:
+        if what not in self._failing:
+            log.error("keys and usage cannot be %s, and it is tried again: %s", what, why)
+        self._failing.add(what)
+
+
+_FAILING = "1 while keys and usage cannot be read, or written; revoked keys may open meanwhile."
+_LOST = "Rows of usage that no database could keep, and which are lost."

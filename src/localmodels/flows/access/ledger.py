@@ -2,20 +2,26 @@
 
 The rule: a request is charged once, when it ended, with what was delivered. What nobody counted, because the answer was
 cut or left, is estimated and said to be. Writing never holds up a request; a crash loses what was not yet written, two
-seconds' worth.
+seconds' worth. A row that no database takes is lost alone, and told; those of others are written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import time_ns
 from typing import Protocol
 
-from localmodels.core.access import Caller, Period, Use
+from localmodels.core.access import Caller, Period, Unwritable, Use
 from localmodels.flows.access.keys import Keyring
 from localmodels.flows.visit import Visit
+
+log = logging.getLogger(__name__)
+
+Place = tuple[str, str, str, int]
+"""Key, model, server and hour."""
 
 HOUR = 3_600 * 10**9
 HOURS_OF_A_DAY = 24
@@ -28,7 +34,8 @@ class UsageStore(Protocol):
         """Adds these, all or none.
 
         Raises:
-            LocalModelsError: they cannot be written.
+            Unwritable: one of them never can be.
+            LocalModelsError: they cannot be written now.
         """
         ...
 
@@ -58,13 +65,17 @@ class Ledger:
         store: keeps them.
         ring: the keys, of which some have quotas.
         now: nanoseconds since 1970.
+
+    Attributes:
+        lost: rows that could not be kept.
     """
 
     def __init__(self, store: UsageStore, ring: Keyring, now: Callable[[], int] = time_ns) -> None:
         self._store = store
         self._ring = ring
         self._now = now
-        self._pending: dict[tuple[str, str, str, int], Use] = {}
+        self.lost = 0
+        self._pending: dict[Place, Use] = {}
         self._spent: dict[str, _Spent] = {}
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,7 +140,7 @@ class Ledger:
             for spent in self._spent.values():
                 spent.flying, spent.fresh = spent.fresh, 0
             try:
-                await self._store.add(tuple(batch.values()))
+                await self._add(batch)
             except BaseException:  # also when the server ends in this moment: what was not written is still owed
                 for place, use in batch.items():
                     later = self._pending.get(place)
@@ -139,6 +150,22 @@ class Ledger:
                 raise
             for spent in self._spent.values():
                 spent.kept, spent.flying = spent.kept + spent.flying, 0
+
+    async def _add(self, batch: dict[Place, Use]) -> None:
+        """Writes these; what is written, or can never be, is no longer among them."""
+        try:
+            await self._store.add(tuple(batch.values()))
+        except Unwritable:
+            for place, use in tuple(batch.items()):
+                await self._add_one(use)
+                del batch[place]
+
+    async def _add_one(self, use: Use) -> None:
+        try:
+            await self._store.add((use,))
+        except Unwritable as error:
+            self.lost += 1
+            log.error("what the key %s used of %s on %s is lost: %s", use.key, use.model, use.server, error)
 
     async def recount(self) -> None:
         """Sums up anew what keys with quotas used, of which other programs may have written some."""

@@ -17,6 +17,8 @@ from localmodels.flows.visit import Visit
 
 # A bucket is counted in tokens times nanoseconds of a minute: what comes in a nanosecond is then the rate itself.
 MINUTE = 60 * 10**9
+# Minutes' worth that a bucket may owe: a figure that is wrong locks nobody out for longer than an hour.
+MOST_OWED = 60
 
 
 class Bucket:
@@ -39,9 +41,10 @@ class Bucket:
         return 0
 
     def give(self, count: int, now: int) -> None:
-        """Puts back what was not used; a negative count takes what was used beyond."""
+        """Puts back what was not used; a negative count takes what was used beyond, but for more than is ever owed."""
         self._fill(now)
-        self._level = min(self._level + count * MINUTE, self.rate * MINUTE)
+        most = self.rate * MINUTE
+        self._level = max(min(self._level + count * MINUTE, most), -MOST_OWED * most)
 
     def left(self, now: int) -> int:
         """Whole things in it."""

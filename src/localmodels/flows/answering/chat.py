@@ -15,7 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from localmodels.backends.protocol import Backend
-from localmodels.core.access import check_model
+from localmodels.core.access import Guarded, check_model
 from localmodels.core.chat import (
     ChatRequest,
     Chunk,
@@ -28,6 +28,7 @@ from localmodels.core.chat import (
     Image,
     Message,
     Text,
+    Timings,
     Usage,
     is_early,
 )
@@ -40,11 +41,11 @@ from localmodels.flows.answering.structured_output import kept
 from localmodels.flows.answering.thinking_tokens import thoughts_counted
 from localmodels.flows.answering.token_estimates import answer_tokens, prompt_tokens
 from localmodels.flows.answering.truncation import prompt_room, turns, without_oldest
-from localmodels.flows.connections.server_names import Astray
-from localmodels.flows.visit import Visit
+from localmodels.flows.visit import HERE, Visit
 
 Stream = AsyncGenerator[list[Event], None]
-Request = ChatRequest | GenerateRequest | EmbedRequest | RerankRequest
+Loading = ChatRequest | GenerateRequest | EmbedRequest
+Request = Loading | RerankRequest
 
 
 class Answerer(Backend, Protocol):
@@ -111,8 +112,12 @@ class Found(Protocol):
         """Waits until it can answer this request of this visit and keeps it so; leaving frees the place."""
         ...
 
-    async def unload(self) -> None:
-        """Takes it out of memory as soon as it is idle."""
+    async def load(self, request: Loading, visit: Visit) -> None:
+        """Has it in memory, where anybody can be told so; the request asks for nothing else."""
+        ...
+
+    async def unload(self) -> str:
+        """Takes it out of memory as soon as it is idle; the name of the server, empty where it is in none of ours."""
         ...
 
 
@@ -217,13 +222,21 @@ class Answers:
         model = await self._found(request.model, visit)
         check_vectors(model)
         self._budget.reserve(visit, prompt_tokens(request), 0)
+        if not request.inputs:
+            return await self._nothing(model, request, visit, started)
         async with model.ready(request, visit) as backend:
             visit.admitted = loaded = monotonic_ns()
-            # No inputs only load the model, as in Ollama.
-            embeddings = await backend.embed(request) if request.inputs else Embeddings(())
-        visit.usage, visit.reason = Usage(prompt_tokens=embeddings.prompt_tokens), "stop"
-        timings = replace(embeddings.timings, total=monotonic_ns() - started, load=loaded - started)
-        return replace(embeddings, timings=timings)
+            embeddings = await backend.embed(request)
+        visit.usage, visit.reason = prompt_of(embeddings.prompt_tokens), "stop"
+        return replace(embeddings, timings=timed(embeddings.timings, started, loaded, monotonic_ns()))
+
+    @staticmethod
+    async def _nothing(model: Found, request: EmbedRequest, visit: Visit, started: int) -> Embeddings:
+        """No vectors of no inputs: these only load the model, as in Ollama."""
+        await model.load(request, visit)
+        visit.admitted = now = monotonic_ns()
+        visit.usage, visit.reason = Usage(), "stop"
+        return Embeddings((), timings=Timings(total=now - started, load=now - started))
 
     async def tokenize(self, model: str, text: str, visit: Visit, *, special: bool) -> tuple[int, ...]:
         """Token ids of a text, by the model's own tokenizer."""
@@ -252,11 +265,10 @@ class Answers:
         """Answers a request without content: it loads the model, or with ``keep_alive`` 0 unloads it."""
         reason: FinishReason = "load"
         if request.keep_alive == 0:
-            await model.unload()
+            visit.server = await model.unload() or HERE  # who finds it in no memory has answered, too
             reason = "unload"
         else:
-            async with model.ready(request, visit):
-                pass
+            await model.load(request, visit)
         took = monotonic_ns() - started
         done = Done(reason=reason)
         return replace(done, timings=replace(done.timings, total=took, load=took if reason == "load" else 0))
@@ -271,8 +283,8 @@ async def permitted(finder: Finder, name: str, visit: Visit) -> Found:
     """
     try:
         model = await finder.find(name)
-    except Astray as error:
-        raise error.told_to(visit.caller.may_ask) from None
+    except Guarded as error:
+        raise error.told_to(visit.caller) from None
     check_model(visit.caller, model.name, name)  # first: who may not ask it learns nothing from the headers either
     visit.model, visit.listed = model.name, model.listed
     return model
@@ -463,6 +475,22 @@ def seen(events: list[Event], visit: Visit, started: int, loaded: int) -> list[E
     done = events[-1]
     if not isinstance(done, Done):
         return events
-    visit.usage, visit.reason = done.usage, done.reason
-    timings = replace(done.timings, total=now - started, load=loaded - started)
-    return [*events[:-1], replace(done, timings=timings)]
+    visit.usage, visit.reason = done.usage if done.usage.counted else None, done.reason
+    return [*events[:-1], replace(done, timings=timed(done.timings, started, loaded, now))]
+
+
+def prompt_of(tokens: int) -> Usage | None:
+    """What vectors and rankings used: their prompt; None where nobody has counted it."""
+    return Usage(prompt_tokens=tokens) if tokens else None
+
+
+def timed(told: Timings, started: int, loaded: int, now: int) -> Timings:
+    """Times of an answer with those that only this side knows: the wait for its place is a part of the load.
+
+    Args:
+        told: by who answered; where that is another server, it may have loaded the model for this very answer.
+        started: when the request came.
+        loaded: when it had a place.
+        now: when it was answered.
+    """
+    return replace(told, total=now - started, load=loaded - started + told.load)

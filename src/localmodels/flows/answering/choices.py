@@ -84,7 +84,8 @@ async def merged(asks: Sequence[Ask], each: int, visit: Visit) -> Stream:
                 ends[choice] = told[-1]
             over = len(ends) == len(asks)
             if over:
-                visit.usage, visit.reason = _usage(ends, each), ends[choice].reason
+                usage = _usage(ends, each)
+                visit.usage, visit.reason = usage if usage.counted else None, ends[choice].reason
             yield [_of(choice, event, ends, each, last=over) for event in told]
     finally:
         for task in tasks:
@@ -111,8 +112,8 @@ def _note(visit: Visit, own: Visit) -> None:
     """What became known of one answer is known of all."""
     if own.model:
         visit.listed = own.listed or (visit.listed and visit.model == own.model)
-        visit.model, visit.chosen = own.model, own.chosen
-    visit.server, visit.route = own.server, own.route or visit.route
+        visit.model, visit.listing, visit.chosen = own.model, own.listing, own.chosen
+    visit.server, visit.route = own.server or visit.server, own.route or visit.route
     visit.admitted = visit.admitted or own.admitted
     visit.truncated_messages = max(visit.truncated_messages, own.truncated_messages)
     visit.ignored = visit.ignored or own.ignored
@@ -144,6 +145,7 @@ def _usage(ends: Mapping[int, Done], each: int) -> Usage:
         completion_tokens=sum(end.usage.completion_tokens for end in ends.values()),
         cached_tokens=sum(usage.cached_tokens for usage in prompts),
         reasoning_tokens=sum(thoughts) if thoughts else None,
+        counted=all(end.usage.counted for end in ends.values()),
     )
 
 

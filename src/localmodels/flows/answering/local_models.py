@@ -18,9 +18,9 @@ from localmodels.core.rerank import RerankRequest
 from localmodels.engine.live import LiveRunner
 from localmodels.engine.loadable import Loadable, Loader, Purpose
 from localmodels.engine.pool import Pool
-from localmodels.flows.answering.chat import Answerer, Defaults, Request
+from localmodels.flows.answering.chat import Answerer, Defaults, Loading, Request
 from localmodels.flows.answering.templated_model import Templated
-from localmodels.flows.visit import Visit
+from localmodels.flows.visit import HERE, Visit
 from localmodels.store.entries import Entry, capabilities, to_model
 from localmodels.store.library import Library
 
@@ -194,12 +194,20 @@ class Target:
     @asynccontextmanager
     async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         """A place at a runner of this model for one request."""
+        visit.server = HERE
         async with self._local.lease(self._entry, request, visit) as backend:
             yield backend
 
-    async def unload(self) -> None:
+    async def load(self, request: Loading, visit: Visit) -> None:
+        """Has it in memory."""
+        async with self.ready(request, visit):
+            pass
+
+    async def unload(self) -> str:
         """Takes it out of memory as soon as it is idle."""
+        loaded = self._local.runners(self._entry)
         await self._local.unload(self._entry)
+        return HERE if loaded else ""
 
 
 def purpose_of(request: Request, header: Header) -> Purpose:

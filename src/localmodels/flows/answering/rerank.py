@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from localmodels.core.access import Caller
 from localmodels.core.catalog import Model
-from localmodels.core.chat import Usage
 from localmodels.core.errors import InvalidRequest, Unsupported
 from localmodels.core.rerank import Ranking, RerankRequest
-from localmodels.flows.answering.chat import Boundless, Budget, Finder, permitted
+from localmodels.flows.answering.chat import Boundless, Budget, Finder, permitted, prompt_of, timed
 from localmodels.flows.answering.token_estimates import prompt_tokens
 from localmodels.flows.visit import Visit
 
@@ -49,9 +48,8 @@ class Ranker:
         async with model.ready(request, visit) as backend:
             visit.admitted = loaded = monotonic_ns()
             ranking = await backend.rank(request)
-        visit.usage, visit.reason = Usage(prompt_tokens=ranking.prompt_tokens), "stop"
-        timings = replace(ranking.timings, total=monotonic_ns() - started, load=loaded - started)
-        return replace(ranking, timings=timings)
+        visit.usage, visit.reason = prompt_of(ranking.prompt_tokens), "stop"
+        return replace(ranking, timings=timed(ranking.timings, started, loaded, monotonic_ns()))
 
     async def _newest(self, visit: Visit) -> str:
         """The newest reranker that this caller may ask: the default model writes text and ranks nothing."""

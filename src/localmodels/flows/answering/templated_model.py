@@ -264,7 +264,10 @@ class Thought:
             return done
         first, then = self.done, done.usage
         usage = Usage(
-            first.usage.prompt_tokens, first.usage.completion_tokens + then.completion_tokens, first.usage.cached_tokens
+            first.usage.prompt_tokens,
+            first.usage.completion_tokens + then.completion_tokens,
+            first.usage.cached_tokens,
+            counted=first.usage.counted and then.counted,
         )
         timings = replace(
             done.timings, prompt_eval=first.timings.prompt_eval, eval=first.timings.eval + done.timings.eval

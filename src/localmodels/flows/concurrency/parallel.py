@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 
-from localmodels.core.errors import LocalModelsError
+from localmodels.core.errors import Cancelled, LocalModelsError
 from localmodels.core.library import Progress
 from localmodels.flows.concurrency.threads import ended
 
@@ -44,6 +45,8 @@ class Abreast:
             Exception: a defect of a work; all others are ended.
         """
         tasks = [asyncio.ensure_future(self._tell(place, work)) for place, work in self._works.items()]
+        for place, task in zip(self._works, tasks, strict=True):
+            task.add_done_callback(partial(self._over, place))
         left = len(tasks)
         try:
             while left:
@@ -73,3 +76,8 @@ class Abreast:
                 self._news.put_nowait((place, error))
             else:
                 self._news.put_nowait((place, None))
+
+    def _over(self, place: str, task: asyncio.Task[None]) -> None:
+        """A work has ended. One that nobody here has stopped, and that was, has told nothing of it."""
+        if self._heard and task.cancelled():
+            self._news.put_nowait((place, Cancelled("the work was stopped before it was done")))

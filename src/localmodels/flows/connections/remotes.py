@@ -7,7 +7,9 @@ key is nobody's business, a refusal of our key is our failure, and every message
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
@@ -26,7 +28,7 @@ from localmodels.core.errors import (
     RateLimited,
     Unauthenticated,
 )
-from localmodels.core.servers import ServerSpec
+from localmodels.core.servers import ServerSpec, key_goes, scope_missing
 from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.places import Places
@@ -39,11 +41,9 @@ log = logging.getLogger(__name__)
 
 Connect = Callable[[ServerSpec], Carrier]
 
-# Names that a server may have answered by without listing them; some answer by any, which strangers could make up.
-MOST_CONFIRMED = 256
-
-# What callers hear, few of whom could give it one; `servers check` tells its owner how.
-WANTS_KEY = "asks for a key, and none was given for it here"
+# Names that a server may have answered by without listing them; some answer by any, which strangers could make up. Each
+# is some fifty lines of metrics from then on; further ones count as one.
+MOST_CONFIRMED = 32
 
 # What of a server its connections are made of; whatever else is changed, they stay.
 _CONNECTION = ("name", "url", "kind", "key", "key_file", "first_byte", "idle", "ca_file", "reach")
@@ -111,6 +111,22 @@ class Server:
         """The error as the caller shall hear it."""
         return translated(error, self.spec, model)
 
+    async def unload(self, model: str) -> None:
+        """Tells it to take a model, by its name there, out of memory when its last answer has ended.
+
+        Raises:
+            Unsupported: servers of its kind cannot be told to.
+            LocalModelsError: it refuses.
+        """
+        self.enter()
+        try:
+            await self.far.unload(model)
+        except LocalModelsError as error:
+            raise self.said(error, model) from None
+        finally:
+            if self.leave():
+                await self.close()
+
     async def retire(self) -> None:
         """Takes no more requests; closes its connections when the last answer has ended."""
         self._retired = True
@@ -169,13 +185,15 @@ class Remotes:
         self.traffic = Traffic(self.fleet, Places(patience=patience, max_wait=max_wait))
         self.registered = False
         self._servers: Mapping[str, Server] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def adopt(
         self, specs: Iterable[ServerSpec], *, patience: float | None = None, max_wait: float | None = None
     ) -> None:
         """These servers from now on, our own engine among them where it is one of many.
 
-        Who stays where he was keeps his connections; who goes finishes what he has.
+        Who stays where he was keeps his connections; who goes finishes what he has. All is changed before anything is
+        waited for: whoever leaves meanwhile leaves nothing half done.
 
         Args:
             specs: all of them.
@@ -194,9 +212,13 @@ class Remotes:
             for host in self.fleet.hosts()
             if host.spec.kind != "local"
         }
-        for server in before.values():
-            if self._servers.get(server.name) is not server:
-                await server.retire()
+        gone = [server for server in before.values() if self._servers.get(server.name) is not server]
+        closing = [asyncio.create_task(server.retire()) for server in gone]
+        for task in closing:
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        if closing:
+            await asyncio.wait(closing)
 
     def _kept(self, known: Server | None, host: Host) -> Server:
         """The connections to a host: those that are there, where they lead where they shall."""
@@ -244,6 +266,8 @@ class Remotes:
     async def close(self) -> None:
         """Ends the looks that requests began, and closes every connection; open answers raise."""
         await self.traffic.close()
+        if self._closing:
+            await asyncio.wait(tuple(self._closing))
         for server in self._servers.values():
             await server.close()
 
@@ -259,22 +283,48 @@ def seen_by_others(file: Path) -> bool:
 def translated(error: LocalModelsError, spec: ServerSpec, model: str) -> LocalModelsError:
     """A server's error as ours: without our key, with the server's name, and blaming nobody who is not at fault."""
     if isinstance(error, Unauthenticated):
-        has_key = spec.key or spec.key_file
-        return BackendError(f"the server '{spec.name}' {'refused our key' if has_key else WANTS_KEY}")
+        if spec.key or spec.key_file:
+            return BackendError(f"the server '{spec.name}' refused our key; {key_goes(spec, 'another')}")
+        return BackendError(f"the server '{spec.name}' asks for a key, and has none from us; {key_goes(spec)}")
     if isinstance(error, ModelNotFound):
         return ModelNotFound(f"{spec.name}/{model}")
-    message = _without_key(error.message, spec)
+    message = spec.key.out_of(error.message)
     if isinstance(error, Forbidden):
-        return BackendError(f"the server '{spec.name}' does not allow us this: {message}")
+        return BackendError(
+            f"the server '{spec.name}' does not allow us this: {scope_missing(message, spec) or message}"
+        )
     if f"'{spec.name}'" not in message:
-        message = message.replace("the server", f"the server '{spec.name}'", 1)
+        message = named_server(spec.name, message)
     if isinstance(error, OURS):
         return BackendError(message)
     if isinstance(error, QuotaExceeded):  # ours there, not the caller's here
         return RateLimited(message, retry_after=error.retry_after)
-    return error.reworded(message, _without_key(error.param, spec) if error.param else None)
+    return error.reworded(message, spec.key.out_of(error.param) if error.param else None)
 
 
-def _without_key(text: str, spec: ServerSpec) -> str:
-    """A server's words, in which it may have said our key again."""
-    return text.replace(spec.key.reveal(), "***") if spec.key else text
+_ITS = re.compile(r"\bthe server's (\w+)")
+
+
+def named_server(name: str, said: str) -> str:
+    """What is said of a server, with its name.
+
+    >>> named_server("a", "the server's answer is not Ollama's"), named_server("a", "the server fell silent")
+    ("the answer of the server 'a' is not Ollama's", "the server 'a' fell silent")
+    """
+    if said.startswith("the server's"):
+        return _ITS.sub(lambda found: f"the {found[1]} of the server '{name}'", said, count=1)
+    return said.replace("the server", f"the server '{name}'", 1)
+
+
+def of_server(name: str, said: str) -> str:
+    """What has failed at a server, where nothing else says whose failure it is.
+
+    >>> of_server("a", "it refuses our key"), of_server("a", "the server cannot be reached")
+    ("the server 'a' refuses our key", "the server 'a' cannot be reached")
+    """
+    if said.startswith("the server's"):
+        return named_server(name, said)
+    for subject in ("the server ", "it "):
+        if said.startswith(subject):
+            return f"the server '{name}' {said.removeprefix(subject)}"
+    return f"the server '{name}': {said}"

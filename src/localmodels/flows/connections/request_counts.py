@@ -86,16 +86,15 @@ class Tally:
             self._hosts.pop(host, None)
 
 
-def outcome_of(error: BaseException | None, *, begun: bool) -> str:
+def outcome_of(error: BaseException | None) -> str:
     """How a request ended at a host, in one word of a few.
 
     Args:
         error: what the host met it with.
-        begun: has the first of an answer come?
     """
     if isinstance(error, LocalModelsError):
         return error.code
-    return ANSWERED if error is None and begun else LEFT
+    return ANSWERED if error is None else LEFT
 
 
 def reason_of(target: Target) -> Reason:

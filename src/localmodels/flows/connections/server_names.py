@@ -6,13 +6,13 @@ prefix before it, ``SERVER/MODEL``. The rule: nobody is told of a model that his
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
 from localmodels.core import via
-from localmodels.core.access import not_for
+from localmodels.core.access import Caller, Guarded, not_for
 from localmodels.core.catalog import ModelName
 from localmodels.core.errors import MOST_NAME, Forbidden, InvalidValue, ModelNotFound
 from localmodels.core.servers import MODEL_NAME, ServerSpec, prefix_of
@@ -20,8 +20,6 @@ from localmodels.fleet.fleet import Fleet
 from localmodels.fleet.hosts import LATEST, Host, same_name
 
 Hindrance = Literal["no server", "server off", "model off", "lacks"]
-May = Callable[[str], bool]
-"""May somebody ask for the model of this name?"""
 
 SHOWN = 3  # servers that a text names
 MOST_SERVER = 60  # characters of a server's name that is repeated
@@ -118,10 +116,11 @@ class Holder(Struct, frozen=True):
     names: tuple[str, ...]
 
 
-class Astray(ModelNotFound):
+class Astray(Guarded, ModelNotFound):
     """A name that leads nowhere, before it is known who may learn why; until then it says no more than that.
 
     Attributes:
+        said: the caller's word for it; empty where he has named none.
         asked: what the name stands for, as it would be listed.
         why: what stands between it and an answer, where anything of ours does.
         server: that it means.
@@ -137,18 +136,21 @@ class Astray(ModelNotFound):
         why: Hindrance | None = None,
         server: str = "",
         elsewhere: tuple[Holder, ...] = (),
+        said: str | None = None,
     ) -> None:
         super().__init__(name)
+        self.said = name if said is None else said
         self.asked = asked
         self.why = why
         self.server = server
         self.model = model
         self.elsewhere = elsewhere
 
-    def told_to(self, may: May) -> ModelNotFound | Forbidden:
-        """The error for somebody who may ask for these names; for who might not ask it, as if there were the model."""
+    def told_to(self, caller: Caller) -> ModelNotFound | Forbidden:
+        """Why, by the names for which he may ask; for who might not ask it, as if there were the model."""
+        may = caller.may_ask
         if not may(self.asked):
-            return not_for(self.name)
+            return not_for(self.said)
         known = [(one.server, name) for one in self.elsewhere if (name := next(filter(may, one.names), ""))]
         if self.why is None or (self.why == "no server" and not known):
             return ModelNotFound(self.name)
@@ -160,7 +162,7 @@ def astray(
     name: str,
     fleet: Fleet,
     passed: tuple[str, ...] = (),
-    said: str = "",
+    said: str | None = None,
     *,
     aliases: Mapping[str, str] = NO_ALIASES,
 ) -> Astray:
@@ -170,24 +172,24 @@ def astray(
         name: that nobody has answered to: of a server that may be asked, the server itself has said so.
         fleet: the servers.
         passed: the gateways that the request has passed.
-        said: the caller's word for it, where that is another.
+        said: the caller's word for it, where that is another; empty where he has named none.
         aliases: other names for models; none of them is recommended for the model that it hides.
     """
-    said = said or name
+    told = said or name
     meant = named(name, fleet)
     if meant is not None:
         host, model = meant
         others = _elsewhere(model, fleet, passed, aliases, besides=host)
         asked = f"{host.spec.name}/{model}"
-        return Astray(said, asked, model, hindrance(meant, fleet) or "lacks", host.spec.name, others)
+        return Astray(told, asked, model, hindrance(meant, fleet) or "lacks", host.spec.name, others, said)
     asked = listed_as(name)
     if (off := _switched_off(name, asked, fleet)) is not None:
         why, server = off
-        return Astray(said, asked, name, why, server, _elsewhere(asked, fleet, passed, aliases))
+        return Astray(told, asked, name, why, server, _elsewhere(asked, fleet, passed, aliases), said)
     prefix, _, model = name.partition("/")
     if prefix and model and (others := _elsewhere(model, fleet, passed, aliases)):
-        return Astray(said, asked, model, "no server", prefix, others)
-    return Astray(said, asked, name)
+        return Astray(told, asked, model, "no server", prefix, others, said)
+    return Astray(told, asked, name, said=said)
 
 
 def _switched_off(name: str, listed: str, fleet: Fleet) -> tuple[Hindrance, str] | None:

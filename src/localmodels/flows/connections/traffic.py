@@ -74,13 +74,21 @@ class Traffic:
             self._forget()
         self._rests[id_of(host.spec), same_name(model)] = self._clock() + seconds
 
-    def resting(self, model: str) -> frozenset[str]:
-        """Ids of the hosts that shall not be asked for this model now, while there are others."""
-        given_up = self.fleet.resting(same_name(model))
+    def rests(self, model: str = "") -> frozenset[tuple[str, str]]:
+        """Copies that shall not be asked now, while there are others: ids of hosts, and models.
+
+        These are the ones that have just failed, and those that were given up: whoever decides asks here, and nowhere
+        else.
+
+        Args:
+            model: this one's; empty for all, where the choice of the model is ours.
+        """
+        name = same_name(model) if model else ""
+        given_up = self.fleet.given_up(name)
         if not self._rests:
             return given_up
         self._forget()
-        return given_up.union(host_id for host_id, rested in self._rests if rested == same_name(model))
+        return given_up.union(one for one in self._rests if not name or one[1] == name)
 
     def _forget(self) -> None:
         now = self._clock()

@@ -47,6 +47,7 @@ from localmodels.flows.fleet_library.target_servers import HERE, KIND, MANAGED, 
 
 Steps = AsyncGenerator[Progress, None]
 Check = Callable[[], None]
+Removed = Callable[[ServerSpec, str], Awaitable[object]]
 
 LISTING = 2.0  # seconds that a list waits for a server (seed 000)
 # Registries that everybody knows. Another server asks any other one for nobody but the owner: it may stand in a network
@@ -56,6 +57,10 @@ PUBLIC: frozenset[str] = frozenset({DEFAULT_HOST, "huggingface.co", "hf.co"})
 
 def _unchecked() -> None:
     """Everything may be asked of other servers."""
+
+
+async def _unlisted(spec: ServerSpec, model: str) -> None:
+    """Nobody keeps a list of what servers had."""
 
 
 class Place(Protocol):
@@ -87,6 +92,7 @@ class Everywhere:
         lend: gives blobs of this machine, for models that are made of them elsewhere.
         connect: the way to another server.
         changed: is told whose library is another now.
+        removed: is told of a model that was there, and is no more because somebody wanted it so; it is waited for.
         most: servers at once.
     """
 
@@ -98,6 +104,7 @@ class Everywhere:
         connect: Connect = client_of,
         *,
         changed: Callable[[ServerSpec], object] = lambda _: None,
+        removed: Removed = _unlisted,
         most: int = MOST,
     ) -> None:
         self._here = here
@@ -105,6 +112,7 @@ class Everywhere:
         self._lend = lend
         self._connect = connect
         self._changed = changed
+        self._removed = removed
         self._most = most
 
     def named(self, servers: Sequence[str]) -> tuple[ServerSpec, ...]:
@@ -161,7 +169,13 @@ class Everywhere:
 
     async def delete(self, request: DeleteRequest) -> tuple[Outcome, ...]:
         """Takes a name away, wherever the request says; who has no such model is done. Raises as :meth:`copy`."""
-        return await self._short(request.servers, lambda place: place.delete(request), request.model)
+
+        async def delete(spec: ServerSpec) -> None:
+            await self._place(spec).delete(request)
+            self._changed(spec)
+            await self._removed(spec, request.model)
+
+        return await self._at(request.servers, delete, request.model)
 
     async def unload(self, model: str, servers: Sequence[str]) -> tuple[Outcome, ...]:
         """Takes a model out of the memory of these; who has no such model is done. Raises as :meth:`copy`."""
@@ -263,22 +277,31 @@ class Everywhere:
     async def _short(
         self, servers: Sequence[str], work: Callable[[Place], Awaitable[None]], model: str
     ) -> tuple[Outcome, ...]:
-        """The same on all of these at once; nothing is told of this machine, where no server is named."""
+        """The same on all of these at once, after which their libraries may be others."""
+
+        async def done(spec: ServerSpec) -> None:
+            await work(self._place(spec))
+            self._changed(spec)
+
+        return await self._at(servers, done, model)
+
+    async def _at(
+        self, servers: Sequence[str], work: Callable[[ServerSpec], Awaitable[None]], model: str
+    ) -> tuple[Outcome, ...]:
+        """The same at all of these at once; nothing is told of this machine, where no server is named."""
         specs = self._asked(servers)
         managed = self._managed(servers, specs)
         if len(specs) == 1:
-            await work(self._place(specs[0]))
-            self._changed(specs[0])
+            await work(specs[0])
             return (Outcome(specs[0].name, SUCCESS),) if servers else ()
         turns = asyncio.Semaphore(self._most)
 
         async def tried(spec: ServerSpec) -> LocalModelsError | None:
             async with turns:
                 try:
-                    await work(self._place(spec))
+                    await work(spec)
                 except LocalModelsError as error:
                     return error
-            self._changed(spec)
             return None
 
         async with asyncio.TaskGroup() as group:

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from localmodels.artifacts.recipe import expanded
 from localmodels.core.catalog import Description, Digest, Running
-from localmodels.core.errors import BackendTimeout, LocalModelsError, Unsupported
+from localmodels.core.errors import BackendTimeout, LocalModelsError, ModelNotFound, NotFound, Unsupported
 from localmodels.core.library import CopyRequest, CreateRequest, DeleteRequest, Progress, PullRequest, PushRequest
 from localmodels.core.servers import ServerSpec
+from localmodels.fleet.hosts import same_name
 from localmodels.flows.concurrency.thread_progress import INTERVAL, Done
 from localmodels.flows.concurrency.threads import in_thread
 from localmodels.flows.connections.remotes import translated
@@ -93,15 +94,15 @@ class Afar:
 
     async def copy(self, request: CopyRequest) -> None:
         """Has it give a model a second name."""
-        await self._asked(request.source, lambda client: client.copy(request.source, request.destination))
+        await self._asked_of(request.source, lambda client: client.copy(request.source, request.destination))
 
     async def delete(self, request: DeleteRequest) -> None:
         """Has it take a name away."""
-        await self._asked(request.model, lambda client: client.delete(request.model))
+        await self._asked_of(request.model, lambda client: client.delete(request.model))
 
     async def unload(self, model: str) -> None:
         """Has it take a model out of its memory."""
-        await self._asked(model, lambda client: client.unload(model))
+        await self._asked_of(model, lambda client: client.unload(model))
 
     async def running(self) -> Sequence[Running]:
         """What is in its memory."""
@@ -117,6 +118,29 @@ class Afar:
     async def _asked(self, model: str, ask: Callable[[AsyncClient], Awaitable[T]]) -> T:
         async with self._open(model) as client:
             return await heard("answered nothing", self._spec.first_byte, ask(client))
+
+    async def _asked_of(self, model: str, ask: Callable[[AsyncClient], Awaitable[object]]) -> None:
+        """Asks for something to be done with a model.
+
+        Raises:
+            ModelNotFound: it has none of this name. Not every server says so in Ollama's words: of one that answers 404
+                in others its list is asked.
+        """
+        async with self._open(model) as client:
+            try:
+                await heard("answered nothing", self._spec.first_byte, ask(client))
+            except NotFound as error:
+                if isinstance(error, ModelNotFound) or await self._lists(client, model):
+                    raise
+                raise ModelNotFound(model) from error
+
+    async def _lists(self, client: AsyncClient, model: str) -> bool:
+        """Has it a model of this name, as far as it tells?"""
+        try:
+            models = await heard("answered nothing", self._spec.first_byte, client.list())
+        except LocalModelsError:
+            return True
+        return same_name(model) in {same_name(one.name) for one in models}
 
     @asynccontextmanager
     async def _open(self, model: str) -> AsyncIterator[AsyncClient]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from localmodels.core.access import Caller
+from localmodels.core.access import Caller, Guarded
 from localmodels.core.errors import InvalidRequest
 from localmodels.core.fleet import LOCAL
 from localmodels.core.library import EVERY
@@ -18,16 +19,17 @@ MANAGED: tuple[str, ...] = (LOCAL, KIND)
 HERE = ServerSpec(name=LOCAL, url="", kind="local")
 
 
-class NoSuchServer(InvalidRequest):
+class NoSuchServer(Guarded, InvalidRequest):
     """A word that is no server's; says which there are, to who may know."""
 
     def __init__(self, server: str, there: Sequence[str]) -> None:
-        self.plain = text("no server", server)
-        super().__init__(f"{self.plain}; there are: {', '.join(sorted(there)) or 'none'}", param="server")
+        super().__init__(text("no server", server), param="server")
+        self._there = ", ".join(sorted(there)) or "none"
 
     def told_to(self, caller: Caller) -> InvalidRequest:
         """The error for this caller: the names of servers are for those who may see them listed."""
-        return self if caller.may("observe") else InvalidRequest(self.plain, param="server")
+        more = f"; there are: {self._there}" if caller.may("observe") else ""
+        return InvalidRequest(f"{self.message}{more}", param="server")
 
 
 def meant(servers: Sequence[str], specs: Sequence[ServerSpec]) -> tuple[ServerSpec, ...]:
@@ -67,7 +69,12 @@ def without_server(server: str, failure: str) -> str:
 
     >>> without_server("a", "the server 'a': no room"), without_server("a", "the server 'a' cannot be reached")
     ('no room', 'it cannot be reached')
+    >>> without_server("a", "the answer of the server 'a' is not Ollama's")
+    "its answer is not Ollama's"
     """
+    its = re.sub(rf"^the (\w+) of the server '{re.escape(server)}'", r"its \1", failure)
+    if its != failure:
+        return its
     rest = failure.removeprefix(f"the server '{server}'")
     if rest == failure:
         return failure

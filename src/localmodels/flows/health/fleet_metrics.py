@@ -25,6 +25,7 @@ def readings(fleet: Fleet, tally: Tally) -> Iterator[Reading]:
 def _standing(fleet: Fleet, host: Host) -> Iterator[Reading]:
     one = ("server", host.spec.name)
     state = host.state if host.spec.is_active else INACTIVE
+    yield Reading("localmodels_server_up", _UP, float(host.state != "down"), (one,))
     for word in STATES:
         yield Reading("localmodels_server_state", _STATE, float(word == state), (one, ("state", word)))
     yield Reading("localmodels_server_in_flight", _IN_FLIGHT, host.in_flight, (one,))
@@ -58,6 +59,7 @@ def _by(name: str, doc: str, one: tuple[str, str], label: str, counts: Mapping[s
         yield Reading(name, doc, number, (one, (label, word)), counts=True)
 
 
+_UP = "Does a server answer, as far as is known? The server 'local' is this process's own engine."
 _STATE = "1 for the state that a server is in: trying is one that was down and may prove itself by one request."
 _IN_FLIGHT = "Requests of this gateway that a server answers."
 _WAITING = "Requests of this gateway that wait for a place at a server."

@@ -44,7 +44,6 @@ _RUNNERS = "Runners of a model, by the state they are in."
 _PLACES = "Requests that a model can answer at once."
 _BUSY = "Requests that a model answers."
 _TAKEN = "Memory that a model takes."
-_UP = "Does another server answer?"
 
 
 class Inspector:
@@ -105,9 +104,8 @@ class Inspector:
             sums["localmodels_places", _PLACES, one] += runner.parallel
             sums["localmodels_places_busy", _BUSY, one] += runner.busy
             sums["localmodels_model_memory_bytes", _TAKEN, one] += runner.memory
-        up = (Reading("localmodels_server_up", _UP, one.answers, (("server", one.name),)) for one in self._servers())
         fleet = readings(self._remotes.fleet, self._remotes.traffic.tally)
-        return [*read, *up, *fleet] + [Reading(name, doc, value, labels) for (name, doc, labels), value in sums.items()]
+        return [*read, *fleet] + [Reading(name, doc, value, labels) for (name, doc, labels), value in sums.items()]
 
     def _servers(self) -> tuple[Server, ...]:
         return self._remotes.servers()

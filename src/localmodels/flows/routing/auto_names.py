@@ -8,14 +8,15 @@ chosen among. And what is told of the name holds for whichever of them answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from localmodels.core.access import ANYBODY
 from localmodels.core.catalog import Capability, Model
 from localmodels.core.via import leads
 from localmodels.dialects.offered import EPOCH
 from localmodels.fleet.automatic import AUTO, NEEDS, grants
 from localmodels.fleet.hosts import Holding, Host, same_name
-from localmodels.flows.routing.model_list import Copy, May, everything
+from localmodels.flows.routing.model_list import Copy
 
 OWNER = "localmodels"  # stands where lists say whose a model is
 _KINDS = frozenset(NEEDS.values())
@@ -25,7 +26,10 @@ _PLAIN = _KINDS | {"insert"}
 
 
 def left_to_us(
-    here: Sequence[Model], hosts: Iterable[Host], passed: tuple[str, ...] = (), may: May = everything
+    here: Sequence[Model],
+    hosts: Iterable[Host],
+    passed: tuple[str, ...] = (),
+    may: Callable[[str], bool] = ANYBODY.may_ask,
 ) -> Iterator[Model]:
     """The names.
 

@@ -62,6 +62,9 @@ class OwnCopy:
                 self._answered()
                 yield events
 
+    async def load(self, request: Request) -> None:
+        """It is in memory, since it is here."""
+
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Turns texts into vectors."""
         embeddings = await self._backend.embed(request)

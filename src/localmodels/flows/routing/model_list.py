@@ -2,9 +2,9 @@
 
 Pure. The rule: a name whose digests differ says so, and is described as this machine has it, else as most hosts have
 it. Who does not answer, or may not be asked, has nothing. A list has the names by which whoever reads it may ask, and
-no others: the bare one where he may, else ``SERVER/MODEL`` for each server where he may. And another gateway that asks
-is not told what would lead back to it (``core.via``): else two that ask each other would tell each other for ever what
-neither has any more.
+no others: the bare one where he may and it leads to a server of its row, else ``SERVER/MODEL`` for each server where he
+may. And another gateway that asks is not told what would lead back to it (``core.via``): else two that ask each other
+would tell each other for ever what neither has any more.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from localmodels.dialects.offered import named
 from localmodels.fleet.hosts import Holding, Host, Loaded, same_name
 
 Copy = tuple[Host, Holding]
-May = Callable[[str], bool]
-"""May whoever reads a list ask for this name?"""
+May = Callable[[str, Sequence[str]], bool]
+"""May whoever reads a list ask for this name, and does it lead to one of these servers?"""
 
 _CAPABILITIES = frozenset(get_args(Capability))
 
 
-def everything(name: str) -> bool:
-    """Whoever reads the list may ask for all."""
+def everything(name: str, where: Sequence[str]) -> bool:
+    """Whoever reads the list may ask for all, and no name leads elsewhere."""
     return True
 
 
@@ -46,17 +46,20 @@ def merged(
         may: which names are listed.
     """
     hosts = tuple(hosts)
-    return (*_by_bare_names(here, hosts, passed, may), *_of_file(hosts, passed, may))
+    file = tuple(_of_file(hosts, passed, may))
+    return (*_by_bare_names(here, hosts, passed, may, alone=not file), *file)
 
 
-def _by_bare_names(here: Sequence[Model], hosts: Iterable[Host], passed: tuple[str, ...], may: May) -> Iterator[Model]:
-    """Those of this machine and of registered servers."""
+def _by_bare_names(
+    here: Sequence[Model], hosts: Iterable[Host], passed: tuple[str, ...], may: May, *, alone: bool
+) -> Iterator[Model]:
+    """Those of this machine and of registered servers; ``alone``: no others are listed."""
     local, others = _sides(hosts)
     if local is not None and not local.spec.is_active:
         here = ()
-    if not others:
+    if alone and not others:
         for model in here:
-            yield from _named(model, may, (replace(model, name=f"{LOCAL}/{model.name}"),))
+            yield from _named(model, (LOCAL,), may, (replace(model, name=f"{LOCAL}/{model.name}"),))
         return
     mine = {same_name(model.name): model for model in here}
     copies: dict[str, list[Copy]] = {}
@@ -66,12 +69,14 @@ def _by_bare_names(here: Sequence[Model], hosts: Iterable[Host], passed: tuple[s
                 copies.setdefault(name, []).append((host, holding))
     place = local.spec.name if local is not None else LOCAL
     for name, model in mine.items():
-        alone = replace(model, name=f"{place}/{model.name}", servers=(place,))
+        ours = replace(model, name=f"{place}/{model.name}", servers=(place,))
         held = copies.get(name, ())
-        yield from _named(_everywhere(model, place, held), may, (alone, *map(_alone, held)))
+        every = _everywhere(model, place, held)
+        yield from _named(every, every.servers, may, (ours, *map(_alone, held)))
     for name in sorted(copies):
         if name not in mine:
-            yield from _named(_elsewhere(copies[name]), may, map(_alone, copies[name]))
+            every = _elsewhere(copies[name])
+            yield from _named(every, every.servers, may, map(_alone, copies[name]))
 
 
 def _of_file(hosts: Iterable[Host], passed: tuple[str, ...], may: May) -> Iterator[Model]:
@@ -79,21 +84,21 @@ def _of_file(hosts: Iterable[Host], passed: tuple[str, ...], may: May) -> Iterat
 
     What stands in a server's table is its owner's word, also while the server does not tell.
     """
-    for host in hosts:
-        if host.spec.registered or host.is_own or not (_has(host) or (host.spec.is_active and host.spec.models)):
+    for host in _file(hosts):
+        if not (_has(host) or (host.spec.is_active and host.spec.models)):
             continue
         for holding in host.sight.holdings.values() if host.sight else ():
             name = f"{host.spec.name}/{holding.model}"
-            if holding.listed and may(name) and leads(holding.gateways, passed):
-                yield replace(model_of(host, holding), name=name, gateways=holding.gateways)
+            if holding.listed and may(name, (host.spec.name,)) and leads(holding.gateways, passed):
+                yield _alone((host, holding))
 
 
-def _named(model: Model, may: May, apart: Iterable[Model]) -> Iterator[Model]:
-    """A model by its bare name, or, for whoever may not ask by that, as each server has it that he may ask for it."""
-    if may(model.name):
+def _named(model: Model, where: Sequence[str], may: May, apart: Iterable[Model]) -> Iterator[Model]:
+    """A model by its bare name, or, where that may not be asked or leads elsewhere, as each of its servers has it."""
+    if may(model.name, where):
         yield model
     else:
-        yield from (one for one in apart if may(one.name))
+        yield from (one for one in apart if may(one.name, one.servers or where))
 
 
 def _alone(copy: Copy) -> Model:
@@ -111,28 +116,28 @@ def running(here: Sequence[Running], hosts: Iterable[Host], passed: tuple[str, .
         hosts: as :func:`merged`.
         passed: likewise.
     """
+    hosts = tuple(hosts)
     local, others = _sides(hosts)
-    if not others:
+    there = tuple(
+        _loaded(host, name, one)
+        for host in filter(_has, (*others, *_file(hosts)))
+        for name, one in _memory(host).items()
+        if leads(one.gateways, passed)
+    )
+    if not (others or there):
         return tuple(here)
     place = local.spec.name if local is not None else LOCAL
-    return (
-        *(replace(row, server=place) for row in here),
-        *(
-            _loaded(host, name, one)
-            for host in filter(_has, others)
-            for name, one in _memory(host).items()
-            if leads(one.gateways, passed)
-        ),
-    )
+    return (*(replace(row, server=place) for row in here), *there)
 
 
 def askable(rows: Iterable[Running], may: May) -> Iterator[Running]:
     """Those that whoever reads the list may ask for, each by a name by which he may."""
     for row in rows:
-        apart = f"{row.server or LOCAL}/{row.model.name}"
-        if may(row.model.name):
+        name, server = row.model.name, row.server or LOCAL
+        apart = name if name.startswith(f"{server}/") else f"{server}/{name}"
+        if may(name, (server,)):
             yield row
-        elif may(apart):
+        elif may(apart, (server,)):
             yield replace(row, model=replace(row.model, name=apart))
 
 
@@ -167,6 +172,11 @@ def _sides(hosts: Iterable[Host]) -> tuple[Host | None, list[Host]]:
         elif host.spec.registered:
             others.append(host)
     return local, others
+
+
+def _file(hosts: Iterable[Host]) -> Iterator[Host]:
+    """The servers of the configuration's file."""
+    return (host for host in hosts if not (host.is_own or host.spec.registered))
 
 
 def _has(host: Host) -> bool:
@@ -229,8 +239,9 @@ def _memory(host: Host) -> Mapping[str, Loaded]:
 
 
 def _loaded(host: Host, name: str, one: Loaded) -> Running:
+    model = replace(model_of(host, host.holds(name) or Holding(one.model)), gateways=one.gateways)
     return Running(
-        model=replace(model_of(host, host.holds(name) or Holding(one.model)), gateways=one.gateways),
+        model=model if host.is_shared else replace(model, name=f"{host.spec.name}/{model.name}"),
         status="running",
         pid=0,
         size=one.size,

@@ -9,15 +9,15 @@ waits for a disk. It is also the catalog of all of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
 from localmodels.core import via
-from localmodels.core.access import ANYBODY, EVERY_MODEL, Caller, check_model
+from localmodels.core.access import ANYBODY, EVERY_MODEL, Caller, Withheld, check_model
 from localmodels.core.catalog import Description, Model, Running
-from localmodels.core.errors import MOST_NAME, Conflict, ModelNotFound
+from localmodels.core.errors import MOST_NAME, Conflict, LocalModelsError, ModelNotFound
 from localmodels.core.fleet import LOCAL
 from localmodels.fleet.automatic import is_automatic
 from localmodels.fleet.hosts import same_name
@@ -26,13 +26,16 @@ from localmodels.fleet.turns import words_for
 from localmodels.flows.answering.chat import Finder, Found
 from localmodels.flows.connections import server_names
 from localmodels.flows.connections.remotes import Remotes
-from localmodels.flows.connections.server_names import Astray, astray
+from localmodels.flows.connections.server_names import Astray, astray, listed_as
 from localmodels.flows.routing.auto_names import left_to_us
-from localmodels.flows.routing.model_list import May, askable, everything, from_here, holders, merged, running
+from localmodels.flows.routing.model_list import May, askable, from_here, holders, merged, running
 from localmodels.flows.routing.pull_missing import Missing, Pulls
 from localmodels.flows.routing.remote_model import RemoteTarget
 from localmodels.flows.routing.routed_model import RoutedTarget
 from localmodels.flows.routing.router import Meant, Routes
+
+T = TypeVar("T")
+HERE: frozenset[str] = frozenset({LOCAL})
 
 
 async def _as_known() -> None:
@@ -124,7 +127,7 @@ class Finders:
 
         Raises:
             Astray: it stands for none; says why to whoever may know.
-            ModelDamaged.
+            Withheld: it stands for one that cannot be read; says so to whoever may ask for it.
         """
         if target := self.quick(name):
             return target
@@ -159,6 +162,7 @@ class Finders:
 
         Raises:
             Astray: there is none of this name; says why to whoever may know.
+            Withheld: it cannot be read; likewise.
             Forbidden: his key is for other models.
         """
         try:
@@ -174,24 +178,22 @@ class Finders:
     async def _described(self, name: str, target: RemoteTarget | RoutedTarget | None, *, verbose: bool) -> Description:
         if isinstance(target, RemoteTarget):
             await self._told()
-            told = await target.describe()
-            return replace(told, model=replace(told.model, name=target.name))
+            return await _described_there(target, target.name)
         try:
             return await self._described_here(name, verbose=verbose)
         except ModelNotFound:
-            prefix, _, model = name.partition("/")
+            prefix, _, model = self._asked(name).partition("/")
             if target is None and model and prefix.lower() == LOCAL:
-                told = await self._described_here(model, verbose=verbose)
+                told = await self._described_here(model, f"{LOCAL}/", name, verbose=verbose)
                 return replace(told, model=replace(told.model, name=f"{LOCAL}/{told.model.name}"))
             if target is None or (known := self._elsewhere(target)) is None:
                 raise
-        told = await known.describe()
-        return replace(told, model=replace(told.model, name=target.name))
+        return await _described_there(known, target.name)
 
-    async def _described_here(self, name: str, *, verbose: bool) -> Description:
-        """All about a model of the library. Raises as :meth:`_found_here`."""
+    async def _described_here(self, name: str, prefix: str = "", said: str = "", *, verbose: bool) -> Description:
+        """All about a model of the library. As :meth:`_found_here`."""
         self._require_open(name)
-        told = await self._here.describe(name, verbose=verbose)
+        told = await self._of_library(self._here.describe(name, verbose=verbose), name, prefix, said)
         self._require_open(name, told.model.name)
         return told
 
@@ -199,13 +201,21 @@ class Finders:
         """Where a request for this model would go now, and why; no other server is asked.
 
         Raises:
-            ModelNotFound: no host has told of it.
+            Astray: no host has told of it; says why to whoever may know.
+            Withheld: this machine has it, and it cannot be read; likewise.
+            Forbidden: his key is for other models.
         """
         await self._fresh()
+        asked = self._asked(name)
         try:
-            return self._routes.explained(self._asked(name), capability, session, caller)
+            meant = self._routes.explainable(asked) or await self._of_own(asked, name)
         except ModelNotFound as error:
-            raise self._astray(name, error).told_to(caller.may_ask) from None
+            raise self._astray(name, error) from None
+        if meant is None:
+            raise self._astray(name, ModelNotFound(asked))
+        target = self.quick(name)
+        check_model(caller, target.name if target is not None else meant.name, name)
+        return self._routes.explained(meant, capability, session, caller)
 
     def running(self, caller: Caller = ANYBODY) -> tuple[Running, ...]:
         """Models in memory, of this machine and of registered servers; as :meth:`models`."""
@@ -218,17 +228,19 @@ class Finders:
     def _may(self, caller: Caller) -> May:
         """Which names lead to what a list has under them, and may be asked by a caller.
 
-        Aliases, and tables of the owner's file, lead elsewhere: what has such a name is listed as its server's.
+        Aliases, tables of the owner's file, and servers that are called like the first part of a model's name, lead
+        elsewhere: what has such a name is listed as its server's.
         """
         tables = any(server.spec.models for server in self._remotes.servers())
-        if caller.models == EVERY_MODEL and not (tables or self._aliases):
-            return everything
+        plain = caller.models == EVERY_MODEL and not (tables or self._aliases)
 
-        def may(name: str) -> bool:
+        def may(name: str, where: Sequence[str]) -> bool:
+            if plain and "/" not in name:  # nearly all names in nearly all lists
+                return True
             target = self.quick(name)
-            if self._asked(name) != name or (isinstance(target, RemoteTarget) and target.name != name):
+            if self._asked(name) != name or not caller.may_ask(target.name if target is not None else name):
                 return False
-            return caller.may_ask(target.name if target is not None else name)
+            return not _leading(target).isdisjoint(where)
 
         return may
 
@@ -245,7 +257,7 @@ class Finders:
     def _astray(self, name: str, error: ModelNotFound) -> Astray:
         """Why this name leads nowhere."""
         asked = self._asked(name) or error.name
-        return astray(asked, self._remotes.fleet, via.way(), name or error.name, aliases=self._aliases)
+        return astray(asked, self._remotes.fleet, via.way(), name, aliases=self._aliases)
 
     def _asked(self, name: str) -> str:
         asked = name or self._default
@@ -256,32 +268,61 @@ class Finders:
 
         Raises:
             ModelNotFound: there is none of this name, or this machine shall answer nothing.
-            ModelDamaged: it cannot be read.
+            Withheld: it cannot be read.
         """
         try:
             return await self._found_here(name)
         except ModelNotFound:
-            one = server_names.named(name, self._remotes.fleet)
-            if one is None or not one.host.is_own:
-                raise
-            listed = (await self._found_here(one.model)).name
-            meant = Meant(f"{one.host.spec.name}/{listed}", same_name(listed), (one.host,))
-            await self._fresh()
-            if one.host.holds(meant.model) is None:
+            meant = await self._of_own(self._asked(name), name)
+            if meant is None:
                 raise
             return RoutedTarget(self._routes, meant, self._here)
 
-    async def _found_here(self, name: str) -> Found:
+    async def _of_own(self, asked: str, said: str) -> Meant | None:
+        """What a name means that has this machine's before it, ``local/MODEL``; None where it has not.
+
+        Args:
+            asked: the name.
+            said: the caller's word for it.
+
+        Raises:
+            ModelNotFound, Withheld: as :meth:`_found_here`.
+        """
+        one = server_names.named(asked, self._remotes.fleet)
+        if one is None or not one.host.is_own:
+            return None
+        place = one.host.spec.name
+        listed = (await self._found_here(one.model, f"{place}/", said)).name
+        await self._fresh()
+        if one.host.holds(same_name(listed)) is None:
+            return None
+        return Meant(f"{place}/{listed}", same_name(listed), (one.host,))
+
+    async def _found_here(self, name: str, prefix: str = "", said: str = "") -> Found:
         """The model of the library.
+
+        Args:
+            name: of the model.
+            prefix: what the caller has put before it.
+            said: the caller's word for it, where that is another.
 
         Raises:
             ModelNotFound: there is none of this name, or it is switched off, or all of this machine is.
-            ModelDamaged: it cannot be read.
+            Withheld: it cannot be read.
         """
         self._require_open(name)
-        found = await self._here.find(name)
+        found = await self._of_library(self._here.find(name), name, prefix, said)
         self._require_open(name, found.name)
         return found
+
+    async def _of_library(self, looking: Awaitable[T], name: str, prefix: str, said: str) -> T:
+        """What the library tells of a model. That it fails with it says that it has it: not to everybody."""
+        try:
+            return await looking
+        except ModelNotFound:
+            raise
+        except LocalModelsError as error:
+            raise Withheld(error, prefix + listed_as(self._asked(name)), said or name) from error
 
     def _require_open(self, name: str, listed: str = "") -> None:
         """Looks whether a model of this machine may be asked.
@@ -310,3 +351,20 @@ class Finders:
         if self.pulls is not None and asked and server_names.named(asked, self._remotes.fleet) is None:
             return Missing(asked, self.pulls, self.quick, lost)
         return None
+
+
+def _leading(target: RemoteTarget | RoutedTarget | None) -> frozenset[str]:
+    """The servers that a name leads to: this machine, where it means no other's model."""
+    if target is None:
+        return HERE
+    if isinstance(target, RemoteTarget):
+        return frozenset({target.server.name})
+    return frozenset(host.spec.name for host in target.meant.hosts)
+
+
+async def _described_there(known: RemoteTarget, name: str) -> Description:
+    """What a server tells of its model, and what its list alone tells, under the name by which we list it."""
+    told = await known.describe()
+    holding = known.server.host.holds(same_name(known.name.partition("/")[2]))
+    length = told.model.context_length or (holding.context_length if holding is not None else 0)
+    return replace(told, model=replace(told.model, name=name, context_length=length))

@@ -20,8 +20,8 @@ from localmodels.core.errors import LocalModelsError, ModelNotFound, ShuttingDow
 from localmodels.core.fleet import LOCAL
 from localmodels.core.library import Progress
 from localmodels.fleet.fleet import Fleet, id_of
-from localmodels.fleet.hosts import Host
-from localmodels.flows.answering.chat import Answerer, Defaults, Found, Request
+from localmodels.fleet.hosts import Host, same_name
+from localmodels.flows.answering.chat import Answerer, Defaults, Found, Loading, Request
 from localmodels.flows.connections.request_counts import LEFT
 from localmodels.flows.connections.server_names import Astray
 from localmodels.flows.routing.remote_model import EVERYTHING
@@ -59,7 +59,7 @@ class Fetched(Struct, frozen=True):
 
 
 class Pulls:
-    """The pulls under way, by model.
+    """The pulls under way, by model, however it is spelled.
 
     Args:
         fleet: knows the hosts.
@@ -86,15 +86,16 @@ class Pulls:
             ShuttingDown: this server ends before it is there.
             LocalModelsError: it cannot be had.
         """
-        task = self._under_way.get(model)
+        name = same_name(model)
+        task = self._under_way.get(name)
         if task is None and self._ending:
             raise ShuttingDown("the server is shutting down, and fetches nothing more")
         if task is None:
             host = best(self._fleet.hosts())
             if host is None:
                 raise Unavailable(f"no server that answers could take the model '{model[:200]}'", retry_after=5.0)
-            task = self._under_way[model] = asyncio.create_task(self._fetched(model, host))
-            task.add_done_callback(partial(self._over, model))
+            task = self._under_way[name] = asyncio.create_task(self._fetched(model, host))
+            task.add_done_callback(partial(self._over, name, model))
         await asyncio.wait((task,))
         if task.cancelled():
             raise ShuttingDown(f"the server ended before the model '{model[:200]}' was there")
@@ -112,9 +113,9 @@ class Pulls:
         if self._under_way:
             await asyncio.wait(tuple(self._under_way.values()))
 
-    def _over(self, model: str, task: asyncio.Task[Fetched]) -> None:
+    def _over(self, name: str, model: str, task: asyncio.Task[Fetched]) -> None:
         """A pull has ended; its callers may have left long ago, so a failure is said here."""
-        del self._under_way[model]
+        del self._under_way[name]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("the model '%s' was not fetched: %s: %s", model[:200], type(error).__name__, error)
 
@@ -183,8 +184,18 @@ class Missing:
             ModelNotFound: this caller may not have it fetched, or it is nowhere to be had.
             Unavailable: it was fetched, and its host has not told of it yet.
         """
+        found = await self._fetched(visit)
+        async with found.ready(request, visit) as answerer:
+            yield answerer
+
+    async def load(self, request: Loading, visit: Visit) -> None:
+        """Fetches it, and has it in memory where it came to. Raises as :meth:`ready`."""
+        found = await self._fetched(visit)
+        await found.load(request, visit)
+
+    async def _fetched(self, visit: Visit) -> Found:
         if not visit.caller.may("manage"):
-            raise self._lost.told_to(visit.caller.may_ask)
+            raise self._lost.told_to(visit.caller)
         fetched = await self._pulls.pulled(self.name)
         found = self._again(self.name)
         if found is None and not fetched.told:
@@ -193,9 +204,8 @@ class Missing:
         if found is None:
             raise ModelNotFound(self.name)
         visit.model, visit.listed = found.name, found.listed
-        async with found.ready(request, visit) as answerer:
-            yield answerer
+        return found
 
-    async def unload(self) -> None:
+    async def unload(self) -> str:
         """It is not even there."""
         raise ModelNotFound(self.name)

@@ -22,7 +22,7 @@ def refusal(hosts: Sequence[Host], name: str, seconds: float) -> Unavailable:
     return Unavailable(words, param="model", retry_after=seconds)
 
 
-def soonest(hosts: Iterable[Host], model: str, fleet: Fleet) -> float:
-    """Seconds until the first of these hosts may be tried with a model, as ``same_name`` spells it."""
-    waits = [fleet.healing(host, model) for host in hosts]
+def soonest(copies: Iterable[tuple[Host, str]], fleet: Fleet) -> float:
+    """Seconds until the first of these may be tried: hosts, and of each a model as ``same_name`` spells it."""
+    waits = [fleet.healing(host, model) for host, model in copies]
     return max(SHORTEST_RETRY, min((HEALING if wait is None else wait for wait in waits), default=HEALING))

@@ -18,16 +18,20 @@ from localmodels.dialects.judges import Judge
 from localmodels.dialects.passage import Passage
 from localmodels.dialects.peek import Peek
 from localmodels.dialects.protocol import Call
+from localmodels.dialects.renaming import Renaming, renaming
 from localmodels.flows.answering.chat import Boundless, Budget
 from localmodels.flows.answering.token_estimates import BYTES_A_TOKEN, TOKENS_A_PICTURE, USUAL_ANSWER
-from localmodels.flows.routing.dispatch import Errand, Hop
+from localmodels.flows.routing.dispatch import Errand
 from localmodels.flows.routing.name_resolution import Finders
+from localmodels.flows.routing.plans import Hop
 from localmodels.flows.routing.remote_model import RelayTo
 from localmodels.flows.routing.routed_model import RoutedTarget
 from localmodels.flows.visit import Visit
 
 # Bytes; a text of this size without a blank is a picture.
 LARGE = 2**14
+# Ollama's reason for an answer without content: the model has been told to leave the memory.
+UNLOADED = "unload"
 
 
 class Noted:
@@ -118,12 +122,13 @@ class Relays:
             LocalModelsError: what went wrong; once a piece has come, in the middle of the answer.
         """
         check_model(visit.caller, to.name, asked.word("model"))  # first: what is noted here stands in the answer's head
-        visit.model, visit.listed, visit.server = to.name, to.listed, to.hops[0].host.spec.name
+        visit.model, visit.listed, visit.listing = to.name, to.listed, to.listing
         body = asked.addressed(to.hops[0].model)
         if visit.operation:
             answer = 0 if visit.operation == "embeddings" else asked.most_tokens or USUAL_ANSWER
             self._budget.reserve(visit, asked_tokens(body), answer)
-        async with Errand(to.hops, visit, to.hops[0].reached.traffic, to.answers, to.spare, beyond=to.beyond) as errand:
+        traffic = to.hops[0].reached.traffic
+        async with Errand(to.hops, visit, traffic, to.answers, to.further, to.suits) as errand:
             visit.admitted = monotonic_ns()
             while True:
                 hop = errand.hop
@@ -142,17 +147,19 @@ class Relays:
                     await errand.after(error)
                 finally:
                     note()
+                    if visit.reason == UNLOADED:
+                        hop.reached.traffic.fleet.memory_changed(hop.host)
 
 
 def _answer(
     to: RelayTo, hop: Hop, path: str, body: bytes, asked: Peek, visit: Visit, outlet: Outlet | None
 ) -> tuple[AsyncGenerator[bytes, None], Callable[[], None]]:
     """What one host says, and what notes in the visit how much that was."""
-    http = hop.reached.far.http
+    http, names = hop.reached.far.http, renaming(hop.model, visit.named(asked.word("model")))
     if not asked.stream:
         judge = to.way.judge()
-        return _whole(http, path, body, judge), lambda: _note(visit, judge)
-    passage = Passage(to.way, hide_usage=not asked.counted)
+        return _whole(http, path, body, judge, names), lambda: _note(visit, judge)
+    passage = Passage(to.way, hide_usage=not asked.counted, renaming=names)
     noted = Noted(outlet, visit) if outlet is not None else None
 
     def note() -> None:
@@ -162,10 +169,12 @@ def _answer(
     return http.relay(path, body, passage, noted), note
 
 
-async def _whole(http: Http, path: str, body: bytes, judge: Judge) -> AsyncGenerator[bytes, None]:
+async def _whole(
+    http: Http, path: str, body: bytes, judge: Judge, names: Renaming | None
+) -> AsyncGenerator[bytes, None]:
     answer = await http.post(path, body)
     judge.see_whole(answer)
-    yield answer
+    yield names.of(answer, answer) if names is not None and judge.model == names.there else answer
 
 
 def _note(visit: Visit, judge: Judge) -> None:

@@ -10,18 +10,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from localmodels.backends.protocol import Health
+from localmodels.backends.remote import NotListed
 from localmodels.core.catalog import Capability, Description
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, GenerateRequest
-from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelNotFound, Unsupported
+from localmodels.core.errors import InvalidRequest, LocalModelsError, ModelNotFound
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects.peek import Way
 from localmodels.dialects.protocol import Call
 from localmodels.dialects.table import WAYS
 from localmodels.fleet.hosts import Holding, same_name
-from localmodels.flows.answering.chat import Answerer, Defaults, Request, Stream
+from localmodels.flows.answering.chat import Answerer, Defaults, Loading, Request, Stream
 from localmodels.flows.connections.remotes import Server
-from localmodels.flows.routing.dispatch import Errand, Hop
+from localmodels.flows.routing.dispatch import Errand
 from localmodels.flows.routing.model_list import model_of
+from localmodels.flows.routing.plans import Further, Hop
+from localmodels.flows.routing.router import spelled
 from localmodels.flows.visit import Visit
 
 # What a model of another server can do is for that server to say.
@@ -40,18 +43,20 @@ class RelayTo(Struct, frozen=True):
         way: of the dialect that all of them speak.
         hops: who could answer, the best first.
         answers: is to be called with the one from which the first of the answer came.
-        spare: who is asked when all of these have failed.
-        beyond: are there further hosts, which do not speak the dialect?
+        further: decides anew when all of these have failed; None where there is nobody else.
+        suits: does a hop speak the dialect?
         listed: has anybody but a caller said the name?
+        listing: the name under which lists of all models have it, where that is another.
     """
 
     name: str
     way: Way
     hops: tuple[Hop, ...]
     answers: Callable[[Hop], object] | None = None
-    spare: tuple[Hop, ...] = ()
-    beyond: bool = False
+    further: Further | None = None
+    suits: Callable[[Hop], bool] | None = None
     listed: bool = True
+    listing: str = ""
 
 
 class RemoteTarget:
@@ -80,9 +85,31 @@ class RemoteTarget:
         """Has its server listed it, or answered by it?"""
         return self._server.knows(self._model)
 
+    @property
+    def listing(self) -> str:
+        """The name under which lists of all models have it; empty where its server has not listed it."""
+        host, model = self._server.host, same_name(self._model)
+        holding = host.holds(model)
+        if holding is None or not holding.listed:
+            return ""
+        if not host.is_shared:
+            return f"{host.spec.name}/{holding.model}"
+        return spelled(model, self._server.traffic.fleet.holders(model))
+
     @asynccontextmanager
     async def ready(self, request: Request, visit: Visit) -> AsyncIterator[Answerer]:
         """A place at its server for one request."""
+        async with self._renamed(visit) as renamed:
+            yield renamed
+
+    async def load(self, request: Loading, visit: Visit) -> None:
+        """Has it in memory, where its server can be told so."""
+        async with self._renamed(visit) as renamed:
+            await renamed.load(request)
+
+    @asynccontextmanager
+    async def _renamed(self, visit: Visit) -> AsyncIterator[Renamed]:
+        visit.listing = self.listing
         async with Errand((self._hop,), visit, self._server.traffic) as errand:
             yield Renamed(errand.hop.reached, self._model, visit, errand.answered)  # it may have others by now
 
@@ -90,7 +117,7 @@ class RemoteTarget:
         """Where a request in this dialect can go as it is; None where it has to be translated."""
         if not self._server.far.passes(dialect, call):
             return None
-        return RelayTo(self.name, WAYS[dialect], (self._hop,), listed=self.listed)
+        return RelayTo(self.name, WAYS[dialect], (self._hop,), listed=self.listed, listing=self.listing)
 
     @property
     def _hop(self) -> Hop:
@@ -115,10 +142,16 @@ class RemoteTarget:
         known = model_of(server.host, holding or Holding(model))
         return Description(replace(known, name=self.name, capabilities=known.capabilities or USUAL))
 
-    async def unload(self) -> None:
-        """Not ours to unload."""
-        why = f"{self.name} is on the server '{self._server.name}', which decides when it unloads; manage it there"
-        raise Unsupported(why, param="keep_alive")
+    async def unload(self) -> str:
+        """Has its server take it out of memory.
+
+        Raises:
+            Unsupported: servers of its kind cannot be told to.
+        """
+        server = self._server
+        await server.unload(self._model)
+        server.traffic.missing(server.host)  # what it told of its memory is old
+        return server.name
 
 
 class Renamed:
@@ -167,6 +200,15 @@ class Renamed:
             async for events in stream:
                 self._answered()
                 yield events
+
+    async def load(self, request: Loading) -> None:
+        """Has the model in memory, where the server can be told so; else it has to list it, unless its owner does."""
+        try:
+            await self._backend.load(replace(request, model=self._model))
+        except NotListed:
+            if self._model not in self._server.spec.models:
+                raise
+        self._answered()
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Turns texts into vectors."""

@@ -7,7 +7,8 @@ remembered is remembered when an answer has begun, so that a host that fails is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Raw, Struct
 from msgspec.structs import replace
@@ -21,12 +22,13 @@ from localmodels.core.rerank import RerankRequest
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.affinity import Affinity, Prefix, Sessions
 from localmodels.fleet.automatic import is_automatic
+from localmodels.fleet.copies import BLAMED
 from localmodels.fleet.hosts import Host, same_name
 from localmodels.fleet.prefix import marks_of, marks_of_fields
 from localmodels.fleet.routing import Ask, Explanation, Target, decide, explain
 from localmodels.flows.answering.chat import Request
 from localmodels.flows.connections.remotes import Remotes
-from localmodels.flows.routing.dispatch import Hop
+from localmodels.flows.routing.plans import Further, Hop, Tried
 from localmodels.flows.routing.refusals import refusal, soonest
 from localmodels.flows.visit import Visit
 
@@ -57,14 +59,14 @@ class Decision(Struct, frozen=True):
     Attributes:
         model: the name under which it is listed.
         hops: the hosts, the best first.
-        spare: those that have failed a moment ago, for when all others fail.
         answers: to be called with the one from which the first of the answer came.
+        further: decides anew for when these have failed; where the choice of the model is ours, for any.
     """
 
     model: str
     hops: tuple[Hop, ...]
-    spare: tuple[Hop, ...]
     answers: Callable[[Hop], None]
+    further: Further
 
 
 class Routes:
@@ -128,49 +130,41 @@ class Routes:
             ModelNotFound: no model can do what was asked, where the choice is ours.
             Forbidden: one can, and the caller's key is for others.
         """
-        targets = self._targets(meant, ask)
-        rested: Sequence[Target] = ()
-        if ask.excluded:  # who has failed a moment ago is better than nobody; who always fails is not
-            every = self._targets(meant, replace(ask, excluded=self._fleet.resting(ask.model)))
-            rested = [target for target in every if target.id in ask.excluded]
-        hops, spare = self._hops(targets), self._hops(rested)
-        if not hops:
-            hops, spare = spare, ()
-        if not hops:
-            targets = self._last_resort(meant, ask)
-            hops = self._hops(targets)
+        hops = self._hops(meant, ask, visit.tried)
         if not hops:
             raise self._nobody(meant, ask)
-        model = (*targets, *rested)[0].course.model
-        name = meant.name if model == meant.model else spelled(model, meant.hosts)
-        return Decision(name, hops, spare, lambda hop: self._begun(hop, meant, ask.prefix, visit))
+        return Decision(
+            hops[0].name or meant.name,
+            hops,
+            lambda hop: self._begun(hop, meant, ask.prefix, visit),
+            lambda tried: self._hops(meant, replace(ask, rests=self._rests(meant)), tried),
+        )
 
     def taken(self) -> None:
         """A decision counts: the next one is another's turn."""
         self._turn += 1
 
-    def explained(self, name: str, capability: str, session: str, caller: Caller) -> Explanation:
-        """What would be decided for such a request now, and why.
-
-        Raises:
-            ModelNotFound: no host is known by this name, nor one that has a model of it.
-        """
+    def explainable(self, name: str) -> Meant | None:
+        """The hosts of which it can be said why they answer to a name, or do not; None where none is known by it."""
         if found := self.remotes.find(name):
             server, model = found
-            meant = Meant(name, same_name(model), (server.host,))
-        else:
-            hosts = tuple(host for host in self._fleet.hosts() if host.is_shared)
-            known = self.meant(name) or self.automatic(name)
-            if known is None and not any(host.holds(same_name(name)) for host in hosts):
-                raise ModelNotFound(name)
-            tables = known is not None and not any(host.is_shared for host in known.hosts)
-            meant = known if known is not None and tables else Meant(name, same_name(name), hosts)
-        if is_automatic(name):
-            meant = replace(meant, model=name)
+            return Meant(f"{server.name}/{model}", same_name(model), (server.host,))
+        model, hosts = same_name(name), tuple(host for host in self._fleet.hosts() if host.is_shared)
+        known = self.meant(name) or self.automatic(name)
+        if known is None and not any(host.holds(model) for host in hosts):
+            return None
+        if known is not None and not any(host.is_shared for host in known.hosts):
+            return known
+        automatic = is_automatic(name)
+        return Meant(name if automatic else spelled(model, hosts), name if automatic else model, hosts)
+
+    def explained(self, meant: Meant, capability: str, session: str, caller: Caller) -> Explanation:
+        """What would be decided now for such a request to one of these hosts, and why."""
         visit = Visit(caller=caller)
         visit.session = session
         ask = replace(self._ask(meant, "chat", (), visit), capability=capability)
-        return explain(ask, meant.hosts, self.policy, self._affinity, self._turn)
+        off = {host.id: frozenset(map(same_name, self._fleet.off(host))) for host in meant.hosts}
+        return explain(ask, meant.hosts, self.policy, self._affinity, self._turn, off)
 
     def _reads(self, meant: Meant) -> bool:
         """Is there a choice that goes by prompts?"""
@@ -182,8 +176,7 @@ class Routes:
             call=call,
             prefix=prefix,
             sticky=self._sessions.home(visit.caller.id, _topic(visit, meant)) if visit.session else "",
-            excluded=self.remotes.traffic.resting(meant.model),
-            rests=self._fleet.given_up() if is_automatic(meant.model) else frozenset(),
+            rests=self._rests(meant),
             once=visit.once,
             may=visit.caller.may_ask if is_automatic(meant.model) and visit.caller.models != EVERY_MODEL else None,
         )
@@ -191,32 +184,54 @@ class Routes:
     def _targets(self, meant: Meant, ask: Ask) -> tuple[Target, ...]:
         return decide(ask, _answering(meant, ask.call), self.policy, self._affinity, self._turn)
 
-    def _last_resort(self, meant: Meant, ask: Ask) -> tuple[Target, ...]:
-        """Where nobody else is left: hosts that only requests have found failing, of which each gets one to try it."""
-        able = {host.id for host in self._fleet.last_resort(meant.hosts, ask.model)}
-        unable = frozenset(host.id for host in meant.hosts) - able
-        rests = self._fleet.given_up(last=True) if ask.rests else ask.rests
-        return self._targets(meant, replace(ask, excluded=unable, rests=rests))
+    def _rests(self, meant: Meant) -> frozenset[tuple[str, str]]:
+        """The copies that rest, of all that a request might be sent to."""
+        return self.remotes.traffic.rests("" if is_automatic(meant.model) else meant.model)
 
-    def _hops(self, targets: Sequence[Target]) -> tuple[Hop, ...]:
-        return tuple(hop for hop in map(self._hop, targets) if hop is not None)
+    def _hops(self, meant: Meant, ask: Ask, tried: Tried) -> tuple[Hop, ...]:
+        """Where a request goes for which these have been tried, all for one model; nothing where nobody is left."""
+        targets: tuple[Target, ...] = ()
+        for wider in self._ever_wider(meant, ask, tried):
+            targets = self._targets(meant, wider)
+            if any(target.state != "trying" or target.free for target in targets):
+                break  # else it would wait for one that has yet to prove itself
+        name = "" if not targets or targets[0].course.model == meant.model else targets[0].course.model
+        listed = spelled(name, meant.hosts) if name else ""
+        return tuple(hop for target in targets if (hop := self._hop(target, listed)) is not None)
 
-    def _hop(self, target: Target) -> Hop | None:
+    def _ever_wider(self, meant: Meant, ask: Ask, tried: Tried) -> Iterator[Ask]:
+        """The question, of ever more hosts: of those that nothing speaks against, and then of the others.
+
+        Who has failed a moment ago is better than nobody, and who was given up is asked when he may be tried. A host
+        that has failed this request is asked for another model, where the choice is ours, as long as there is none
+        that has not.
+        """
+        model = "" if is_automatic(meant.model) else meant.model  # all of them, where the choice is ours
+        failed = frozenset(at for at, _ in tried)
+        spent = failed if model else _spent(tried)
+        for rests in (ask.rests, self._fleet.given_up(model)) if ask.rests else (ask.rests,):
+            yield replace(ask, excluded=failed, rests=rests)
+            if spent != failed:
+                yield replace(ask, excluded=spent, rests=rests.union(tried))
+        dared = frozenset(host.id for host in meant.hosts if self._fleet.may_be_dared(host))
+        yield replace(ask, excluded=spent, rests=self._fleet.given_up(model, last=True).union(tried), dared=dared)
+
+    def _hop(self, target: Target, listed: str) -> Hop | None:
         """The way to a target; None where it has left meanwhile."""
         server = self.remotes.at(target.host)
         if server is None and not target.host.is_own:
             return None
-        return Hop(target.host, target.model, server, lambda: target.reason, self.policy == "auto", target)
+        return Hop(target.host, target.model, server, lambda: target.reason, self.policy == "auto", target, listed)
 
     def _nobody(self, meant: Meant, ask: Ask) -> LocalModelsError:
         """Why a request can go nowhere, and when it could."""
         if not is_automatic(meant.model) or not any(host.may_be_asked for host in meant.hosts):
             hosts = _answering(meant, ask.call)
-            return refusal(hosts, meant.name, soonest(hosts, ask.model, self._fleet))
+            return refusal(hosts, meant.name, soonest([(host, ask.model) for host in hosts], self._fleet))
         ask = replace(ask, excluded=frozenset(), rests=frozenset())
         if targets := self._targets(meant, ask):
             hosts, model = tuple(target.host for target in targets), targets[0].course.model
-            return refusal(hosts, spelled(model, hosts), soonest(hosts, model, self._fleet))
+            return refusal(hosts, spelled(model, hosts), soonest([(host, model) for host in hosts], self._fleet))
         if self._targets(meant, replace(ask, may=None)):
             return Forbidden(f"this key may use none of the models that '{meant.name}' stands for", param="model")
         return ModelNotFound(meant.name)
@@ -234,6 +249,12 @@ class Routes:
             self._affinity.forget(host.id)
 
 
+def _spent(tried: Tried) -> frozenset[str]:
+    """Ids of the hosts that failed themselves, or with so many models that no other of theirs is tried."""
+    counts = Counter(at for at, _ in tried)
+    return frozenset(at for at, model in tried if not model or counts[at] >= BLAMED)
+
+
 def call_of(request: Request) -> Call:
     """What a request asks for. A text that a template makes a message of is a conversation."""
     if isinstance(request, EmbedRequest):
@@ -246,7 +267,7 @@ def call_of(request: Request) -> Call:
     return "generate" if raw else "chat"
 
 
-def spelled(model: str, hosts: tuple[Host, ...]) -> str:
+def spelled(model: str, hosts: Iterable[Host]) -> str:
     """The name of a model, as most of its hosts would list it: with ``:latest`` only where one has it so."""
     names = {holding.model for host in hosts if (holding := host.holds(model)) is not None}
     return model if model in names or not names else min(names)

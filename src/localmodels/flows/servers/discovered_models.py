@@ -2,7 +2,8 @@
 
 The rule: what is written is what a server told when it was asked last. Of several gateways that share the tables one
 writes, whoever has the turn; what our own engine has is its own to say, and is not written before there is a reason to
-(see :mod:`localmodels.flows.servers.membership`); and what somebody asks for is written at once.
+(see :mod:`localmodels.flows.servers.membership`); what somebody asks for is written at once; and what a server has no
+more is kept, and told to be gone, unless somebody has taken it away and its owner never said anything of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from localmodels.core.fleet import FleetStore, ModelRow, Replicas
 from localmodels.core.roster import Discovery
 from localmodels.dialects.told import Told
 from localmodels.fleet.hosts import Host
+from localmodels.flows.connections.server_names import plain
 from localmodels.flows.servers.membership import Known, Sleep
 from localmodels.flows.servers.roster import made_id
 
@@ -84,6 +86,25 @@ class Finds:
         """The same of what it told last, if it has told anything."""
         if told := self._told_by(server_id):
             await self.keep(server_id, told)
+
+    async def forget(self, server_id: str, model: str) -> None:
+        """Forgets a model that was taken away, of which its owner has said nothing, if its server has it no more.
+
+        Args:
+            server_id: of the server, which has told since then what it has.
+            model: its name, as whoever took it away has spelled it.
+
+        Raises:
+            StoreFailed: it cannot be written.
+        """
+        if not self._is_kept(server_id):
+            return
+        await self.keep_told(server_id)
+        rows = [row for row in self._known.roster.models_of(server_id) if plain(row.model) == plain(model)]
+        for row in rows:
+            if not row.present and not _spoken_of(row):
+                await self._store.forget_model(row.id)
+        await self._known.refresh()
 
     async def write(self) -> None:
         """Writes whatever is new, until it is cancelled."""
@@ -184,6 +205,11 @@ def _row(server_id: str, one: Model, row: ModelRow | None, now: int) -> ModelRow
         modified_at=one.modified_at,
         updated_at=now,
     )
+
+
+def _spoken_of(row: ModelRow) -> bool:
+    """Has its owner said anything of it?"""
+    return not row.is_active or row.name != row.model or bool(row.capabilities) or row.priority != 0
 
 
 def _differ(one: ModelRow, other: ModelRow) -> bool:

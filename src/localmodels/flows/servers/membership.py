@@ -1,9 +1,9 @@
 """The fleet as this gateway knows it, and how it hears of what others have changed.
 
 The rules: what cannot be read leaves the fleet as it was known; what is known is handed whole to those who connect and
-to those who choose, before anybody is told of it; and our own engine is written down with the first server that is
-registered, or when its owner says something of it: until then nothing is written by itself, and what writes is not even
-loaded.
+to those who choose, in one step that nobody can interrupt, before anybody is told of it; and our own engine is written
+down with the first server that is registered, or when its owner says something of it: until then nothing is written by
+itself, and what writes is not even loaded.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Known:
             rows, keys, models = await self._store.servers(), await self._store.keys(), await self._store.models()
             self.roster = roster(self.roster.local, self.roster.file, rows, keys, models)
             self.settled = any(row.id == self.roster.local.id for row in rows)
-            self._generation = generation
             await self._adopt()
+            self._generation = generation  # last: a change that was not handed out would never be read again
 
     async def follow(self) -> None:
         """Hears of changes, until it is cancelled."""
@@ -143,5 +143,5 @@ class Known:
         known = {spec.id: spec for spec in self._specs}
         # Who stays as he was is the same object, by which others see that they need not look at him anew.
         self._specs = tuple(before if (before := known.get(spec.id)) == spec else spec for spec in self.roster.specs())
+        self.fleet.restrict(self.roster.models.values())  # first: nothing may come between the two that waits
         await self._remotes.adopt(self._specs)
-        self.fleet.restrict(self.roster.models.values())

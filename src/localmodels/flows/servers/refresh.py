@@ -46,10 +46,11 @@ class Freshness:
             await self._monitor.looked(PATIENCE, among=lambda host: host.is_own)
 
     async def memory(self) -> None:
-        """Registered servers have told a moment ago what is in their memory; what is in ours is known."""
-        if self._monitor.fleet.shared and len(via.way()) <= 1:
+        """Servers that tell it have told a moment ago what is in their memory; what is in ours is known."""
+        if len(via.way()) <= 1:
             await self._monitor.looked(PATIENCE, age=MEMORY, among=_shows_memory)
 
 
 def _shows_memory(host: Host) -> bool:
-    return host.spec.registered and not host.is_own and host.may_be_asked
+    tells = host.spec.registered or (host.sight is not None and host.sight.loaded is not None)
+    return tells and not host.is_own and host.may_be_asked

@@ -28,7 +28,7 @@ from localmodels.core.secrets import Secret
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.told import Told
 from localmodels.fleet.monitor import Monitor
-from localmodels.flows.connections.remotes import Remotes
+from localmodels.flows.connections.remotes import Remotes, of_server
 from localmodels.flows.connections.server_status import model_now, server_now
 from localmodels.flows.servers import roster as rosters
 from localmodels.flows.servers.discovered_models import Finds
@@ -318,6 +318,18 @@ class Servers:
         await self._known.refresh()
         return last
 
+    async def removed(self, server_id: str, model: str) -> None:
+        """Somebody has had this model taken away there: what was found of it goes too, if nobody ever said more of it.
+
+        What vanishes by itself is kept, and so is what cannot be looked after now: both are told to be gone.
+        """
+        if server_id == self.roster.local.id and not self._known.settled:
+            return  # nothing is kept of it
+        with suppress(LocalModelsError, TimeoutError):
+            async with asyncio.timeout(DISCOVERY):
+                await self.seen(server_id)
+                await self._finds.forget(server_id, model)
+
     async def seen(self, server_id: str) -> Told:
         """What a server tells of itself now.
 
@@ -334,7 +346,7 @@ class Servers:
             return told
         if host.state != "down":
             raise QueueFull(f"the server '{host.spec.name}' is too busy to tell what it has", retry_after=1.0)
-        raise Unreachable(f"the server '{host.spec.name}' cannot be asked: {host.failure or 'it does not answer'}")
+        raise Unreachable(of_server(host.spec.name, host.failure or "it does not answer"))
 
     async def _gone_on(self, work: Callable[[], Awaitable[None]]) -> None:
         """Does what never ends; a defect in it must not end it either."""
@@ -390,7 +402,10 @@ class Servers:
 
     def _require_ours(self, row: ServerRow) -> None:
         if self.roster.source(row.id) == "file":
-            raise Conflict(f"the server '{row.name}' stands in the configuration's file; change it there")
+            raise Conflict(
+                f"the server '{row.name}' stands in the configuration's file, which `localmodels config` names on its "
+                "machine: change it there, and send the server that reads it SIGHUP"
+            )
 
     async def _look_for_models(self, server_id: str) -> None:
         try:

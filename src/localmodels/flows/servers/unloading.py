@@ -15,7 +15,7 @@ from localmodels.core.fleet import LOCAL, ModelRow, ServerRow
 from localmodels.core.roster import Availability, Freed, Unloaded
 from localmodels.dialects.told import Told
 from localmodels.fleet.hosts import same_name
-from localmodels.flows.connections.remotes import Remotes, Server
+from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.connections.server_names import text
 from localmodels.flows.servers.membership import Sleep
 from localmodels.flows.servers.servers import Servers
@@ -123,7 +123,7 @@ class Unloading:
         before = _in_memory(told, row)
         if before is None:
             return None
-        await self._ask(remote, before.model.name)
+        await remote.unload(before.model.name)
         for _ in range(LOOKS):
             if await self._is_out(row, server):
                 return before.size_vram
@@ -137,16 +137,6 @@ class Unloading:
             return _in_memory(await self._servers.seen(server.id), row) is None
         except QueueFull:
             return False
-
-    async def _ask(self, remote: Server, model: str) -> None:
-        remote.enter()
-        try:
-            await remote.far.unload(model)
-        except LocalModelsError as error:
-            raise remote.said(error, model) from None
-        finally:
-            if remote.leave():
-                await remote.close()
 
 
 def _in_memory(told: Told, row: ModelRow) -> Running | None:

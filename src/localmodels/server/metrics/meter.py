@@ -51,7 +51,10 @@ class Histogram:
 
 
 class Asked(NamedTuple):
-    """What a request asked for: the labels of everything that is measured by model."""
+    """What a request asked for: the labels of everything that is measured by model.
+
+    ``server`` is empty where nobody had a place for it.
+    """
 
     operation: str
     server: str
@@ -137,7 +140,7 @@ class Meter:
 
     def keep(self, servers: Collection[str]) -> None:
         """Forgets what was asked of all other servers: they have left, or have another name."""
-        for asked in [asked for asked in self.models if asked.server not in servers]:
+        for asked in [asked for asked in self.models if asked.server and asked.server not in servers]:
             del self.models[asked]
 
     def watch(self, edge: Door) -> None:

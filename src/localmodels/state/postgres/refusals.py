@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import asyncpg
 from sqlalchemy import exc
 
+from localmodels.core.access import Unwritable
 from localmodels.core.errors import DatabaseUnavailable, DiskFull, LocalModelsError, StoreFailed
 from localmodels.state.files import StateError
 
@@ -26,6 +27,8 @@ RETRY_AFTER = 5.0
 LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 _OF_A_CONNECTION = "08"
 _FULL = "53100"
+# What shall be written is no value of its column, or breaks a rule of its table.
+_OF_A_ROW = ("22", "23")
 
 
 class Away(DatabaseUnavailable):
@@ -69,6 +72,8 @@ def refused(reason: BaseException) -> LocalModelsError:
     words = f"the database cannot be used: {_words(reason, state)}"
     if state in COLLIDED:
         return Away(words, collided=True)
+    if isinstance(reason, ValueError) or str(state).startswith(_OF_A_ROW):  # the first is the driver's, of an argument
+        return Unwritable(words)
     return Away(words) if _is_passing(reason, state) else StoreFailed(words)
 
 
@@ -76,8 +81,6 @@ def _is_passing(reason: BaseException, state: str | None) -> bool:
     """May it go by itself? What the driver says beside the server is of a connection, and the next one may be good."""
     if isinstance(reason, asyncpg.PostgresError):
         return state in PASSING or state in SLOW or str(state).startswith(_OF_A_CONNECTION)
-    if isinstance(reason, ValueError):  # of the driver: something that it cannot send
-        return False
     return isinstance(reason, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, exc.TimeoutError))
 
 

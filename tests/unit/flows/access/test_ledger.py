@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localmodels.core.access import LOCAL, STRANGER, Allowance, Caller, Use, Wish
+from localmodels.core.access import LOCAL, STRANGER, Allowance, Caller, Unwritable, Use, Wish
 from localmodels.core.chat import Usage
-from localmodels.core.errors import EngineError, StoreFailed
+from localmodels.core.errors import EngineError, StoreFailed, Unauthenticated
 from localmodels.flows.access.housekeeping import Rounds
 from localmodels.flows.access.keys import Issuer, Keyring, make_key
 from localmodels.flows.access.ledger import Ledger, begins, ends
@@ -40,9 +40,19 @@ class Fragile(MemoryUsage):
         await super().add(uses)
 
 
+class Strict(Fragile):
+    """Holds no number of more than 64 bits, as databases do, and says so of all that it is given at once."""
+
+    async def add(self, uses: Sequence[Use]) -> None:
+        if any(use.tokens >= 2**63 for use in uses):
+            raise Unwritable("a number is too large")
+        await super().add(uses)
+
+
 def visit_of(caller: Caller, prompt: int = 10, answer: int = 5) -> Visit:
     visit = Visit("r", caller)
     visit.operation, visit.model, visit.usage = "chat", "tiny:latest", Usage(prompt, answer, 4)
+    visit.server = "local"
     return visit
 
 
@@ -201,6 +211,46 @@ def test_what_cannot_be_written_is_kept_for_the_next_time() -> None:
     asyncio.run(story())
 
 
+def test_a_row_that_no_database_takes_is_lost_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        store = Strict()
+        ledger = Ledger(store, Keyring(), Clock())
+        ledger.note(visit_of(LOCAL))
+        ledger.note(visit_of(quota(), prompt=10**19))
+        (use,) = await ledger.of(since=0)
+        assert (use.key, use.tokens, ledger.lost) == ("local", 15, 1)
+        ledger.note(visit_of(LOCAL))
+        (use,) = await ledger.of(since=0)
+        assert (use.requests, ledger.lost) == (2, 1)
+
+    asyncio.run(story())
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+        "what the key key_1 used of tiny:latest on local is lost: a number is too large"
+    ]
+
+
+def test_what_was_written_of_a_batch_is_not_written_again() -> None:
+    class Breaking(Strict):
+        """Breaks after the first row alone."""
+
+        async def add(self, uses: Sequence[Use]) -> None:
+            await super().add(uses)
+            self.broken = len(uses) == 1
+
+    async def story() -> None:
+        store = Breaking()
+        ledger = Ledger(store, Keyring(), Clock())
+        for key in ("a", "b", "c"):
+            ledger.note(visit_of(Caller(key, key), prompt=10**19 if key == "b" else 10))
+        with pytest.raises(StoreFailed):
+            await ledger.flush()
+        store.broken = False
+        assert {use.key: use.requests for use in await ledger.of(since=0)} == {"a": 1, "c": 1}
+        assert ledger.lost == 1
+
+    asyncio.run(story())
+
+
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)))
 def test_periods_are_those_of_the_calendar(moment: datetime) -> None:
     moment = moment.replace(tzinfo=UTC)
@@ -256,4 +306,39 @@ def test_rounds_look_for_keys_and_write_what_was_used(caplog: pytest.LogCaptureF
     asyncio.run(story())
     assert [record.getMessage() for record in caplog.records] == [
         "keys and usage cannot be written, and it is tried again: the disk is full"
+    ]
+
+
+def test_no_error_of_one_round_ends_the_rounds(caplog: pytest.LogCaptureFixture) -> None:
+    class Surprising(MemoryUsage):
+        """Raises what nobody has thought of."""
+
+        async def add(self, uses: Sequence[Use]) -> None:
+            raise OverflowError("secret row")
+
+    async def story() -> None:
+        kept, ring, steps = MemoryKeys(), Keyring(), Steps()
+        ledger = Ledger(Surprising(), ring, Clock())
+        made, text = make_key(Wish("bob"), 1)
+        await kept.add(made)
+        rounds = Rounds(Issuer(kept, ring), ledger, sleep=steps)
+        async with rounds:
+            ledger.note(visit_of(LOCAL))
+            for _ in range(9):
+                await steps.round()
+            assert ring.caller(text.reveal())
+            assert [(one.name, one.labels, one.value) for one in rounds.readings()] == [
+                ("localmodels_bookkeeping_failing", (("work", "read"),), 0.0),
+                ("localmodels_bookkeeping_failing", (("work", "written"),), 1.0),
+                ("localmodels_usage_lost", (), 0),
+            ]
+            await kept.revoke(made.id, 2)
+            for _ in range(2):
+                await steps.round()
+            with pytest.raises(Unauthenticated, match="revoked"):
+                ring.caller(text.reveal())
+
+    asyncio.run(story())
+    assert [record.getMessage() for record in caplog.records] == [
+        "keys and usage cannot be written, and it is tried again: OverflowError"
     ]

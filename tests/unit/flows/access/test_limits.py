@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from localmodels.core.access import LOCAL, Allowance, Caller, Level, Standing
 from localmodels.core.chat import Usage
 from localmodels.core.errors import QuotaExceeded, RateLimited
-from localmodels.flows.access.limits import MINUTE, Bucket, Limiter
+from localmodels.flows.access.limits import MINUTE, MOST_OWED, Bucket, Limiter
 from localmodels.flows.visit import Visit
 
 SECOND = 10**9
@@ -50,7 +50,7 @@ def test_a_bucket_is_exact(rate: int, moves: list[tuple[int, int]]) -> None:
         level = min(level + Fraction(passed * rate, MINUTE), Fraction(rate))
         if count < 0:
             bucket.give(count, now)
-            level = min(level + count, Fraction(rate))
+            level = max(min(level + count, Fraction(rate)), -Fraction(MOST_OWED * rate))
             continue
         wait = bucket.take(count, now)
         assert (wait == 0) == (level >= count)
@@ -105,6 +105,21 @@ def test_what_was_used_beyond_is_owed() -> None:
     with pytest.raises(RateLimited) as caught:
         limiter.reserve(visit_of(allowance), 1, 0)
     assert caught.value.retry_after == 61.0
+
+
+def test_a_figure_that_is_wrong_locks_nobody_out() -> None:
+    clock = Clock()
+    limiter = Limiter(Quota(), clock)
+    allowance = Allowance(tokens_per_minute=60)
+    for absurd in (2**31, 10**30):
+        wrong = visit_of(allowance)
+        wrong.usage = Usage(prompt_tokens=absurd)
+        limiter.settle(wrong)
+        with pytest.raises(RateLimited) as caught:
+            limiter.reserve(visit_of(allowance), 60, 0)
+        assert caught.value.retry_after == 61 * 60.0
+    clock.now += 61 * MINUTE
+    limiter.reserve(visit_of(allowance), 60, 0)
 
 
 def test_a_stream_that_was_left_costs_what_it_gave() -> None:

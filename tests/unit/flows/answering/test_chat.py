@@ -22,13 +22,14 @@ from localmodels.core.chat import (
     Message,
     Text,
     Tool,
+    Usage,
     fold,
 )
 from localmodels.core.errors import ContextLengthExceeded, ModelNotFound, RunnerDied, Unsupported
 from localmodels.core.options import Options
 from localmodels.core.rerank import Ranking, RerankRequest
-from localmodels.flows.answering.chat import Answerer, Answers, Defaults, Request
-from localmodels.flows.visit import Visit
+from localmodels.flows.answering.chat import Answerer, Answers, Defaults, Loading, Request, seen
+from localmodels.flows.visit import HERE, Visit
 
 
 class Counting:
@@ -102,8 +103,13 @@ class Model:
         finally:
             self.held -= 1
 
-    async def unload(self) -> None:
+    async def load(self, request: Loading, visit: Visit) -> None:
+        async with self.ready(request, visit):
+            pass
+
+    async def unload(self) -> str:
         self.unloaded = True
+        return HERE
 
 
 class OnlyOne:
@@ -262,6 +268,17 @@ def test_a_place_is_given_back_however_a_request_ends() -> None:
         return model.held
 
     assert asyncio.run(run()) == 0
+
+
+def test_what_a_server_has_not_counted_or_cannot_have_is_estimated() -> None:
+    for usage, charged in ((Usage(7, 5), Usage(7, 5)), (Usage(7, 0, counted=False), Usage(9, 1))):
+        visit = Visit("r")
+        visit.asked, visit.admitted = 9, 1
+        seen([Chunk("hi"), Done("stop", usage)], visit, 0, 0)
+        assert (visit.charged, visit.usage is None) == (charged, not usage.counted)
+    visit = Visit("r")
+    asyncio.run(Answers(OnlyOne(Model(Counting()))).embed(EmbedRequest("m", ("a b c d",)), visit))
+    assert (visit.usage, visit.charged.prompt_tokens > 0) == (None, True)
 
 
 def test_tokens_and_back() -> None:

@@ -112,6 +112,18 @@ def test_the_prompt_counts_once_and_every_answer_counts() -> None:
     assert (visit.reserved, visit.asked) == (600, 14)
 
 
+async def second_lies(request: Asked) -> AsyncGenerator[list[Event], None]:
+    """Of two answers, the second has a count that cannot be."""
+    yield [Chunk("hi"), Done("stop", Usage(10, 2, counted=request.options.seed == 1))]
+
+
+def test_of_all_together_nothing_is_counted_where_of_one_nothing_is() -> None:
+    visit = Visit("r", Caller("k", "k"))
+    answer = answered(Scripted(second_lies), ChatRequest("m", HELLO, options=Options(seed=1), n=2), visit)
+    assert (answer.done.usage, visit.usage) == (Usage(10, 4, counted=False), None)
+    assert visit.charged == Usage(7, 2)
+
+
 async def first_waits(request: Asked) -> AsyncGenerator[list[Event], None]:
     """The answer with seed 1 waits for ever, as one does that has no place yet."""
     if request.options.seed == 1:

@@ -38,7 +38,10 @@ class Target:
     async def ready(self, request: Any, visit: Visit) -> AsyncIterator[Fake]:
         yield Fake(SCRIPT)
 
-    async def unload(self) -> None: ...
+    async def load(self, request: Any, visit: Visit) -> None: ...
+
+    async def unload(self) -> str:
+        return ""
 
 
 class Shelf:

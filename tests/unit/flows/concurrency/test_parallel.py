@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from tests.awaited import awaited
 
-from localmodels.core.errors import Unreachable
+from localmodels.core.errors import Cancelled, Unreachable
 from localmodels.core.library import Progress
 from localmodels.flows.concurrency.parallel import BACKLOG, Abreast
 
@@ -133,3 +133,20 @@ async def test_a_defect_is_raised_and_ends_the_others() -> None:
     with pytest.raises(ZeroDivisionError):
         await heard(Abreast({"a": lambda: works.one("a"), "b": broken}))
     assert works.busy == 0
+
+
+@awaited
+async def test_a_work_that_somebody_else_stops_has_failed_and_nobody_waits_for_it() -> None:
+    works = Works(1)
+    works.go.set()
+
+    async def waits_for_what_is_stopped() -> Steps:
+        yield Progress("begun")
+        under = asyncio.ensure_future(asyncio.Event().wait())
+        asyncio.get_running_loop().call_soon(under.cancel)
+        await under
+
+    told = await heard(Abreast({"a": waits_for_what_is_stopped, "b": lambda: works.one("b")}))
+    ends = {name: said for name, said in told if not isinstance(said, Progress)}
+    assert isinstance(ends["a"], Cancelled)
+    assert ends["b"] is None

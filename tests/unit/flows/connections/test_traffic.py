@@ -62,19 +62,19 @@ class World:
 def test_a_host_that_failed_rests_for_a_while(error: LocalModelsError, seconds: float) -> None:
     world = World()
     world.fails("a", error)
-    assert world.traffic.resting("m:latest") == {"id-a"}
-    assert world.traffic.resting("m") == {"id-a"}
-    assert world.traffic.resting("other") == frozenset(), "of other models it says nothing"
+    assert world.traffic.rests("m:latest") == {("id-a", "m:latest")}
+    assert world.traffic.rests("m") == {("id-a", "m:latest")}
+    assert world.traffic.rests("other") == frozenset(), "of other models it says nothing"
     world.clock.now = seconds - 0.01
-    assert world.traffic.resting("m") == {"id-a"}
+    assert world.traffic.rests("m") == {("id-a", "m:latest")}
     world.clock.now = seconds
-    assert world.traffic.resting("m") == frozenset()
+    assert world.traffic.rests("m") == frozenset()
 
 
 def test_who_refuses_what_was_asked_has_not_failed() -> None:
     world = World()
     world.fails("a", InvalidRequest("no"))
-    assert world.traffic.resting("m") == frozenset()
+    assert world.traffic.rests("m") == frozenset()
 
 
 @awaited
@@ -156,4 +156,4 @@ async def test_names_that_callers_make_up_are_not_remembered_for_ever() -> None:
         world.clock.now = float(number)
         world.fails("a", Unavailable("busy"), f"made-up-{number}")
     assert len(world.traffic._rests) <= MANY
-    assert world.traffic.resting(f"made-up-{3 * MANY - 1}") == {"id-a"}
+    assert world.traffic.rests(f"made-up-{3 * MANY - 1}") == {("id-a", f"made-up-{3 * MANY - 1}:latest")}

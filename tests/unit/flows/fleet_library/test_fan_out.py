@@ -114,13 +114,19 @@ class Labs(Everywhere):
     def __init__(self, *specs: ServerSpec, most: int = 8) -> None:
         self.places = {one.name: Lab(one.name, {"m"}, {}) for one in (*specs, spec("local"))}
         self.changed: list[str] = []
+        self.removed: list[tuple[str, str]] = []
         super().__init__(
             self.places["local"],
             lambda: specs,
             lambda digests: None,  # type: ignore[arg-type,return-value]
             changed=lambda one: self.changed.append(one.name),
+            removed=self._gone,
             most=most,
         )
+
+    async def _gone(self, spec: ServerSpec, model: str) -> None:
+        assert model not in self.places[spec.name].models
+        self.removed.append((spec.name, model))
 
     def _place(self, spec: ServerSpec) -> Place:
         super()._place(spec)  # raises where it must
@@ -169,7 +175,7 @@ def test_servers_are_meant_by_id_and_name_and_all_together(names: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("nope", "there is no server 'nope'; there are: a, off"), ("off", "is switched off"), ("", "no")]
+    ("name", "says"), [("nope", "there is no server 'nope'$"), ("off", "is switched off"), ("", "no")]
 )
 def test_who_is_not_there_cannot_be_meant(name: str, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
@@ -412,3 +418,17 @@ async def test_the_first_that_has_a_model_describes_it() -> None:
         await labs.describe("m", ("local", "a"), verbose=False)
     with pytest.raises(ModelNotFound):
         await labs.describe("m", ("a",), verbose=False)
+
+
+@pytest.mark.parametrize(("servers", "gone"), [((), ["local"]), (("a",), ["a"]), (("*",), ["Box B", "local"])])
+@awaited
+async def test_who_keeps_lists_is_told_what_was_taken_away_where(servers: tuple[str, ...], gone: list[str]) -> None:
+    labs = Labs(A, B, VLLM)
+    if len(gone) > 1:
+        labs["a"].models.clear()  # it has none, and so none is taken away there
+    await labs.delete(DeleteRequest("m", servers=servers))
+    assert sorted(labs.removed) == [(name, "m") for name in gone]
+    labs["local"].models.add("m")
+    await labs.copy(CopyRequest("m", "n"))
+    await labs.unload("m", ("local",))
+    assert len(labs.removed) == len(gone), "nothing else takes any away"

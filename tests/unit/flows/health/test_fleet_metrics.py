@@ -65,6 +65,14 @@ def test_a_new_host_has_figures_at_once() -> None:
     assert world.series("server_seen_seconds") == {}, "it has told nothing yet"
 
 
+@pytest.mark.parametrize("kind", ["ollama", "local"])
+def test_whether_it_answers_is_told_of_every_server_and_of_this_one(kind: str) -> None:
+    world = World(spec(kind=kind))
+    assert world.series("server_up") == {("server_up", "a"): 1.0}
+    world.host().state = "down"
+    assert world.series("server_up") == {("server_up", "a"): 0.0}
+
+
 def test_without_limit_is_no_number() -> None:
     assert World(spec(max_concurrent=0)).series("server_max_concurrent") == {("server_max_concurrent", "a"): inf}
 
@@ -106,19 +114,18 @@ def test_figures_of_a_host_that_leaves_are_forgotten_for_good() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "begun", "outcome"),
+    ("error", "outcome"),
     [
-        (None, True, "answered"),
-        (None, False, LEFT),
-        (GeneratorExit(), True, LEFT),
-        (QueueFull("full"), False, "queue_full"),
-        (BackendTimeout("silent"), True, "backend_timeout"),
+        (None, "answered"),
+        (GeneratorExit(), LEFT),
+        (QueueFull("full"), "queue_full"),
+        (BackendTimeout("silent"), "backend_timeout"),
     ],
 )
-def test_how_a_request_ended(error: BaseException | None, begun: bool, outcome: str) -> None:
+def test_how_a_request_ended(error: BaseException | None, outcome: str) -> None:
     if isinstance(error, LocalModelsError):
         assert error.code == outcome
-    assert outcome_of(error, begun=begun) == outcome
+    assert outcome_of(error) == outcome
 
 
 def test_what_spoke_most_for_a_host() -> None:

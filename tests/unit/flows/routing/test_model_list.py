@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from localmodels.core.access import Caller
 from localmodels.core.catalog import Details, Model, Running
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.fleet.hosts import Holding, Host, Loaded, Sight, State, same_name
-from localmodels.flows.routing.model_list import askable, from_here, holders, merged, running
+from localmodels.flows.routing.model_list import May, askable, from_here, holders, merged, running
 
 A, B = "a" * 64, "b" * 64
 EPOCH = "1970-01-01T00:00:00+00:00"
@@ -40,15 +41,21 @@ def here(name: str, digest: str = A) -> Model:
 LOCAL = host("local", kind="local", registered=False)
 
 
+def asked_by(patterns: str) -> May:
+    """Whoever may ask these; every name leads where it should."""
+    caller = Caller("k", "k", models=tuple(patterns.split()))
+    return lambda name, where: caller.may_ask(name)
+
+
 def listed(models: tuple[Model, ...]) -> dict[str, tuple[str, ...]]:
     return {model.name: model.servers for model in models}
 
 
-def test_without_registered_servers_nothing_changes() -> None:
+def test_without_other_servers_nothing_changes() -> None:
     mine = (here("m:latest"), here("a:1"))
-    assert merged(mine, ()) == mine
-    alone = merged(mine, (LOCAL, host("file", Holding("x:1"), registered=False)))
-    assert (alone[:2], [model.name for model in alone[2:]]) == (mine, ["file/x:1"])
+    assert merged(mine, ()) == merged(mine, (LOCAL, host("file", registered=False))) == mine
+    beside = merged(mine, (LOCAL, host("file", Holding("x:1"), registered=False)))
+    assert listed(beside) == {"m:latest": ("local",), "a:1": ("local",), "file/x:1": ("file",)}
     assert merged(mine, (host("local", kind="local", registered=False, is_active=False),)) == ()
 
 
@@ -69,7 +76,7 @@ def test_models_of_servers_of_the_file_are_listed_under_their_servers_alone() ->
     tabled = host("tabled", Holding("x:1"), registered=False, state="down", models=("x:1",))
     off = host("off", Holding("x:1"), registered=False, is_active=False, models=("x:1",))
     models = merged((), (file, host("b", Holding("x:1")), down, tabled, off))
-    assert listed(models) == {"x:1": ("b",), "file/x:1": (), "file/z": (), "tabled/x:1": ()}
+    assert listed(models) == {"x:1": ("b",), "file/x:1": ("file",), "file/z": ("file",), "tabled/x:1": ("tabled",)}
     known, unknown = models[1:3]
     assert (known.digest, known.size, known.server) == (A, 5, "file")
     assert unknown.digest.startswith("0" * 12)
@@ -90,7 +97,7 @@ def test_models_of_servers_of_the_file_are_listed_under_their_servers_alone() ->
     ],
 )
 def test_a_key_sees_what_it_may_ask_by_the_name_by_which_it_may(patterns: str, names: list[str]) -> None:
-    may = Caller("k", "k", models=tuple(patterns.split())).may_ask
+    may = asked_by(patterns)
     hosts = (
         LOCAL,
         host("b", Holding("m:latest", B, 9), Holding("x:1")),
@@ -108,8 +115,7 @@ def test_who_may_ask_one_server_sees_what_is_in_its_memory() -> None:
         return Running(here(model), "running", 0, 1, 0, "", 0, server=server)
 
     def names(patterns: str) -> list[tuple[str, str]]:
-        may = Caller("k", "k", models=tuple(patterns.split())).may_ask
-        return [(one.model.name, one.server) for one in askable(rows, may)]
+        return [(one.model.name, one.server) for one in askable(rows, asked_by(patterns))]
 
     rows = (row("m:latest", ""), row("m:latest", "b"), row("n:1", "b"))
     assert names("*") == [("m:latest", ""), ("m:latest", "b"), ("n:1", "b")]
@@ -214,3 +220,35 @@ def test_memory_is_told_likewise() -> None:
 def test_only_gateways_are_told_of_gateways() -> None:
     assert from_here(("b",), ()) == from_here(("b",), ("us",)) == ()
     assert from_here(("b",), ("them", "us")) == ("us", "b")
+
+
+def test_a_bare_name_that_leads_to_none_of_its_row_is_listed_as_each_has_it() -> None:
+    hosts = (LOCAL, host("b", Holding("m"), Holding("n")), host("c", Holding("m")))
+    asked: list[tuple[str, tuple[str, ...]]] = []
+
+    def elsewhere(name: str, where: Sequence[str]) -> bool:
+        asked.append((name, tuple(where)))
+        return name != "m:latest"
+
+    assert listed(merged((here("m:latest"),), hosts, may=elsewhere)) == {
+        "local/m:latest": ("local",),
+        "b/m": ("b",),
+        "c/m": ("c",),
+        "n": ("b",),
+    }
+    assert asked == [
+        ("m:latest", ("local", "b", "c")),
+        *((f"{name}", (name.partition("/")[0],)) for name in ("local/m:latest", "b/m", "c/m")),
+        ("n", ("b",)),
+    ]
+
+
+def test_what_is_in_the_memory_of_a_server_of_the_file_has_its_name_before_it() -> None:
+    row = Running(here("m:1"), "running", 7, 5, 0, "", 4096)
+    file = host("file", Holding("x:1", B), loaded=(Loaded("x:1", 9),), registered=False)
+    mine, other = running((row,), (LOCAL, file))
+    assert (mine.server, mine.model.name) == ("local", "m:1")
+    assert (other.server, other.model.name, other.size) == ("file", "file/x:1", 9)
+    assert running((row,), (LOCAL, host("file", Holding("x:1"), registered=False))) == (row,)
+    assert [one.model.name for one in askable((mine, other), asked_by("file/x*"))] == ["file/x:1"]
+    assert [*askable((mine, other), asked_by("file/file/* x:1"))] == []

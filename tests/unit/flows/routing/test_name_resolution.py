@@ -213,11 +213,24 @@ def test_what_passes_untouched_is_of_the_servers_own_dialect(kind: ServerKind, d
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (Unauthenticated(f"wrong key {KEY}"), BackendError, "the server 'far' refused our key"),
+        (
+            Unauthenticated(f"wrong key {KEY}"),
+            BackendError,
+            "the server 'far' refused our key; key_file or key_env in the file of settings gives it another",
+        ),
         (
             Forbidden(f"this key ({KEY}) needs the scope 'manage'"),
             BackendError,
-            "the server 'far' does not allow us this: this key (***) needs the scope 'manage'",
+            (
+                "the server 'far' does not allow us this: our key lacks the scope 'manage': on its machine "
+                "`localmodels keys add NAME --scopes infer,list,manage` makes one that has it, and here key_file or "
+                "key_env in the file of settings gives it that"
+            ),
+        ),
+        (
+            Forbidden(f"this key ({KEY}) is for other models"),
+            BackendError,
+            "the server 'far' does not allow us this: this key (***) is for other models",
         ),
         (ModelNotFound("m:latest"), ModelNotFound, "model 'far/m' not found"),
         (

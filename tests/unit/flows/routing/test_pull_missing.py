@@ -100,7 +100,7 @@ class Pulling:
 @awaited
 async def test_all_who_ask_at_once_share_one_pull() -> None:
     at = Pulling(fleet(spec("a")))
-    tasks = [asyncio.ensure_future(at.pulls.pulled("m")) for _ in range(5)]
+    tasks = [asyncio.ensure_future(at.pulls.pulled(name)) for name in ("m", "m:latest", "m", "m:latest", "m")]
     other = asyncio.ensure_future(at.pulls.pulled("n"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -12,7 +12,16 @@ from localmodels.core import via
 from localmodels.core.access import LOCAL, USUAL, Caller
 from localmodels.core.catalog import Model
 from localmodels.core.chat import ChatRequest, EmbedRequest, GenerateRequest, Message, Text
-from localmodels.core.errors import BackendError, Forbidden, ModelNotFound, Unavailable, Unreachable
+from localmodels.core.errors import (
+    BackendError,
+    Forbidden,
+    ModelNotFound,
+    NotFound,
+    RateLimited,
+    Unavailable,
+    Unreachable,
+)
+from localmodels.core.fleet import ModelRow
 from localmodels.core.rerank import RerankRequest
 from localmodels.core.servers import AnyKind, ServerSpec
 from localmodels.dialects.routing import read_route, write_route
@@ -83,16 +92,21 @@ class World:
 
     def dry(self, name: str, capability: str = "", session: str = "") -> tuple[str, list[str], dict[str, str]]:
         """What is told of such a request: the model, who would be asked, and why nobody else."""
-        route = shown(self.routes.explained(name, capability, session, LOCAL))
+        meant = self.routes.explainable(name)
+        if meant is None:
+            raise ModelNotFound(name)
+        route = shown(self.routes.explained(meant, capability, session, LOCAL))
         assert read_route(write_route(route)) == route
         left_out = {one.server: one.reason for one in route.left_out}
         return route.model, [one.server for one in route.targets], left_out
 
     def spare(self, model: str) -> list[str]:
+        """Who is asked when all have failed."""
         meant = self.routes.meant(model)
         assert meant is not None
         decision = self.routes.decided(meant, self.routes.asked(meant, asked(model), visit_of()), visit_of())
-        return [hop.host.spec.name for hop in decision.spare]
+        tried = tuple((hop.host.id, meant.model) for hop in decision.hops)
+        return [hop.host.spec.name for hop in decision.further(tried)]
 
     def answered(self, model: str, by: str, request: ChatRequest | None = None, **about: Any) -> None:
         """A request was answered by this host."""
@@ -271,6 +285,92 @@ async def test_the_choice_passes_over_what_was_given_up_as_long_as_anything_else
     world.remotes.fleet.named("a").spec = spec("a", priority=-1)  # type: ignore[union-attr]
     assert world.chosen() == ("m", ["b"]), "the copy that rests is no reason against another"
     assert world.dry("auto")[2] == {"a": "rests: requests for this model have failed there"}
+
+
+@awaited
+async def test_who_failed_a_moment_ago_rests_for_the_choice_of_a_model_as_for_a_name() -> None:
+    world = World(policy="priority")
+    await world.adopt(a=(spec("a", priority=1), ("m",)), b=(spec("b"), ("m", "n")))
+    first, second = world.remotes.fleet.hosts()
+    assert world.chosen() == ("m", ["a", "b"])
+    world.remotes.traffic.met(first, "m", RateLimited("slow down", retry_after=30))
+    assert world.order("m") == ["b"]
+    assert world.chosen() == ("m", ["b"])
+    assert world.dry("auto")[1:] == (["b"], {"a": "rests: requests for this model have failed there"})
+    world.remotes.traffic.met(second, "m", NotFound("no such call"))
+    assert world.chosen() == ("n", ["b"]), "another model, where no copy of the best is left"
+    world.remotes.traffic.met(second, "n", BackendError("500"))
+    assert world.chosen() == ("m", ["a", "b"]), "and who rests, before nobody"
+
+
+@awaited
+async def test_where_the_choice_is_ours_and_a_model_has_failed_others_are_asked() -> None:
+    world = World(policy="priority")
+    await world.adopt(
+        a=(spec("a", priority=2), ("m", "n", "o")), b=(spec("b", priority=1), ("m", "x")), c=(spec("c"), ("y",))
+    )
+    meant = world.routes.automatic("auto")
+    assert meant is not None
+    decision = world.routes.decided(meant, world.routes.asked(meant, asked("auto"), visit_of()), visit_of())
+    assert (decision.model, [hop.host.spec.name for hop in decision.hops]) == ("m", ["a", "b"])
+
+    def then(*tried: tuple[str, str]) -> list[tuple[str, str]]:
+        hops = decision.further(tuple((f"id-{host}", f"{model}:latest" if model else "") for host, model in tried))
+        return [(hop.host.spec.name, hop.name) for hop in hops]
+
+    assert then(("a", "m")) == [("b", "m")]
+    both = ("a", "m"), ("b", "m")
+    assert then(*both) == [("c", "y")], "first those that have not failed this request"
+    assert then(*both, ("c", "y")) == [("a", "n")], "then those that have, with another model"
+    assert then(("a", ""), ("b", "m"), ("c", "y")) == [("b", "x")], "unless it was not the model that failed"
+    assert then(*both, ("c", "y"), ("a", "n")) == [("b", "x")], "or two of them have"
+    assert then(*both, ("c", "y"), ("a", "n"), ("b", "x")) == []
+    world.remotes.traffic.met(world.remotes.fleet.hosts()[2], "y", BackendError("500"))
+    assert then(*both) == [("a", "n")], "what rests is passed over as long as there is anything else"
+    assert then(*both, ("a", "n"), ("b", "x")) == [("c", "y")]
+
+
+@awaited
+async def test_to_ask_who_may_be_dared_changes_nothing() -> None:
+    world = World()
+    await world.adopt(a=(spec("a"), ("m",)), b=(spec("b"), ("n",)))
+    hosts = world.remotes.fleet.hosts()
+    for host, model in zip(hosts, ("m:latest", "n:latest"), strict=True):
+        for _ in range(IN_A_ROW):
+            world.remotes.fleet.began(host, model).ended(Unreachable("refused"))
+    assert world.order("m") == ["a"]
+    assert world.chosen() in [("m", ["a"]), ("n", ["b"])]
+    assert [(host.state, host.failure) for host in hosts] == [("down", "refused")] * 2
+    world.down("a")
+    with pytest.raises(Unavailable):
+        world.order("m")
+    assert world.chosen() == ("n", ["b"])
+
+
+@awaited
+async def test_who_would_wait_for_one_that_is_being_proved_may_dare_another() -> None:
+    world = World(policy="priority")
+    await world.adopt(a=(spec("a", priority=1), ("m",)), b=(spec("b"), ("m",)))
+    first, second = world.remotes.fleet.hosts()
+    for host in (first, second):
+        for _ in range(IN_A_ROW):
+            world.remotes.fleet.began(host, "m:latest").ended(Unreachable("refused"))
+    world.remotes.fleet.dare(first)
+    assert world.order("m") == ["a"]
+    world.tries("a", "m:latest")
+    assert first.proving
+    assert world.order("m") == ["a", "b"]
+
+
+@awaited
+async def test_of_a_model_that_is_switched_off_it_is_said_so() -> None:
+    world = World()
+    await world.adopt(a=(spec("a"), ("m",)), b=(spec("b"), ("m",)))
+    world.remotes.fleet.restrict([ModelRow(id="row", server_id="id-b", model="m", name="m", is_active=False)])
+    assert world.dry("m")[1:] == (
+        ["a"],
+        {"b": "m:latest is switched off there: localmodels models set b/m:latest --active"},
+    )
 
 
 @awaited

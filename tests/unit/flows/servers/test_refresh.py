@@ -11,7 +11,7 @@ from tests.virtual import clock, virtually
 
 from localmodels.core import via
 from localmodels.core.errors import Unreachable
-from localmodels.flows.servers.refresh import PATIENCE, Freshness
+from localmodels.flows.servers.refresh import MEMORY, PATIENCE, Freshness
 
 
 def of_file(world: Watched, *names: str) -> None:
@@ -63,3 +63,21 @@ async def test_what_another_gateway_asks_waits_for_nobody() -> None:
         began = clock()
         await Freshness(world.monitor).models()
         assert clock() == began
+
+
+@virtually
+async def test_what_is_in_memory_is_asked_of_servers_of_the_file_that_tell_it() -> None:
+    async with watched({"far": Server(), "mute": Server()}) as world:
+        of_file(world, "far", "mute")
+        await asyncio.sleep(60)
+        for name, loaded in (("far", {}), ("mute", None)):
+            sight = world.host(name).sight
+            assert sight is not None
+            world.host(name).sight = replace(sight, loaded=loaded)
+        looks = {name: len(server.looks) for name, server in world.servers.items()}
+        await asyncio.sleep(MEMORY)
+        before = {name: len(server.looks) for name, server in world.servers.items()}
+        assert before == looks, "nobody asks by himself meanwhile"
+        await Freshness(world.monitor).memory()
+        news = {name: len(server.looks) - looks[name] for name, server in world.servers.items()}
+        assert news == {"far": 1, "mute": 0}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import pytest
 from msgspec.structs import asdict, replace
 from tests.awaited import awaited
-from tests.fleet_world import Answer, Ollama, Store, World
+from tests.fleet_world import Answer, Line, Ollama, Store, World
 
 from localmodels.core.errors import (
     BackendError,
@@ -19,6 +20,7 @@ from localmodels.core.errors import (
     NotFound,
     QueueFull,
     StoreFailed,
+    Unauthenticated,
     Unreachable,
     Unsupported,
 )
@@ -69,8 +71,9 @@ async def test_one_that_does_not_answer_stays_registered_and_is_found_later() ->
         assert (server.available, server.state, server.version, server.models) == (False, "down", None, ())
         assert "cannot be reached" in server.failure
         assert world.servers.models(server.row.id) == ()
-        with pytest.raises(Unreachable, match="the server 'a' cannot be asked"):
+        with pytest.raises(Unreachable) as caught:
             await world.servers.discover(server.row.id)
+        assert caught.value.message == "the server 'a' cannot be reached"
         world.net[A] = Ollama(qwen3_8b=1)
         seen = await world.servers.discover(server.row.id)
         assert (seen.found, seen.added, seen.total) == (1, 1, 1)
@@ -344,8 +347,9 @@ async def test_servers_of_the_file_are_listed_and_changed_there_alone() -> None:
             world.servers.remove(server.row.id),
             world.servers.change_model(model.row.id, ModelChange(priority=1)),
         ):
-            with pytest.raises(Conflict, match="stands in the configuration's file"):
+            with pytest.raises(Conflict, match=r"the configuration's file, which `localmodels config`.*SIGHUP") as no:
                 await attempt
+            assert "file-key" not in no.value.message
         await world.servers.adopt([replace(FILE, name="other")])
         assert [one.row.name for one in world.servers.all()] == ["local", "other"]
         with pytest.raises(NotFound):
@@ -523,7 +527,10 @@ async def test_availability_is_looked_for_and_nothing_is_generated() -> None:
         ollama.failure = Unreachable("the server cannot be reached")
         seen = await world.unloading.check(ids["foo"])
         assert (seen.is_available, seen.is_loaded) == (False, None)
-        assert "the server 'a' cannot be asked: the server cannot be reached" in seen.error
+        assert seen.error == "the server 'a' cannot be reached"
+        ollama.failure = Unauthenticated("no such key: sk-canary")
+        seen = await world.unloading.check(ids["foo"])
+        assert seen.error == "the server 'a' asks for a key; `localmodels servers set a --key-file FILE` gives it one"
         assert not [one for one in ollama.asked if "generate" in one or "chat" in one]
         with pytest.raises(NotFound):
             await world.unloading.check("none")
@@ -566,7 +573,7 @@ async def test_a_model_is_unloaded_on_the_server_that_has_it() -> None:
         with pytest.raises(Conflict, match="m still answers on 'a'"):
             await world.unloading.unload(model.row.id)
         ollama.failure = LoadFailed("out of order")
-        with pytest.raises(BackendError, match="the server 'a' cannot be asked"):
+        with pytest.raises(BackendError, match="the server 'a': out of order"):
             await world.unloading.unload(model.row.id)
 
 
@@ -661,3 +668,101 @@ def test_ids_of_the_file_s_servers_stay() -> None:
         return [spec.id for spec in known.file]
 
     assert ids() == ids()
+
+
+@awaited
+async def test_what_somebody_has_taken_away_leaves_the_list_at_once() -> None:
+    async with World() as world:
+        ollama = Ollama(m=1, n=2, lost=3)
+        server = await world.add("a", A, ollama)
+        for name in ("m", "lost"):
+            del ollama.models[name]
+        await world.servers.removed(server, "m")
+        rows = {one.row.model: one for one in world.servers.models(server)}
+        assert {name: one.available for name, one in rows.items()} == {"n": True, "lost": False}, "that one is gone"
+        assert {row.model for row in await world.store.models(server)} == {"n", "lost"}
+        assert not world.remotes.fleet.holders(same_name("m"))
+
+
+@pytest.mark.parametrize("said", [{"is_active": False}, {"priority": 3}, {"capabilities": ("code",)}, {"name": "Em"}])
+@awaited
+async def test_what_its_owner_has_said_of_a_model_stays_though_it_is_taken_away(said: dict[str, Any]) -> None:
+    async with World() as world:
+        ollama = Ollama(m=1)
+        server = await world.add("a", A, ollama)
+        [model] = world.servers.models(server)
+        await world.servers.change_model(model.row.id, ModelChange(**said))
+        ollama.models.clear()
+        await world.servers.removed(server, "m")
+        [gone] = world.servers.models(server)
+        assert (gone.row.id, gone.row.present) == (model.row.id, False)
+
+
+@awaited
+async def test_of_this_machine_it_is_as_of_all_others() -> None:
+    async with World() as world:
+        local = world.servers.roster.local.id
+        await world.servers.removed(local, "localmodels")
+        assert world.store.written.is_set() is False, "it is alone, and nothing is kept of it"
+        await world.add("a", A, Ollama(m=1))
+        world.here.models.clear()
+        await world.servers.removed(local, "LocalModels")
+        assert world.servers.models(local) == ()
+
+
+@awaited
+async def test_what_cannot_be_looked_after_is_told_to_be_gone_later() -> None:
+    async with World() as world:
+        ollama = Ollama(m=1, n=1)
+        server = await world.add("a", A, ollama)
+        ollama.failure = Unreachable("the server cannot be reached")
+        await world.servers.removed(server, "m")
+        ollama.failure = None
+        await world.servers.removed(server, "n")  # it is there again, or another has put it there
+        assert {one.row.model for one in world.servers.models(server) if one.row.present} == {"m", "n"}
+        await world.servers.removed("nobody", "m")
+
+
+class Closing(World):
+    """Servers whose connections take their time to close, as those by TLS do: until the test says so."""
+
+    def __init__(self) -> None:
+        self.closing, self.closed = asyncio.Event(), asyncio.Event()
+        super().__init__(connect=lambda spec: Slow(self, spec))
+
+
+class Slow(Line):
+    """One of them."""
+
+    def __init__(self, world: Closing, spec: ServerSpec) -> None:
+        super().__init__(world, spec)
+        self._slow = world
+
+    async def close(self) -> None:
+        self._slow.closing.set()
+        await self._slow.closed.wait()
+
+
+@awaited
+async def test_whoever_leaves_while_a_change_is_taken_over_leaves_nothing_half_done() -> None:
+    async with Closing() as world:
+        ids = [await world.add(name, url, Ollama(m=1)) for name, url in (("a", A), ("b", B))]
+        c = await world.add("c", "http://10.39.0.103:11434", Ollama(m=1))
+        (row,) = world.servers.models(c)
+        for one in ids:  # another gateway has taken them away, and switched a model off
+            await world.store.remove(one)
+        await world.store.change_model(row.row.id, ModelChange(is_active=False), 1)
+        reading = asyncio.ensure_future(world.servers.remove("nobody"))  # as every change, it reads first
+        await world.closing.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        host = world.remotes.fleet.host(c)
+        assert host is not None
+        assert world.remotes.fleet.off(host) == {"m"}
+        assert host.holds(same_name("m")) is None
+        assert [one.name for one in world.remotes.servers()] == ["c"]
+        world.closed.set()
+        with pytest.raises(NotFound):
+            await world.servers.remove("nobody")
+        assert world.remotes.fleet.off(host) == {"m"}

@@ -35,12 +35,13 @@ def outcome(
     status: int = 200,
     model: str = "m:latest",
     error: LocalModelsError | None = None,
+    server: str = "local",
     times: tuple[int, int, int] = (1, 2, 5),
     usage: Usage | None = Usage(100, 4, 60),  # noqa: B008
 ) -> Outcome:
     visit = Visit("r", started=0)
     visit.dialect, visit.operation = (row.dialect, row.operation) if row else ("", "")
-    visit.model, visit.error, visit.usage = model, error, usage
+    visit.model, visit.server, visit.error, visit.usage = model, server, error, usage
     visit.admitted, visit.first, visit.last = (second * SECOND for second in times)
     return Outcome(row, "POST", "/whatever", status, visit)
 
@@ -174,14 +175,12 @@ def test_what_only_grows_is_a_counter(accept: str) -> None:
 
 def test_servers_that_left_are_forgotten() -> None:
     meter = Meter(clock=lambda: 6 * SECOND)
-    for server in ("local", "far", "gone"):
-        asked = outcome()
-        asked.visit.server = server
-        meter(asked)
+    for server in ("local", "far", "gone", ""):
+        meter(outcome(server=server))
     meter.keep({"local", "far"})
     read = figures(meter)
     servers = {dict(labels)["server"] for name, labels in read if name == "localmodels_tokens_total"}
-    assert servers == {"local", "far"}
+    assert servers == {"local", "far", ""}, "what nobody answered stays"
     assert "gone" not in str(read)
 
 

@@ -1,0 +1,60 @@
+"""The files that start a server at boot are ones that systemd and launchd can read, and name what there is."""
+
+from __future__ import annotations
+
+import configparser
+import plistlib
+import re
+import shlex
+
+import pytest
+from tests.docs.pages import DOCS
+
+from localmodels.cli.commands import VERBS, load, parser_of
+
+PAGE = (DOCS / "how-to" / "three-boxes.md").read_text()
+PROGRAM = "/.venv/bin/localmodels"
+
+
+def block(language: str) -> str:
+    """The page's only block of this language."""
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    return str(text)
+
+
+def unit() -> configparser.ConfigParser:
+    """The unit of systemd."""
+    read = configparser.ConfigParser(interpolation=None, strict=True)
+    read.optionxform = str  # type: ignore[assignment,method-assign]
+    read.read_string(block("ini"))
+    return read
+
+
+def commands() -> dict[str, list[str]]:
+    """What each of the two starts."""
+    started = plistlib.loads(block("xml").encode())["ProgramArguments"]
+    return {"systemd": shlex.split(unit()["Service"]["ExecStart"]), "launchd": started}
+
+
+@pytest.mark.parametrize("by", ["systemd", "launchd"])
+def test_what_is_started_is_a_command_that_is_understood(by: str) -> None:
+    program, verb, *rest = commands()[by]
+    assert (program.endswith(PROGRAM), verb) == (True, "serve")
+    assert parser_of(VERBS[verb], load(VERBS[verb])).parse_args(rest).home.startswith("/")
+
+
+def test_a_unit_lets_answers_end_and_comes_back_after_a_failure() -> None:
+    read = unit()
+    service = read["Service"]
+    assert read.sections() == ["Unit", "Service", "Install"]
+    assert (service["KillMode"], service["Restart"]) == ("mixed", "on-failure")
+    assert int(service["TimeoutStopSec"]) > 30  # drain_timeout, and what runners take to end
+    daemon = plistlib.loads(block("xml").encode())
+    assert (daemon["RunAtLoad"], daemon["KeepAlive"]) == (True, {"SuccessfulExit": False})
+    assert daemon["ExitTimeOut"] == int(service["TimeoutStopSec"])
+
+
+def test_keys_are_made_in_the_home_that_the_unit_serves() -> None:
+    home = commands()["systemd"][-1]
+    assert f"keys add gateway --scopes infer,list,manage --home {home} > gateway.key\n" in PAGE
+    assert f"`{home}/localmodels.toml`" in PAGE
