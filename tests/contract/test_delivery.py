@@ -26,7 +26,6 @@ from localmodels.core.chat import Answer, Done, Embeddings, Timings, Usage
 from localmodels.core.errors import (
     BackendError,
     BackendTimeout,
-    InvalidRequest,
     LocalModelsError,
     OutOfMemory,
     StoreFailed,
@@ -316,7 +315,7 @@ async def test_a_server_that_does_not_forget_is_not_waited_for(
 def test_a_server_is_one_that_is_there_and_makes_models(far: Far) -> None:
     here = elsewhere(far)
     assert here.named("far") == (FAR,)
-    with pytest.raises(NoSuchServer, match="^there is no server 'nope'$") as heard:
+    with pytest.raises(NoSuchServer, match=r"^there is no server 'nope'$") as heard:
         here.named("nope")
     assert heard.value.told_to(ANYBODY).message == "there is no server 'nope'; there are: far, other"
     with pytest.raises(Unsupported, match="'other' is of the kind openai"):
