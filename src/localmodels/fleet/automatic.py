@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 
+from localmodels.core.catalog import DEFAULT_TAG
 from localmodels.dialects.protocol import Call
 from localmodels.fleet.hosts import Holding, Host
 from localmodels.fleet.targets import Ask
@@ -26,9 +27,12 @@ _KINDS = frozenset(NEEDS.values())
 
 
 def wished(ask: Ask) -> frozenset[str]:
-    """What the model must be able to do, or its host be there for, by the name and the rest of the request."""
+    """What the model must be able to do, or its host be there for, by the name and the rest of the request.
+
+    ``auto:latest`` is ``auto``: Ollama's clients write the tag out.
+    """
     _, _, word = ask.model.partition(":") if is_automatic(ask.model) else ("", "", "")
-    return frozenset({word, ask.capability} - {""})
+    return frozenset({word, ask.capability} - {"", DEFAULT_TAG})
 
 
 def is_automatic(model: str) -> bool:

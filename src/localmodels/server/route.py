@@ -8,10 +8,9 @@ from starlette.types import Scope
 
 from localmodels.core.access import Caller
 from localmodels.dialects.routing import ShownLeftOut, ShownRoute, ShownTarget, write_route
+from localmodels.fleet.automatic import AUTO
 from localmodels.fleet.routing import Explanation, Target
 from localmodels.server.wire import query_of, visit_of
-
-AUTO = "auto"
 
 
 class Explains(Protocol):

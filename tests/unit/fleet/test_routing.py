@@ -402,6 +402,7 @@ def test_what_a_target_tells_is_how_the_host_was() -> None:
             id="both words",
         ),
         pytest.param([host("a", "m"), host("b", "auto")], Ask("auto"), "auto:latest", "b", id="a model of that name"),
+        pytest.param([host("a", "m")], Ask("auto:latest"), "m:latest", "a", id="with its tag written out"),
         pytest.param([host("a", "auto:code")], Ask("auto:code"), "auto:code", "a", id="and of that one"),
         pytest.param([host("a", "m"), host("b", "autobahn")], Ask("autobahn"), "autobahn:latest", "b", id="another"),
         pytest.param([host("a", "m")], Ask("auto:code"), "", "", id="nothing"),
