@@ -249,7 +249,13 @@ async def survived(ours: httpx2.AsyncClient, one: Vllm, two: Vllm) -> list[Claim
     await until(back, "the first is used again")
     whole = {**_STREAMED["/v1/chat/completions"], "stream": False}
     waiting = asyncio.create_task(ours.post("/v1/chat/completions", json={"model": MODEL, **whole}))
-    await until(one.busy, "vLLM is at it")
+
+    async def sent() -> bool:
+        # Ours knows at once; vLLM's own figures come late on a busy machine, when it has long answered.
+        targets = (await ours.get("/api/route", params={"model": MODEL})).json()["targets"]
+        return any(target["server"] == "one" and target["in_flight"] for target in targets)
+
+    await until(sent, "it was asked")
     await one.kill()
     answer = await waiting
     moved = answer.status_code == 200 and answer.headers.get("X-LocalModels-Server") == "two"
