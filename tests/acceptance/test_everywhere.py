@@ -148,7 +148,7 @@ def test_a_deployment_to_all_is_converted_once_and_a_retry_does_what_is_missing(
     assert {server: row["status"] for server, row in rows.items()} == {
         "local": "success", "a": "success", "b": "success", "late": "error",
     }  # fmt: skip
-    assert "no server answers" in rows["late"]["failure"]
+    assert "cannot be reached" in rows["late"]["failure"]
     before = [digest_of(served, "spread") for served in (front, *behind)]
     asked = [len(served.get("/api/tags").json()["models"]) for served in behind]
     with serve(home=tmp_path / "late", listen=f"127.0.0.1:{port}") as late:

@@ -246,5 +246,5 @@ def test_a_relayed_stream_is_what_the_other_server_sends(front: Served, behind: 
         for url, model in ((front.url, "far-openai/tiny"), (behind.url, "tiny"))
     ]
     same = [re.sub(r'"id":"[^"]*"|"created":\d+|"timings":\{[^}]*\}', "", body) for body in bodies]
-    assert same[0] == same[1].replace('"model":"tiny"', '"model":"far-openai/tiny"'), "but for the name it was asked by"
+    assert same[0] == same[1]
     assert bodies[0].endswith("data: [DONE]\n\n")

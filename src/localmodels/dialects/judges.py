@@ -23,11 +23,9 @@ class Judge:
         usage: as far as it was told; None where what was told cannot be true.
         reason: why the answer ended, in the server's word.
         done: was its end said, and proven?
-        model: the name of the model, as the latest message has it; None where it has none.
     """
 
     def __init__(self) -> None:
-        self.model: Any = None
         self.usage: Usage | None = None
         self.reason = ""
         self.done = False
@@ -72,7 +70,6 @@ class _Choice(Struct):
 
 
 class _Piece(Struct):
-    model: Any = None
     choices: tuple[_Choice, ...] | None = None
     usage: _OpenAIUsage | None = None
     error: Any = None
@@ -92,17 +89,15 @@ class OpenAIJudge(Judge):
         if message == b"[DONE]":
             if not self.reason:
                 raise StreamCut("the answer ended before its end was said")
-            self.done, self.model = True, None
+            self.done = True
             return False
         said = self._decoded(_PIECE, message, "OpenAI's")
-        self.model = said.model
         self._note(said)
         return not said.choices and said.usage is not None
 
     def see_whole(self, body: bytes) -> None:
         """A chat, a text, or vectors."""
         said = self._decoded(_PIECE, body, "OpenAI's")
-        self.model = said.model
         self._note(said)
         if said.data is None and not self.reason:
             raise StreamCut("the answer ended before its end was said")
@@ -119,7 +114,6 @@ class OpenAIJudge(Judge):
 
 
 class _Line(Struct):
-    model: Any = None
     done: bool = False
     done_reason: str | None = None
     prompt_eval_count: int | None = None
@@ -139,7 +133,6 @@ class OllamaJudge(Judge):
     def see(self, message: bytes) -> bool:
         """Usage comes with the end, for everybody."""
         said = self._decoded(_LINE, message, "Ollama's")
-        self.model = said.model
         if said.done:
             self._end(said)
         return False
@@ -147,7 +140,6 @@ class OllamaJudge(Judge):
     def see_whole(self, body: bytes) -> None:
         """A chat, a text, or vectors."""
         said = self._decoded(_LINE, body, "Ollama's")
-        self.model = said.model
         if not said.done and said.embeddings is None and said.embedding is None:
             raise StreamCut("the answer ended before its end was said")
         self._end(said)
@@ -166,14 +158,12 @@ class _AnthropicUsage(Struct):
 
 
 class _Said(Struct):
-    model: Any = None
     stop_reason: str | None = None
     usage: _AnthropicUsage | None = None
 
 
 class _Event(Struct):
     type: str = ""
-    model: Any = None
     message: _Said | None = None
     delta: _Said | None = None
     usage: _AnthropicUsage | None = None
@@ -195,7 +185,6 @@ class AnthropicJudge(Judge):
     def see(self, message: bytes) -> bool:
         """Usage comes to everybody."""
         said: _Event = self._decoded(_EVENT, message, "Anthropic's")
-        self.model = None if said.message is None else said.message.model
         if said.message is not None:
             self._count(said.message.usage)
         self._count(said.usage)
@@ -207,7 +196,6 @@ class AnthropicJudge(Judge):
     def see_whole(self, body: bytes) -> None:
         """A message, or a count of tokens."""
         said: _Event = self._decoded(_EVENT, body, "Anthropic's")
-        self.model = said.model
         if said.stop_reason is None and said.input_tokens is None:
             raise StreamCut("the answer ended before its end was said")
         self._count(said.usage)

@@ -1,8 +1,7 @@
 """A stream on its way through: cut into whole frames, judged, and passed on byte for byte.
 
-The one rule: a frame goes out as it came or not at all, but for the name of its model where that was asked by another,
-and an end only when it is proven; what is broken, cut or an error ends the passage, and whoever asked writes that down
-in the dialect's own way.
+The one rule: a frame goes out as it came or not at all, and an end only when it is proven; what is broken, cut or an
+error ends the passage, and whoever asked writes that down in the dialect's own way.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from localmodels.core.errors import Garbled, LocalModelsError, StreamCut
 from localmodels.dialects.framing import MAX_LINE, NDJSON, SSE
 from localmodels.dialects.peek import Way
-from localmodels.dialects.renaming import Renaming
 
 # A blank line ends a server-sent event; the line before it ends with LF whichever of LF and CR LF a server writes.
 _ENDS: Mapping[str, re.Pattern[bytes]] = {SSE: re.compile(rb"\n\r?\n"), NDJSON: re.compile(rb"\n")}
@@ -30,19 +28,17 @@ class Passage:
     Args:
         way: of its dialect.
         hide_usage: take out the message that is there only because we asked for it.
-        renaming: what the model is called, where that is not what its server calls it.
 
     Attributes:
         judge: what it has said so far.
         messages: how many those were.
     """
 
-    def __init__(self, way: Way, *, hide_usage: bool = False, renaming: Renaming | None = None) -> None:
+    def __init__(self, way: Way, *, hide_usage: bool = False) -> None:
         self.judge = way.judge()
         self.messages = 0
         self._type = way.content_type
         self._hide = hide_usage
-        self._renaming = renaming
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._tail = b""
@@ -64,10 +60,9 @@ class Passage:
         out = []
         try:
             for frame in frames:
-                message = self._message(frame)
-                hidden = bool(message) and self._seen(message)
+                hidden = self._seen(frame)
                 if not (hidden and self._hide):
-                    out.append(self._named(frame, message))
+                    out.append(frame)
                 if self._over():
                     break
         except LocalModelsError as error:
@@ -116,20 +111,14 @@ class Passage:
         if self._held_bytes > MAX_LINE:
             raise Garbled(f"the server sent a message longer than {MAX_LINE >> 20} MiB")
 
-    def _message(self, frame: bytes) -> bytes:
+    def _seen(self, frame: bytes) -> bool:
         if not frame.isascii():
             _check_utf8(frame)
-        return _data(frame) if self._type == SSE else frame.strip()
-
-    def _seen(self, message: bytes) -> bool:
+        message = _data(frame) if self._type == SSE else frame.strip()
+        if not message:
+            return False
         self.messages += 1
         return self.judge.see(message)
-
-    def _named(self, frame: bytes, message: bytes) -> bytes:
-        """The frame as it goes out: as it came, but for the name of the model."""
-        if self._renaming is None or not message or self.judge.model != self._renaming.there:
-            return frame
-        return self._renaming.of(frame, message)
 
 
 def _check_utf8(frame: bytes) -> None:

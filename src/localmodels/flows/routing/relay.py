@@ -18,7 +18,6 @@ from localmodels.dialects.judges import Judge
 from localmodels.dialects.passage import Passage
 from localmodels.dialects.peek import Peek
 from localmodels.dialects.protocol import Call
-from localmodels.dialects.renaming import Renaming, renaming
 from localmodels.flows.answering.chat import Boundless, Budget
 from localmodels.flows.answering.token_estimates import BYTES_A_TOKEN, TOKENS_A_PICTURE, USUAL_ANSWER
 from localmodels.flows.routing.dispatch import Errand
@@ -155,11 +154,11 @@ def _answer(
     to: RelayTo, hop: Hop, path: str, body: bytes, asked: Peek, visit: Visit, outlet: Outlet | None
 ) -> tuple[AsyncGenerator[bytes, None], Callable[[], None]]:
     """What one host says, and what notes in the visit how much that was."""
-    http, names = hop.reached.far.http, renaming(hop.model, visit.named(asked.word("model")))
+    http = hop.reached.far.http
     if not asked.stream:
         judge = to.way.judge()
-        return _whole(http, path, body, judge, names), lambda: _note(visit, judge)
-    passage = Passage(to.way, hide_usage=not asked.counted, renaming=names)
+        return _whole(http, path, body, judge), lambda: _note(visit, judge)
+    passage = Passage(to.way, hide_usage=not asked.counted)
     noted = Noted(outlet, visit) if outlet is not None else None
 
     def note() -> None:
@@ -169,12 +168,10 @@ def _answer(
     return http.relay(path, body, passage, noted), note
 
 
-async def _whole(
-    http: Http, path: str, body: bytes, judge: Judge, names: Renaming | None
-) -> AsyncGenerator[bytes, None]:
+async def _whole(http: Http, path: str, body: bytes, judge: Judge) -> AsyncGenerator[bytes, None]:
     answer = await http.post(path, body)
     judge.see_whole(answer)
-    yield names.of(answer, answer) if names is not None and judge.model == names.there else answer
+    yield answer
 
 
 def _note(visit: Visit, judge: Judge) -> None:
