@@ -69,6 +69,16 @@ async def test_of_another_kind_it_is_asked_whether_it_has_the_model() -> None:
         assert {one.path for one in at.fakes["far"].asked} == {"/v1/models"}, "nothing is generated"
 
 
+@pytest.mark.parametrize(
+    "page", [Page(b"not found", status=404), Page(b'{"data": []}')], ids=["no list", "an empty one"]
+)
+@awaited
+async def test_who_has_no_list_may_have_it(page: Page) -> None:
+    async with fleet({"far": GOOD}, kinds={"far": "openai"}) as at:
+        at.fakes["far"].pages["/v1/models"] = page
+        assert (await ask(at, "/api/chat", empty(f"far/{MODEL}")))[0] == 200
+
+
 @pytest.mark.parametrize("kind", ["ollama", "openai"])
 @pytest.mark.parametrize("model", [MODEL, "auto", f"far/{MODEL}"])
 @awaited

@@ -47,6 +47,20 @@ async def test_one_that_breaks_off_is_given_by_another(kind: str, script: Script
         await at.book("bad").empty()
 
 
+@pytest.mark.parametrize(("once", "asked"), [(False, 2), (True, 1)])
+@awaited
+async def test_one_that_has_begun_is_generated_once_more_at_most_whatever_breaks_it_off(once: bool, asked: int) -> None:
+    busy = Script(WORDS, DONE, breaks=Break("fail", after=2, failure=Failure("overloaded", 529, "overloaded_error")))
+    async with fleet(
+        {"a": busy, "b": busy, "c": busy, "good": GOOD}, kinds=dict.fromkeys(("a", "b", "c"), "openai")
+    ) as at:
+        came = await at.ask(WHOLE, once=once)
+        assert came.error is not None
+        assert sum(at.generations().values()) == asked
+        assert sum(at.remotes.traffic.tally.at(host).duplicates for host in at.remotes.fleet.hosts()) == asked - 1
+        assert came.visit.charged.prompt_tokens, "somebody has taken it"
+
+
 def sooner(script: Script) -> Script:
     """The same in the middle of an answer in one piece, which has fewer bytes."""
     return script if script.wire.at is None else replace(script, wire=replace(script.wire, at=60))

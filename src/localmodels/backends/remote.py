@@ -95,9 +95,13 @@ class ChatServer:
         Servers of most kinds are not told what to have in memory: what they list they have, or get it when it is asked.
 
         Raises:
-            NotListed: it lists others.
+            NotListed: it lists others. Many have no list, and answer all the same.
         """
-        if not any(request.model in {name, name.removesuffix(":latest")} for name in await self.models()):
+        try:
+            names = await self.models()
+        except _NOT_THERE:
+            return
+        if names and not any(request.model in {name, name.removesuffix(":latest")} for name in names):
             raise NotListed(request.model)
 
     async def embed(self, request: EmbedRequest) -> Embeddings:

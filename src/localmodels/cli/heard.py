@@ -83,5 +83,5 @@ def model_in(line: bytes) -> str:
     """The model that a line names; empty where it names none."""
     try:
         return msgspec.json.decode(line, type=Line).model
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""

@@ -61,7 +61,7 @@ class Errand:
         hop: where it is.
     """
 
-    __slots__ = ("_answers", "_begun", "_failed", "_plan", "_seat", "_told", "_traffic", "_visit", "hop")
+    __slots__ = ("_answers", "_begun", "_failed", "_heard", "_plan", "_seat", "_told", "_traffic", "_visit", "hop")
 
     def __init__(
         self,
@@ -72,13 +72,15 @@ class Errand:
         further: Further | None = None,
         suits: Callable[[Hop], bool] | None = None,
     ) -> None:
+        if visit.repeated:  # the one repetition goes to who is known to be well
+            hops = sorted(hops, key=lambda hop: hop.host.state != "up")
         self.hop = hops[0]
         self._plan = Plan(tuple(hops), further, suits, visit.tried, visit.repeated)
         self._visit = visit
         self._traffic = traffic
         self._answers = answers
         self._seat: Seat | None = None
-        self._begun = False
+        self._begun = self._heard = False
         self._failed: LocalModelsError | None = None
         self._told: LocalModelsError | None = None
 
@@ -101,9 +103,15 @@ class Errand:
 
     def _taken(self, error: BaseException | None) -> bool:
         """May a host have taken the request up, though it ends with this? It has a place, or has had one."""
-        if self._begun or self._plan.repeated or self._visit.repeated:
+        if self._begun or self._heard or self._plan.repeated or self._visit.repeated:
             return True
         return self._seat is not None and (not isinstance(error, LocalModelsError) or verdict(error) == "perhaps")
+
+    def heard(self) -> None:
+        """The host has begun to answer, and nothing of it goes out yet: if it breaks off, one other may be asked."""
+        self._heard = True
+        if self._seat is not None:
+            self._seat.answered()
 
     def answered(self) -> None:
         """The first of the answer has come; from now on no other host is asked. Saying so again does no harm."""
@@ -154,13 +162,15 @@ class Errand:
     def _following(self, error: LocalModelsError, *, unsuited: bool) -> Plan | None:
         """Who is asked after this host; None where nobody is."""
         what = "untouched" if unsuited else verdict(error)
+        if what == "untouched" and self._heard:  # whatever it says of itself: it has generated
+            what = "perhaps"
         if what == "refused" or (what == "perhaps" and (self._plan.repeated or self._visit.once)):
             return None
         whole = not unsuited and not is_of_the_model(error)
         following = self._plan.without(self.hop, whole=whole, repeated=what == "perhaps")
         if not following.hops:
             return None
-        if unsuited:
+        if unsuited and not self._heard:
             return following
         met = self._traffic.tally.at(self.hop.host)
         if not self._traffic.retries.take():
@@ -270,6 +280,7 @@ class Errand:
     async def _leave(self, error: BaseException | None) -> None:
         """Gives everything back; ``error`` is what the host met the request with."""
         seat, self._seat = self._seat, None
+        self._heard = False
         if seat is not None:
             await seat.leave(error, begun=self._begun)
 

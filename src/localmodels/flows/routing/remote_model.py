@@ -208,7 +208,6 @@ class Renamed:
         except NotListed:
             if self._model not in self._server.spec.models:
                 raise
-        self._answered()
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Turns texts into vectors."""

@@ -18,7 +18,14 @@ from msgspec import Raw
 from localmodels.backends.protocol import Health
 from localmodels.backends.remote import NotOffered
 from localmodels.core.chat import ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest, is_early
-from localmodels.core.errors import ContextLengthExceeded, LocalModelsError, ModelNotFound, NotFound, Unsupported
+from localmodels.core.errors import (
+    BackendError,
+    ContextLengthExceeded,
+    LocalModelsError,
+    ModelNotFound,
+    NotFound,
+    Unsupported,
+)
 from localmodels.core.rerank import Ranking, RerankRequest
 from localmodels.dialects.ollama.unloading import is_unload
 from localmodels.dialects.protocol import Call
@@ -121,6 +128,8 @@ class RoutedTarget:
         Raises:
             Unsupported: several have it there, or it is not known who has; or that one cannot be told to.
         """
+        if is_automatic(self.meant.model) and not any(host.holds(self.meant.model) for host in self.meant.hosts):
+            raise Unsupported(f"{self.name!r} leaves the choice to us; name the model to unload", param="model")
         return await self._unloaded_here() or await self._unloaded_there()
 
     async def _unloaded_here(self) -> str:
@@ -276,9 +285,16 @@ class Routed:
         try:
             async with aclosing(stream):
                 async for events in stream:
+                    if not every:
+                        self._errand.heard()
                     if not visit.first and not all(map(is_early, events)):
                         visit.first = monotonic_ns()
                     every += events
+        except ContextLengthExceeded as error:
+            visit.first = 0
+            if every:  # it was not too long to begin with, so to shorten it would be to generate once more
+                raise BackendError(error.message) from error
+            raise
         except BaseException:
             visit.first = 0
             raise
