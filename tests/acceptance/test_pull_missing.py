@@ -7,8 +7,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from urllib.parse import urlsplit
 
-from tests.acceptance.serving import eventually, serve
+import psutil
+from tests.acceptance.serving import Served, eventually, serve
 from tests.acceptance.test_fleet_api import QUIET, Fleet
 from tests.awaited import awaited
 
@@ -19,6 +21,13 @@ PROMPT = 5.0  # seconds in which a server ends that has nothing to wait for; it 
 
 async def until(true: Callable[[], bool]) -> None:
     await asyncio.to_thread(eventually, true, "it is so")
+
+
+def connected(served: Served) -> int:
+    """Who has come in: the second one for a model that is being pulled is seen nowhere else."""
+    port = urlsplit(served.url).port
+    there = psutil.Process(served.pid).net_connections("tcp")
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port == port for one in there)
 
 
 @awaited
@@ -47,7 +56,7 @@ async def test_a_pull_outlives_the_switch_and_ends_with_the_server(tmp_path: Pat
             await reload("true")
             waiting.append(asyncio.create_task(asyncio.to_thread(fleet.chat, "wanted")))
             waiting.append(asyncio.create_task(asyncio.to_thread(fleet.chat, "another")))
-            await until(lambda: pulls() == 2)
+            await until(lambda: pulls() == 2 and connected(served) == len(waiting))
             began = monotonic()
             served.signal(signal.SIGTERM)
             answers = await asyncio.gather(*waiting)
