@@ -212,3 +212,11 @@ async def test_who_is_down_has_nothing_in_memory() -> None:
         at.fakes["near"].pages["/api/generate"] = UNLOADED
         _, head, _ = await ask(at, "/api/chat", empty(keep_alive=0))
         assert head["x-localmodels-server"] == "near"
+
+
+@awaited
+async def test_auto_is_no_model_that_could_leave_the_memory() -> None:
+    async with fleet({"far": GOOD}) as at:
+        status, _, body = await ask(at, "/api/chat", {**empty("auto"), "keep_alive": 0})
+        assert (status, b"leaves the choice to us" in body) == (400, True)
+        assert not any(b'"auto"' in one.body for one in at.fakes["far"].asked)

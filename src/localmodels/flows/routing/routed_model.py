@@ -290,13 +290,10 @@ class Routed:
                     if not visit.first and not all(map(is_early, events)):
                         visit.first = monotonic_ns()
                     every += events
-        except ContextLengthExceeded as error:
+        except BaseException as error:  # also of who leaves: nothing of it has gone out, so nothing came first
             visit.first = 0
-            if every:  # it was not too long to begin with, so to shorten it would be to generate once more
+            if every and isinstance(error, ContextLengthExceeded):  # to shorten it would be to generate once more
                 raise BackendError(error.message) from error
-            raise
-        except BaseException:
-            visit.first = 0
             raise
         self._errand.answered()
         if every:
