@@ -16,6 +16,7 @@ from tests.contract.test_routed import GOOD, REFUSING, failing, is_good
 from localmodels.backends.fake import FakeServer, Script
 from localmodels.backends.fake.script import Break, Choose
 from localmodels.core.catalog import Model
+from localmodels.core.chat import Chunk
 from localmodels.core.errors import BackendError, Unavailable, Unreachable
 from localmodels.core.secrets import Secret
 from localmodels.core.servers import ServerSpec
@@ -212,3 +213,19 @@ async def test_and_where_none_is_one_attempt_is_made_and_the_others_are_told_whe
         error = (await at.ask()).error
         assert error is not None
         assert (error.retry_after, attempts()) == (HEALING, [IN_A_ROW + 1] * 2)
+
+
+@awaited
+async def test_the_first_piece_of_a_whole_answer_proves_its_host_long_before_its_caller_gets_it() -> None:
+    """Who waits for a host that is tried need not wait for the last word of a long answer."""
+    begun = Script((Chunk("one"), Chunk("two")), breaks=Break("stall", after=1))
+    async with fleet({"slow": begun}) as at:
+        (slow,) = all_down(at)
+        proved = asyncio.Event()
+        at.remotes.fleet.listen(lambda host: proved.set() if host.state == "up" else None)
+        whole = asyncio.create_task(at.ask(replace(chat(model=MODEL), stream=False)))
+        await proved.wait()
+        assert (whole.done(), at.generations()) == (False, {"slow": 1})
+        whole.cancel()
+        await at.book("slow").empty()
+        assert slow.state == "up", "its caller left; that is no failure of the host"

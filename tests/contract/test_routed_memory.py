@@ -107,6 +107,21 @@ async def test_this_machine_loads_its_own() -> None:
         assert at.own.taken == 1
 
 
+@pytest.mark.parametrize("name", ["far", "local"])
+@awaited
+async def test_how_long_a_load_takes_says_nothing_of_how_long_an_answer_does(name: str) -> None:
+    """By the mean of answers it is told how long a place will be waited for."""
+    async with fleet({"far": GOOD}, Own(GOOD), own_first=name == "local") as at:
+        host = at.remotes.fleet.named(name)
+        assert host is not None
+        at.fakes["far"].pages["/api/chat"] = LOADED
+        status, head, _ = await ask(at, "/api/chat", empty())
+        assert (status, head["x-localmodels-server"], host.service) == (200, name, 0.0)
+        del at.fakes["far"].pages["/api/chat"]
+        assert (await at.ask()).server == name
+        assert host.service > 0.0
+
+
 @awaited
 async def test_no_inputs_load_the_model_too() -> None:
     async with fleet({"far": GOOD}) as at:

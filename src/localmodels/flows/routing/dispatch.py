@@ -61,7 +61,19 @@ class Errand:
         hop: where it is.
     """
 
-    __slots__ = ("_answers", "_begun", "_failed", "_heard", "_plan", "_seat", "_told", "_traffic", "_visit", "hop")
+    __slots__ = (
+        "_answers",
+        "_begun",
+        "_empty",
+        "_failed",
+        "_heard",
+        "_plan",
+        "_seat",
+        "_told",
+        "_traffic",
+        "_visit",
+        "hop",
+    )
 
     def __init__(
         self,
@@ -80,7 +92,7 @@ class Errand:
         self._traffic = traffic
         self._answers = answers
         self._seat: Seat | None = None
-        self._begun = self._heard = False
+        self._begun = self._empty = self._heard = False
         self._failed: LocalModelsError | None = None
         self._told: LocalModelsError | None = None
 
@@ -122,6 +134,10 @@ class Errand:
             self._seat.answered()
         if self._answers is not None:
             self._answers(self.hop)
+
+    def empty(self) -> None:
+        """What was answered has no content (a load): how long it took tells nothing of how long answers take."""
+        self._empty = True
 
     def stay(self) -> None:
         """What has come of the request so far means something at this host alone: no other is asked any more."""
@@ -282,7 +298,7 @@ class Errand:
         seat, self._seat = self._seat, None
         self._heard = False
         if seat is not None:
-            await seat.leave(error, begun=self._begun)
+            await seat.leave(error, timed=self._begun and not self._empty)
 
     def _as_told(self, error: LocalModelsError) -> LocalModelsError:
         """The error as the caller shall hear it."""

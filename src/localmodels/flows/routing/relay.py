@@ -29,7 +29,8 @@ from localmodels.flows.visit import Visit
 
 # Bytes; a text of this size without a blank is a picture.
 LARGE = 2**14
-# Ollama's reason for an answer without content: the model has been told to leave the memory.
+# Ollama's reasons for an answer without content: the model is in memory now, or has been told to leave it.
+LOADED = "load"
 UNLOADED = "unload"
 
 
@@ -146,6 +147,8 @@ class Relays:
                     await errand.after(error)
                 finally:
                     note()
+                    if visit.reason in (LOADED, UNLOADED):
+                        errand.empty()
                     if visit.reason == UNLOADED:
                         hop.reached.traffic.fleet.memory_changed(hop.host)
 

@@ -61,12 +61,12 @@ class Seat:
         self._held = more
         return held
 
-    async def leave(self, error: BaseException | None, *, begun: bool) -> None:
+    async def leave(self, error: BaseException | None, *, timed: bool) -> None:
         """Gives everything back.
 
         Args:
             error: what the host met the request with; None where it has done what was asked.
-            begun: has the first of an answer come?
+            timed: has it given an answer whose time tells how long answers take there?
         """
         once.say(once=False)
         if error is None:  # also what has no first piece of an answer: a load, a count
@@ -79,7 +79,7 @@ class Seat:
                 held, self._held = self._held, None
                 await held.__aexit__(type(error) if error is not None else None, error, None)
         finally:
-            took = monotonic() - self._since if error is None and begun else None
+            took = monotonic() - self._since if error is None and timed else None
             self._traffic.places.give_back(host, same_name(self.hop.model), took)
             if server is not None and server.leave():
                 await server.far.close()
