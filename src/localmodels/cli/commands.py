@@ -51,6 +51,7 @@ VERBS: Mapping[str, Verb] = {
         Verb("login", "Keeps a login of a registry, once the registry has taken it.", "login"),
         Verb("logout", "Forgets the login of a registry.", "logout"),
         Verb("keys", "Makes keys for those who may ask, lists them and takes them away.", "keys"),
+        Verb("usage", "Tells requests and tokens, by model, key, server, day or hour.", "usage"),
         Verb("servers", "Lists the servers of the fleet, registers, changes, checks and forgets them.", "servers"),
         Verb(
             "models",

@@ -7,9 +7,12 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from localmodels.cli.misuse import Misuse
 from localmodels.cli.world import World
 from localmodels.config import SETTINGS, Config, Setting, Settings, load
+from localmodels.core.errors import InvalidValue
 from localmodels.core.library import EVERY
+from localmodels.core.quantity import parse_duration
 
 # What people say instead, and what there may be for it.
 OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
@@ -18,6 +21,7 @@ OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("change", "edit", "update"), ("set",)),
     **dict.fromkeys(("ls", "show"), ("list",)),
 }
+DAY = 86_400.0  # seconds
 CONFIG_FILE = "file of settings; else localmodels.toml in the home"
 
 
@@ -85,6 +89,19 @@ def one_server(word: str) -> str:
     if word == EVERY:
         raise argparse.ArgumentTypeError("it is one server here, not every one; `localmodels servers` lists them")
     return word
+
+
+def read_span(flag: str, text: str) -> float:
+    """Seconds of a flag's value; people who mean weeks say days.
+
+    Raises:
+        Misuse: it is no duration.
+    """
+    days = text.removesuffix("d")
+    try:
+        return float(days) * DAY if days != text and days.isdecimal() and len(days) < 6 else parse_duration(text)
+    except InvalidValue:
+        raise Misuse(f"{flag}: '{text[:60]}' is not a duration, such as 12h or 30d") from None
 
 
 def home_argument(parser: argparse.ArgumentParser) -> None:

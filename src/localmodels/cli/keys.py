@@ -12,15 +12,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
-from localmodels.cli.flags import action_of, home_argument, home_settings, json_argument
+from localmodels.cli.flags import action_of, home_argument, home_settings, json_argument, read_span
 from localmodels.cli.misuse import Misuse
 from localmodels.cli.tables import write_json, write_table
 from localmodels.cli.words import ago, printable, until
 from localmodels.cli.world import World
 from localmodels.config import Config, ConfigError, Settings
 from localmodels.core.access import GRANTS, USUAL, Allowance, Key, Wish
-from localmodels.core.errors import InvalidValue, NotFound
-from localmodels.core.quantity import parse_duration
+from localmodels.core.errors import NotFound
 from localmodels.dialects.management import shown
 from localmodels.flows.access.keys import make_key
 from localmodels.state.choosing import state_in
@@ -31,7 +30,6 @@ from localmodels.state.whereabouts import WHEREABOUTS, place_of, read
 
 HEADER = ("NAME", "ID", "KEY", "SCOPES", "MODELS", "LIMITS", "MADE", "STATE")
 SPARE = ("KEY", "MADE", "LIMITS", "MODELS", "SCOPES")
-DAY = 86_400.0
 PERIODS = ("ever", "day", "month")
 SERVER_ELSEWHERE = "LOCALMODELS_HOST"
 
@@ -226,16 +224,12 @@ def quota_of(text: str) -> tuple[int, str]:
 
 
 def lifetime(text: str) -> float:
-    """Seconds; also in days.
+    """Seconds.
 
     Raises:
         Misuse: it is no duration, or none into the future.
     """
-    days = text.removesuffix("d")
-    try:
-        seconds = float(days) * DAY if days != text and days.isdecimal() and len(days) < 6 else parse_duration(text)
-    except InvalidValue:
-        raise Misuse(f"--expires: '{text[:60]}' is not a duration, such as 12h or 30d") from None
+    seconds = read_span("--expires", text)
     if seconds <= 0:
         raise Misuse("--expires: a key must expire in the future")
     return seconds

@@ -10,6 +10,7 @@ from __future__ import annotations
 from asyncio import to_thread
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -278,9 +279,15 @@ class AsyncCalls:
         async with self._carrier.open("DELETE", f"/api/keys/{quote(id, safe='')}", None) as reply:
             return management.read_key(await self._good(reply))
 
-    async def usage(self, key: str | None = None) -> tuple[Use, ...]:
-        """What keys used in the last 30 days, by model and hour: one's own, or for those who may observe, of all."""
-        return management.read_usage(await self._get(f"/api/usage?key={quote(key)}" if key else "/api/usage"))
+    async def usage(self, key: str | None = None, *, since: datetime | None = None) -> tuple[Use, ...]:
+        """What keys used, by model, server and hour: one's own, or for those who may observe, of all.
+
+        Args:
+            key: the id of the one key whose usage it is.
+            since: the hour of this moment is the first that is told; 30 days ago if None. One without a time zone is
+                of this machine's.
+        """
+        return management.read_usage(await self._get(f"/api/usage{management.usage_query(key, since)}"))
 
     async def aclose(self) -> None:
         """Gives back every connection."""

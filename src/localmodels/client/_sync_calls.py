@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -273,9 +274,15 @@ class Calls:
         with self._carrier.open("DELETE", f"/api/keys/{quote(id, safe='')}", None) as reply:
             return management.read_key(self._good(reply))
 
-    def usage(self, key: str | None = None) -> tuple[Use, ...]:
-        """What keys used in the last 30 days, by model and hour: one's own, or for those who may observe, of all."""
-        return management.read_usage(self._get(f"/api/usage?key={quote(key)}" if key else "/api/usage"))
+    def usage(self, key: str | None = None, *, since: datetime | None = None) -> tuple[Use, ...]:
+        """What keys used, by model, server and hour: one's own, or for those who may observe, of all.
+
+        Args:
+            key: the id of the one key whose usage it is.
+            since: the hour of this moment is the first that is told; 30 days ago if None. One without a time zone is
+                of this machine's.
+        """
+        return management.read_usage(self._get(f"/api/usage{management.usage_query(key, since)}"))
 
     def close(self) -> None:
         """Gives back every connection."""

@@ -6,7 +6,9 @@ The rule: a key's text is in one answer, that which made it, and in no other.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Struct
@@ -210,6 +212,13 @@ def read_usage(body: bytes) -> tuple[Use, ...]:
         Use(**{**msgspec.structs.asdict(use), "hour": nanoseconds(use.hour) // HOUR})
         for use in _read(body, ShownUsage).usage
     )
+
+
+def usage_query(key: str | None, since: datetime | None) -> str:
+    """The query that narrows it to a key, and to what was used since a moment; empty for neither."""
+    asked = {"key": key, "since": None if since is None else since.astimezone(UTC).isoformat()}
+    query = urlencode({name: text for name, text in asked.items() if text})
+    return f"?{query}" if query else ""
 
 
 def read_since(text: str) -> int:

@@ -25,7 +25,7 @@ from localmodels.core.chat import (
     Timings,
     Usage,
 )
-from localmodels.core.errors import Conflict, LocalModelsError, ModelNotFound, Unsupported
+from localmodels.core.errors import Conflict, Forbidden, LocalModelsError, ModelNotFound, Unsupported
 from localmodels.core.library import (
     CopyRequest,
     DeleteRequest,
@@ -115,6 +115,8 @@ class FakeServer:
     known: set[str] = field(default_factory=lambda: {"m"})
     pulls: bool = False
     why: str = ""  # said of a model that it has not
+    keys: tuple[Key, ...] | None = (KEY,)  # None where the caller may not list them
+    used: tuple[Use, ...] = (USE,)
     long: FakeTasks = field(default_factory=FakeTasks)
     fleet: FakeFleet = field(default_factory=FakeFleet)
     headers: dict[str, str] = field(default_factory=dict)  # of streams
@@ -182,6 +184,8 @@ class FakeServer:
             return self._key(request)
         if path.startswith("/api/blobs/"):
             return self._blob(request, path.removeprefix("/api/blobs/"))
+        if path == "/api/usage":
+            return httpx2.Response(200, content=self._usage(request.url.params))
         if path == "/api/ps":
             return httpx2.Response(200, content=self._ps(request.url.params.get("server")))
         if path == DIALECT.paths["models"]:
@@ -223,8 +227,17 @@ class FakeServer:
         if request.method == "POST":
             assert management.read_wish(request.content).name == KEY.name
             return httpx2.Response(200, content=management.write_made(KEY, TEXT, 0))
-        one = request.method == "DELETE"
-        return httpx2.Response(200, content=management.write_key(KEY, 0) if one else management.write_keys([KEY], 0))
+        if request.method == "DELETE":
+            return httpx2.Response(200, content=management.write_key(KEY, 0))
+        if self.keys is None:
+            return httpx2.Response(403, content=DIALECT.write_error(Forbidden("this key may not")))
+        return httpx2.Response(200, content=management.write_keys(self.keys, 0))
+
+    def _usage(self, asked: Mapping[str, str]) -> bytes:
+        since = management.read_since(asked["since"]) if "since" in asked else 0
+        return management.write_usage(
+            use for use in self.used if use.key == asked.get("key", use.key) and use.hour >= since
+        )
 
     def _steps(self) -> bytes:
         written = b"".join(map(library.write_progress, self.steps))
@@ -310,7 +323,6 @@ ANSWERS: Mapping[str, Callable[[bytes], bytes]] = {
     "/api/version": lambda body: b'{"version": "9.9.9"}',
     "/api/embed": _embed,
     "/api/rerank": _rerank,
-    "/api/usage": lambda body: management.write_usage([USE]),
     "/tokenize": _tokenize,
     "/detokenize": _detokenize,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ CALLS: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "add_key": (lambda client: client.add_key(Wish("bob", models=("m",))), (shown(KEY, 2 * 10**18), TEXT)),
     "revoke_key": (lambda client: client.revoke_key("key_1"), shown(KEY, 2 * 10**18)),
     "usage": (lambda client: client.usage("key_1"), (USE,)),
+    "usage since": (lambda client: client.usage(since=datetime(2025, 11, 24, 16, 30, tzinfo=UTC)), (USE,)),
+    "usage later": (lambda client: client.usage(since=datetime(2025, 11, 24, 17, tzinfo=UTC)), ()),
     "load": (lambda client: client.load("m"), None),
     "unload": (lambda client: client.unload("m"), ()),
     "copy": (lambda client: client.copy("m", "n"), ()),
