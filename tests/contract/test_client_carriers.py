@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+from tests.contract.test_registry_trust import OPENSSL, make_certificate
 
 from localmodels.client._sync import Httpx
 from localmodels.client._sync_calls import Carrier
@@ -188,3 +191,32 @@ def test_https_is_tls(make: Make) -> None:
     with serving(lambda connection: first.append(connection.recv(1))) as url, pytest.raises(Unreachable):
         whole(make(url.replace("http", "https", 1)))
     assert first == [b"\x16"]  # a TLS handshake record
+
+
+def test_who_speaks_no_tls_is_not_nobody(make: Make) -> None:
+    def script(connection: socket.socket) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with (
+        serving(script) as url,
+        pytest.raises(Unreachable, match=r"failed \(WRONG_VERSION_NUMBER\); if it speaks plain"),
+    ):
+        whole(make(url.replace("http", "https", 1)))
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed, so there is no certificate to test with")
+def test_who_cannot_prove_its_name_is_not_nobody(make: Make, tmp_path: Path) -> None:
+    make_certificate(str(OPENSSL), tmp_path / "key.pem", tmp_path / "certificate.pem")
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+
+    def script(connection: socket.socket) -> None:
+        with suppress(OSError):  # it is left in the middle of the handshake
+            server.wrap_socket(connection, server_side=True).close()
+
+    with (
+        serving(script) as url,
+        pytest.raises(Unreachable, match=r"the certificate .* cannot be believed \(self-signed"),
+    ):
+        whole(make(url.replace("http", "https", 1)))

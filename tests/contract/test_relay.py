@@ -629,3 +629,23 @@ async def test_https_to_who_proves_its_name_and_to_nobody_else(certificate: tupl
         assert came.error.message.startswith("the server 'far' has no certificate that can be believed")
         assert len(fake.asked) == 3
         await remotes.close()
+
+
+@awaited
+async def test_https_to_who_speaks_none_says_so() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server, FakeServer(SCRIPT) as fake:
+        port = server.sockets[0].getsockname()[1]
+        remotes = Remotes()
+        await remotes.adopt([ServerSpec(name="far", url=f"https://127.0.0.1:{port}", kind="openai")])
+        try:
+            came = await ask(Behind(fake, remotes.servers()[0], remotes), "openai", question("openai"))
+        finally:
+            await remotes.close()
+    assert type(came.error) is Unreachable
+    assert came.error.message.startswith("TLS with the server 'far' failed; if it speaks plain HTTP"), came.error

@@ -94,9 +94,13 @@ class Internet:
             )
         except aiohttp.SocketTimeoutError as error:
             raise BackendTimeout("the server did not answer in time") from error
-        except aiohttp.ClientSSLError as error:
+        except aiohttp.ClientConnectorCertificateError as error:
             raise Unreachable(
                 "the server has no certificate that can be believed (ca_file names authorities)"
+            ) from error
+        except aiohttp.ClientSSLError as error:
+            raise Unreachable(
+                "TLS with the server failed; if it speaks plain HTTP, its url begins with http://"
             ) from error
         except aiohttp.ServerDisconnectedError as error:
             raise Unanswered("the server closed the connection without an answer") from error

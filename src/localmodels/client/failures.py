@@ -13,7 +13,7 @@ TIMEOUT = httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
 def not_reached(error: httpx2.TransportError, url: str) -> LocalModelsError:
     """What a connection that failed before the answer means."""
     if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):
-        return nobody(url)
+        return nobody(url, error)
     if isinstance(error, httpx2.TimeoutException):
         return BackendTimeout(f"the server at {url} did not answer in time")
     return Unreachable(f"the server at {url} closed the connection without an answer")

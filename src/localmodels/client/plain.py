@@ -69,8 +69,10 @@ class Plain:
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
         """The answer, as soon as its head is there."""
-        with _failing(nobody(self.url), nobody(self.url)):
+        try:
             connection.connect()
+        except (http.client.HTTPException, OSError) as error:
+            raise nobody(self.url, error) from error
         connection.sock.settimeout(self._read_timeout)
         with _failing(
             BackendTimeout(f"the server at {self.url} did not answer in time"),

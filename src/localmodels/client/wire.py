@@ -6,6 +6,7 @@ No I/O here, so that the asynchronous client and the one generated from it share
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ssl import SSLCertVerificationError, SSLError
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -51,9 +52,22 @@ class Content(Struct, frozen=True):
     content: str
 
 
-def nobody(url: str) -> Unreachable:
-    """No connection came about, or none in time; in both carriers' words."""
-    return Unreachable(f"no server answers at {url}")
+def nobody(url: str, why: BaseException | None = None) -> Unreachable:
+    """No connection came about, or none in time; in both carriers' words.
+
+    Args:
+        url: of the server.
+        why: what was raised; where TLS failed, somebody does answer there.
+    """
+    while why is not None and not isinstance(why, SSLError):
+        why = why.__cause__ or why.__context__
+    if why is None:
+        return Unreachable(f"no server answers at {url}")
+    if isinstance(why, SSLCertVerificationError):
+        told = f"cannot be believed ({why.verify_message}); SSL_CERT_FILE may name a file of authorities"
+        return Unreachable(f"the certificate of the server at {url} {told}")
+    plain = "if it speaks plain HTTP, its address begins with http://"
+    return Unreachable(f"TLS with the server at {url} failed ({why.reason or 'it was cut'}); {plain}")
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

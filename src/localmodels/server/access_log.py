@@ -12,6 +12,7 @@ from time import monotonic_ns
 
 from msgspec import Struct
 
+from localmodels.flows.visit import HERE
 from localmodels.server.app import Outcome
 
 LOGGER = "localmodels.requests"
@@ -53,7 +54,7 @@ class Logged(Struct, frozen=True, omit_defaults=True):
         """For people."""
         words = [self.method, self.route or "no route", str(self.status or "left"), f"{self.ms:.0f} ms"]
         if self.model:
-            words.append(self.model)
+            words.append(self.model if self.server in {"", HERE} else f"{self.model} at {self.server}")
         if self.completion_tokens is not None:
             words.append(f"{self.prompt_tokens} + {self.completion_tokens} tokens")
         if self.error:

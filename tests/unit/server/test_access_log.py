@@ -64,6 +64,13 @@ def test_a_line_for_people(caplog: pytest.LogCaptureFixture) -> None:
     )
 
 
+def test_a_line_for_people_names_another_server(caplog: pytest.LogCaptureFixture) -> None:
+    visit = visited()
+    visit.server = "big-box"
+    record = logged(caplog, Outcome(ROW, "GET", "/v1/models/secret-name", 200, visit))
+    assert "  m:latest at big-box  10 + 3 tokens" in TextFormatter().format(record)
+
+
 def test_what_a_stranger_wrote_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     visit = Visit("req_2", started=1_000_000)
     visit.error = ModelNotFound("secret\nname")
