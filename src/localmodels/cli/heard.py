@@ -1,4 +1,4 @@
-"""Who has answered, as the answer itself says: the model, and of a fleet its server. For ``run --verbose``.
+"""Who has answered, as the answer itself says: the model, and of a fleet its server. For ``run --verbose`` and ``--json``.
 
 The values of a conversation do not hold it: what was asked for is the same whoever answers.
 """
@@ -14,7 +14,7 @@ from msgspec import Struct
 from localmodels.client._sync_calls import Carrier, Reply
 
 SERVER_HEADER = "x-localmodels-server"
-MOST = 65_536  # bytes of a first line in which the model is looked for
+MOST = 2**20  # bytes of a first line in which the model is looked for
 
 
 class Line(Struct):
@@ -77,6 +77,8 @@ class HeardReply:
                     self._heard.model = model_in(line)
                 looks = not ended and len(begun) < MOST
             yield piece
+        if looks:  # an answer in one piece, whose line does not end
+            self._heard.model = model_in(begun)
 
 
 def model_in(line: bytes) -> str:

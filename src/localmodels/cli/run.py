@@ -13,6 +13,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from shlex import quote as quoted
 
+from msgspec import to_builtins
+
 from localmodels.cli import session as sessions
 from localmodels.cli import terminal
 from localmodels.cli.connect import seek, way_to
@@ -71,7 +73,8 @@ def run(args: argparse.Namespace, world: World) -> int:
 def asked(session: Session, prompt: str, client: Calls, heard: Heard, args: argparse.Namespace, world: World) -> None:
     """One answer, or a conversation."""
     if args.json:
-        write_json(client.chat(sessions.request(session, prompt)), world.out)
+        answer = to_builtins(client.chat(sessions.request(session, prompt)), enc_hook=str)
+        write_json({"model": heard.model, "server": heard.server, **answer}, world.out)
     elif prompt:
         once(session, prompt, client, heard, world)
     else:

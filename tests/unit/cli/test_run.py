@@ -100,6 +100,10 @@ def test_verbose_says_who_answered(shell: Shell) -> None:
 def test_json_is_the_whole_answer(shell: Shell) -> None:
     answer = json.loads(shell("run", "m", "Hi", "--json").out)
     assert (answer["text"], answer["done"]["reason"], answer["done"]["usage"]["prompt_tokens"]) == ("Hello", "stop", 20)
+    assert (answer["model"], answer["server"]) == (MODEL.name, ""), "it does not say who it is"
+    shell.server.headers = {"X-LocalModels-Server": "big-box"}
+    answer = json.loads(shell("run", "m", "Hi", "--json").out)
+    assert (answer["model"], answer["server"]) == (MODEL.name, "big-box")
 
 
 def test_an_answer_that_breaks_ends_its_line_and_the_command(shell: Shell) -> None:

@@ -119,7 +119,7 @@ class FakeServer:
     used: tuple[Use, ...] = (USE,)
     long: FakeTasks = field(default_factory=FakeTasks)
     fleet: FakeFleet = field(default_factory=FakeFleet)
-    headers: dict[str, str] = field(default_factory=dict)  # of streams
+    headers: dict[str, str] = field(default_factory=dict)  # of answers
     unloads_at: str = ""  # the server whose memory a model leaves when it is not said where
     elsewhere: dict[str, str] = field(
         default_factory=dict
@@ -266,7 +266,8 @@ class FakeServer:
             return httpx2.Response(200, headers=self.headers, stream=pieces)
         whole = Answer(DONE, "Hello")
         if isinstance(asked, ChatRequest):
-            return httpx2.Response(200, content=DIALECT.write_chat_answer(STAMP, asked, whole))
+            written = DIALECT.write_chat_answer(STAMP, asked, whole)
+            return httpx2.Response(200, headers=self.headers, content=written)
         return httpx2.Response(200, content=DIALECT.write_generate_answer(STAMP, asked, whole))
 
     @staticmethod
