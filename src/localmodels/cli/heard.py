@@ -1,4 +1,4 @@
-"""Who has answered, as the answer itself says: the model, and of a fleet its server. For ``run --verbose`` and ``--json``.
+"""Who has answered, as the answer itself says: the model, and of a fleet its server. For ``run --verbose|--json``.
 
 The values of a conversation do not hold it: what was asked for is the same whoever answers.
 """
