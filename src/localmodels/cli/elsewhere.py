@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from shlex import quote as quoted
 from typing import TypeVar
 
-from localmodels.core.errors import CallerError
+from localmodels.core.errors import LocalModelsError
 from localmodels.core.library import EVERY
 
 _THERE = re.compile(r" is (?:in memory )?on the servers? ('[^']+'(?:, '[^']+')*)(?P<more> and \d+ more)?; ")
-R = TypeVar("R", bound=CallerError)
+R = TypeVar("R", bound=LocalModelsError)
 _NAME = re.compile(r"'([^']+)'")
 
 
-def holders_of(refusal: CallerError) -> tuple[str, ...]:
+def holders_of(refusal: LocalModelsError) -> tuple[str, ...]:
     """The servers that have the model; ``*`` where not all are named; none where that is not what it says.
 
-    >>> holders_of(CallerError("m is on the servers 'a', 'b'; say with `server` where"))
+    >>> holders_of(LocalModelsError("m is on the servers 'a', 'b'; say with `server` where"))
     ('a', 'b')
     """
     found = _THERE.search(refusal.message)
@@ -40,7 +40,7 @@ def bare(name: str, holders: Sequence[str]) -> str:
     return model if slash and list(holders) == [server.lower()] else name
 
 
-def hinted(refusal: R, verb: str, name: str, *rest: str) -> R:
+def hinted(refusal: R, verb: str, name: str, *rest: str, alone: bool = False) -> R:
     """The refusal with the command that does it there; as it is where it is about something else.
 
     Args:
@@ -48,8 +48,11 @@ def hinted(refusal: R, verb: str, name: str, *rest: str) -> R:
         verb: that was refused.
         name: of the model, as it was said.
         rest: what else the verb was told.
+        alone: is it done on one server?
     """
     holders = holders_of(refusal)
+    if alone:
+        holders = tuple(server for server in holders if server != EVERY)[:1]
     if not holders:
         return refusal
     words = (verb, bare(name, holders), *rest)

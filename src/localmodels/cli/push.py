@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from localmodels.cli.connect import connect
+from localmodels.cli.elsewhere import hinted
 from localmodels.cli.flags import host_argument, json_argument, one_server_argument
 from localmodels.cli.progress import follow
 from localmodels.cli.world import World
+from localmodels.core.errors import LocalModelsError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,4 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Sends it, showing how far it is; blobs that the registry has are not sent again."""
     with connect(args, world) as client:
-        return follow(client.push(args.model, insecure=args.insecure, server=args.server), args, world)
+        try:
+            return follow(client.push(args.model, insecure=args.insecure, server=args.server), args, world)
+        except LocalModelsError as error:
+            raise hinted(error, "push", args.model, alone=True) from error

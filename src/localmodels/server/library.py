@@ -153,8 +153,10 @@ class ChangeRoute:
             await respond(send, 200, await self._reply(scope, body))
 
 
-class Shorts(Protocol):
-    """Does what is short, wherever a request says."""
+class Does(Protocol):
+    """Does what is asked of models that there are, wherever a request says."""
+
+    def push(self, request: PushRequest, /) -> AsyncGenerator[Progress, None]: ...
 
     async def copy(self, request: CopyRequest, /) -> Sequence[Outcome]: ...
 
@@ -162,14 +164,14 @@ class Shorts(Protocol):
 
 
 class Changes:
-    """The short operations. Where no server is named they are this machine's: a model of another is said to be there.
+    """What is done to models. Where no server is named they are this machine's: one of another is said to be there.
 
     Args:
         does: them.
         require_here: looks at a name that was not found here; raises where it is known.
     """
 
-    def __init__(self, does: Shorts, require_here: Callable[[str], None]) -> None:
+    def __init__(self, does: Does, require_here: Callable[[str], None]) -> None:
         self._does = does
         self._require_here = require_here
 
@@ -186,6 +188,13 @@ class Changes:
         check_models(visit_of(scope).caller, request.model)
         with self._sought("" if request.servers else request.model):
             return library.write_outcomes(await self._does.delete(request))
+
+    async def push(self, request: PushRequest) -> AsyncGenerator[Progress, None]:
+        """``/api/push``."""
+        async with aclosing(self._does.push(request)) as steps:
+            with self._sought("" if request.servers else request.model):
+                async for step in steps:
+                    yield step
 
     @contextmanager
     def _sought(self, name: str) -> Iterator[None]:

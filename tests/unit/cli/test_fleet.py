@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from tests.unit.cli.conftest import Shell
 from tests.unit.client.fake_fleet import BOX, DEAD, HERE, LOCAL
-from tests.unit.client.fake_server import MODEL, RUNNING
+from tests.unit.client.fake_server import MODEL, RUNNING, STEPS_OF_ALL
 
 from localmodels.cli import outcomes
 from localmodels.core.errors import BackendError, Conflict, Forbidden, InvalidRequest, InvalidValue, Unreachable
@@ -354,6 +354,27 @@ def test_a_model_that_is_gone_leaves_the_list(shell: Shell) -> None:
 def test_fields_of_the_api_are_flags_here(shell: Shell, words: tuple[str, ...], error: Exception, said: str) -> None:
     shell.server.fails_with = error  # type: ignore[assignment]
     assert shell(*words).err == f"Error: {said}\n"
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ("the server 'a'; manage it there", "the server 'a': `localmodels push m --server a` does it there"),
+        (
+            "the servers 'a', 'b'; say with `server` where",
+            "the servers 'a', 'b': `localmodels push m --server a` does it",
+        ),
+        ("the servers 'a' and 7 more; say with `server` where", "the servers 'a' and 7 more; say with --server where"),
+    ],
+)
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_only_others_have_is_pushed_from_one_of_them(shell: Shell, there: str, said: str, begun: bool) -> None:
+    refusal = Conflict(f"m is on {there}")
+    if begun:
+        shell.server.steps, shell.server.breaks_with = STEPS_OF_ALL[:1], refusal
+    else:
+        shell.server.fails_with = refusal
+    assert f"Error: m is on {said}" in shell("push", "m").err
 
 
 def test_a_route_tells_who_would_answer_and_why(shell: Shell) -> None:

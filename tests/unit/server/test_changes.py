@@ -1,8 +1,9 @@
-"""Copying and deleting: a model of another server is said to be there, one that is nowhere not to be found."""
+"""Copying, deleting and pushing: a model of another server is said to be there, one that is nowhere not to be found."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from starlette.types import Scope
 from tests.awaited import awaited
 from tests.unit.flows.library.test_split_models import NobodyRuns
 
+from localmodels.core.catalog import ModelName
 from localmodels.core.errors import Conflict, ModelNotFound
+from localmodels.core.library import Progress, PullRequest, PushRequest
 from localmodels.flows.fleet_library.fan_out import Everywhere
 from localmodels.flows.fleet_library.local_library import Own
 from localmodels.flows.library.keeper import Keeper
@@ -21,7 +24,19 @@ from localmodels.server.wire import VISIT
 from localmodels.store.library import Library
 from localmodels.store.model_store import ModelStore
 
-NOTHING: Any = None  # nobody pulls, and nothing runs
+NOTHING: Any = None  # nothing runs
+
+
+class Moves:
+    """Sends what is not there, as far as that goes."""
+
+    def pull(self, request: PullRequest, /) -> AsyncGenerator[Progress, None]:
+        raise NotImplementedError
+
+    async def push(self, request: PushRequest, /) -> AsyncGenerator[Progress, None]:
+        yield Progress("retrieving manifest")
+        ModelName.parse(request.model)
+        raise ModelNotFound(request.model)
 
 
 def require_here(name: str) -> None:
@@ -41,7 +56,7 @@ def require_here(name: str) -> None:
 @awaited
 async def test_what_is_not_here_is_said_to_be_where_it_is(tmp_path: Path, name: str, error: type[Exception]) -> None:
     keeper = Keeper(ModelStore(tmp_path), Library(()), NobodyRuns())
-    changes = Changes(Everywhere(Own(keeper, NOTHING, NOTHING), tuple, keeper.lent), require_here)
+    changes = Changes(Everywhere(Own(keeper, Moves(), NOTHING), tuple, keeper.lent), require_here)
     scope: Scope = {"type": "http", VISIT: Visit("r")}
     for change, asked in (
         (changes.copy, {"source": name, "destination": "mine"}),
@@ -49,3 +64,7 @@ async def test_what_is_not_here_is_said_to_be_where_it_is(tmp_path: Path, name: 
     ):
         with pytest.raises(error):
             await change(scope, json.dumps(asked).encode())
+    steps = changes.push(PushRequest(name))
+    assert (await anext(steps)).status == "retrieving manifest"
+    with pytest.raises(error):
+        await anext(steps)

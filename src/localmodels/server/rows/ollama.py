@@ -68,7 +68,7 @@ def _changing(dialect: Dialect, parts: Parts) -> tuple[Row, ...]:
     changes = Changes(everywhere, parts.require_here)
     copy, delete = ChangeRoute(changes.copy), ChangeRoute(changes.delete)
     pull = ProgressRoute(dialect, Operation(library.read_pull, everywhere.pull, transfer))
-    push = ProgressRoute(dialect, Operation(library.read_push, everywhere.push, transfer))
+    push = ProgressRoute(dialect, Operation(library.read_push, changes.push, transfer))
     create = ProgressRoute(dialect, Operation(library.read_create, everywhere.create, creation))
     blobs = BlobRoute(dialect, parts.keeper)
     return (
