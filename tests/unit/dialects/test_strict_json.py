@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import Struct
 from tests.unit.dialects import strategies as some
 
 from localmodels.core.errors import InvalidRequest, InvalidValue
-from localmodels.dialects.strict_json import MAX_DEPTH, MAX_QUOTES, SLICE, check, parsed, read
+from localmodels.dialects.strict_json import MAX_DEPTH, MAX_QUOTES, SLICE, USUAL, check, parsed, read
 
 
 class _Inner(Struct):
@@ -68,12 +69,46 @@ def test_the_same_word_elsewhere_is_no_second_key(body: bytes) -> None:
     assert json.loads(body)
 
 
+# Keys as they are written, some of which mean the same; and bodies of them, as they are written.
+KEYS = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"a:"', '"\\""', '"\\u0022"', '"{"', '"\\\\"', '"ж"', '"\\u0436"'])
+BODIES = st.recursive(
+    st.sampled_from(["1", "-2.5e3", "null", "true", '""', '":"', '"a\\":{"', '"\\\\"', "[]", "{}"]),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(lambda values: f"[{' ,'.join(values)}]"),
+        st.lists(st.tuples(KEYS, inner), max_size=4).map(
+            lambda pairs: "{" + ", ".join(f"{key} : {value}" for key, value in pairs) + "}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+def unlike(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise KeyError
+
+
+@pytest.mark.parametrize("pad", [0, USUAL], ids=["usual", "large"])
+@given(body=BODIES)
+def test_keys_are_twice_there_for_us_where_they_are_for_another_parser(body: str, pad: int) -> None:
+    """Small bodies and large ones are gone through in two ways."""
+    whole = f'[{body}, "{"x" * pad}"]'
+    try:
+        json.loads(whole, object_pairs_hook=unlike)
+    except KeyError:
+        with pytest.raises(InvalidRequest, match="appears twice"):
+            check(whole.encode())
+    else:
+        check(whole.encode())
+
+
 @pytest.mark.parametrize("pair", [b"[]", b"{}"])
 def test_64_levels_and_no_more(pair: bytes) -> None:
     opening, closing = (b"[", b"]") if pair == b"[]" else (b'{"a":', b"1" + b"}" * MAX_DEPTH)
     check(opening * MAX_DEPTH + (closing * MAX_DEPTH if pair == b"[]" else closing))
-    with pytest.raises(InvalidRequest, match="deeper than 64"):
-        check(opening * (MAX_DEPTH + 1))
+    for body in (opening * (MAX_DEPTH + 1), b"[" + opening * MAX_DEPTH + (closing * MAX_DEPTH)[: MAX_DEPTH + 1] + b"]"):
+        with pytest.raises(InvalidRequest, match="deeper than 64"):
+            check(body)
 
 
 def test_brackets_in_texts_are_no_levels() -> None:
