@@ -220,3 +220,44 @@ def test_who_cannot_prove_its_name_is_not_nobody(make: Make, tmp_path: Path) -> 
         pytest.raises(Unreachable, match=r"the certificate .* cannot be believed \(self-signed"),
     ):
         whole(make(url.replace("http", "https", 1)))
+
+
+def test_a_handshake_that_is_cut_is_a_failure_of_tls(make: Make) -> None:
+    with serving(request_of_tls) as url, pytest.raises(Unreachable, match=r"TLS with the server at .* failed"):
+        whole(make(url.replace("http", "https", 1)))
+
+
+def request_of_tls(connection: socket.socket) -> None:
+    """Reads all that a client says first, so that nothing is reset, and ends in good form."""
+    connection.recv(4096)
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(4096):
+        pass
+
+
+def whole_amid(error: Exception, carrier: Carrier) -> bytes:
+    """The body for somebody who asks while he deals with an error."""
+    try:
+        raise error
+    except type(error):
+        return whole(carrier)
+
+
+def test_what_came_before_is_not_to_blame(make: Make) -> None:
+    """Who asks while he deals with another failure has that one behind the new one's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    for absent in (url, url.replace("http", "https", 1)):
+        error = Unreachable("another server")
+        error.__cause__ = ssl.SSLError(1, "wrong version number")
+        with pytest.raises(Unreachable, match="no server answers at"):
+            whole_amid(error, make(absent))
+
+
+def test_causes_that_go_round_in_circles_end_all_the_same(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    one, other = ValueError(), KeyError()
+    one.__context__, other.__cause__ = other, one
+    with pytest.raises(Unreachable, match="no server answers at"):
+        whole_amid(one, make(url))

@@ -48,17 +48,6 @@ async def test_who_has_not_taken_it_up_costs_nothing(script: Script, once: bool)
         assert at.generations() == {"a": 1, "b": 1}
 
 
-@pytest.mark.parametrize("name", ["auto", "AUTO", "Auto:latest", "AUTO:Completion"])
-@awaited
-async def test_as_with_other_names_the_case_of_letters_makes_no_difference(name: str) -> None:
-    async with fleet({"a": GOOD}) as at:
-        host = at.remotes.fleet.hosts()[0]
-        at.remotes.fleet.saw(host, Told((Model(MODEL, 0, "", "", capabilities=("completion",)),)))
-        came = await at.ask(chat(model=name))
-        assert is_good(came), came.error
-        assert came.visit.model == MODEL
-
-
 @awaited
 async def test_who_cannot_be_reached_costs_nobody_an_answer() -> None:
     async with apart(GOOD, GOOD) as at:

@@ -29,4 +29,5 @@ def run(args: argparse.Namespace, world: World) -> int:
         try:
             return follow(client.push(args.model, insecure=args.insecure, server=args.server), args, world)
         except LocalModelsError as error:
-            raise hinted(error, "push", args.model, alone=True) from error
+            flags = ("--insecure",) if args.insecure else ()
+            raise hinted(error, "push", args.model, *flags, alone=True) from error

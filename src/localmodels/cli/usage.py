@@ -7,6 +7,7 @@ them has the same sums.
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +24,7 @@ HEADER = ("REQUESTS", "FAILED", "PROMPT", "CACHED", "ANSWER", "TOKENS", "ESTIMAT
 SPARE = ("ESTIMATED", "CACHED", "FAILED")
 # Callers that have no key: programs of a machine that needs none, and everybody where its owner said so.
 KEYLESS = ("local", "anybody")
+PREFIX = "key_"  # of the ids of keys
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST = 100 * 366 * 86_400.0  # seconds; a moment before that is none of a calendar
 
@@ -51,13 +53,14 @@ def run(args: argparse.Namespace, world: World) -> int:
     """Prints it."""
     since = begin(args.since, world.now()) if args.since else None
     with connect(args, world) as client:
-        names = names_of(client) if args.key or args.by == "key" else {}
-        uses = client.usage(id_of(args.key, names) if args.key else None, since=since)
-    rows = summed(uses, args.by)
+        known = names_of(client) if args.key or args.by == "key" else {}
+        uses = client.usage(id_of(args.key, known) if args.key else None, since=since)
+    rows, names = summed(uses, args.by), known or {}
     if args.json:
         write_json([fields(what, use, args.by, names) for what, use in rows], world.out)
         return 0
-    table = [(names.get(what, what), *cells(use)) for what, use in rows]
+    words = told_apart(names)
+    table = [(words.get(what, what), *cells(use)) for what, use in rows]
     write_table((args.by.upper(), *HEADER), table, world.out, SPARE)
     return 0
 
@@ -74,27 +77,35 @@ def begin(since: str, now: datetime) -> datetime:
     return now - timedelta(seconds=seconds)
 
 
-def names_of(client: Calls) -> Mapping[str, str]:
-    """Names of all keys by their ids, the active ones last; none for who may not list them."""
+def names_of(client: Calls) -> Mapping[str, str] | None:
+    """Names of all keys by their ids, the active ones last; None for who may not list them."""
     try:
         keys = client.keys()
     except Forbidden:
-        return {}
+        return None
     return {key.id: key.name for key in sorted(keys, key=lambda key: key.state == "active")}
 
 
-def id_of(key: str, names: Mapping[str, str]) -> str:
+def id_of(key: str, names: Mapping[str, str] | None) -> str:
     """The id of a key that is named, the active one of those that have had the name.
 
     Raises:
-        NotFound: there is none, as far as one may know.
+        NotFound: there is none, or who asks may not know.
     """
-    if not names or key in names or key in KEYLESS:
-        return key
-    ids = [id_ for id_, name in names.items() if name == key]
-    if not ids:
+    if names is None:
+        if key.startswith(PREFIX) or key in KEYLESS:
+            return key
+        raise NotFound(f"only who may list keys knows which is '{key}'; say its id, which begins with {PREFIX}")
+    ids = [id_ for id_, name in names.items() if key in (id_, name)]
+    if not ids and key not in KEYLESS:
         raise NotFound(f"there is no key '{key}'; `localmodels keys list` lists them")
-    return ids[-1]
+    return ids[-1] if ids else key
+
+
+def told_apart(names: Mapping[str, str]) -> Mapping[str, str]:
+    """The same names, those that several keys have had with the key's id."""
+    counts = Counter(names.values())
+    return {id_: name if counts[name] == 1 else f"{name} ({id_})" for id_, name in names.items()}
 
 
 def _moment(use: Use) -> datetime:

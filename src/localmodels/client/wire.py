@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from localmodels.core.errors import Garbled, Unreachable
+from localmodels.core.errors import Garbled, LocalModelsError, Unreachable
 from localmodels.dialects.strict_json import parsed
 
 T = TypeVar("T")
@@ -20,6 +20,8 @@ _ENCODER = msgspec.json.Encoder()
 
 # Seconds. A model may first have to be loaded and then think: as long as the contract lets a chat take.
 CONNECT_TIMEOUT, READ_TIMEOUT = 5.0, 1800.0
+# Steps from the error of a carrier down to that of TLS: httpx2 takes three. Chains of causes may have no end.
+MOST_CAUSES = 8
 # Bytes of an answer in one piece: vectors of a large batch have some tens of millions.
 MAX_ANSWER = 256 * 2**20
 
@@ -59,15 +61,25 @@ def nobody(url: str, why: BaseException | None = None) -> Unreachable:
         url: of the server.
         why: what was raised; where TLS failed, somebody does answer there.
     """
-    while why is not None and not isinstance(why, SSLError):
-        why = why.__cause__ or why.__context__
-    if why is None:
+    failed = _tls_failure(why) if url.startswith("https:") else None
+    if failed is None:
         return Unreachable(f"no server answers at {url}")
-    if isinstance(why, SSLCertVerificationError):
-        told = f"cannot be believed ({why.verify_message}); SSL_CERT_FILE may name a file of authorities"
+    if isinstance(failed, SSLCertVerificationError):
+        told = f"cannot be believed ({failed.verify_message}); SSL_CERT_FILE may name a file of authorities"
         return Unreachable(f"the certificate of the server at {url} {told}")
     plain = "if it speaks plain HTTP, its address begins with http://"
-    return Unreachable(f"TLS with the server at {url} failed ({why.reason or 'it was cut'}); {plain}")
+    return Unreachable(f"TLS with the server at {url} failed ({failed.reason or 'it was cut'}); {plain}")
+
+
+def _tls_failure(error: BaseException | None) -> SSLError | None:
+    """What went wrong below an error: its causes, and not what somebody was busy with when he asked."""
+    for _ in range(MOST_CAUSES):
+        if isinstance(error, SSLError) or error is None:
+            return error
+        error = error.__cause__ or error.__context__
+        if isinstance(error, LocalModelsError):  # that of another request
+            return None
+    return None
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -221,7 +221,7 @@ class Use(Struct, frozen=True):
         return self.prompt_tokens + self.completion_tokens
 
     def plus(self, more: Use) -> Use:
-        """Both together; of the same key, model, server and hour."""
+        """Both together, with the key, model, server and hour of this one."""
         return Use(
             self.key,
             self.model,

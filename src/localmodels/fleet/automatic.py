@@ -36,8 +36,8 @@ def wished(ask: Ask) -> frozenset[str]:
 
 
 def is_automatic(model: str) -> bool:
-    """Does this name leave the choice to us? As with other names, the case of its letters makes no difference."""
-    return model[:4].lower() == AUTO and model[4:5] in {"", ":"}
+    """Does this name leave the choice to us?"""
+    return model == AUTO or model.startswith(AUTO + ":")
 
 
 def grants(host: Host, holding: Holding, wishes: frozenset[str]) -> bool:

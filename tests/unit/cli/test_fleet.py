@@ -375,6 +375,7 @@ def test_what_only_others_have_is_pushed_from_one_of_them(shell: Shell, there: s
     else:
         shell.server.fails_with = refusal
     assert f"Error: m is on {said}" in shell("push", "m").err
+    assert f"Error: m is on {said.replace('push m', 'push m --insecure')}" in shell("push", "m", "--insecure").err
 
 
 def test_a_route_tells_who_would_answer_and_why(shell: Shell) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.unit.cli.conftest import NOW, Shell
 from tests.unit.client.fake_server import KEY
 
-from localmodels.core.access import Use
+from localmodels.core.access import Key, Use
 
 HOUR = round(NOW.timestamp()) // 3600
 EVE = replace(KEY, id="key_2", name="eve")
@@ -79,6 +79,8 @@ def test_a_key_has_its_name_where_one_may_know_it(shell: Shell) -> None:
     assert [(row["key"], row["name"]) for row in rows(shell, "--by", "key")] == [
         ("key_2", "eve"), ("key_1", "bob"), ("local", "local"),
     ]  # fmt: skip
+    shell.server.keys = (KEY, replace(KEY, id="key_2", revoked_at=1))
+    assert [row[0] for row in table(shell, "--by", "key")[1:]] == ["bob (key_2)", "bob (key_1)", "local"]
     shell.server.keys = None
     assert [row[0] for row in table(shell, "--by", "key")[1:]] == ["key_2", "key_1", "local"]
     assert [row["name"] for row in rows(shell, "--by", "key")] == ["key_2", "key_1", "local"]
@@ -103,6 +105,25 @@ def test_a_key_that_there_is_not_is_no_key_without_usage(shell: Shell) -> None:
     assert (done.code, done.out) == (1, "")
     assert done.err == "Error: there is no key 'mallory'; `localmodels keys list` lists them\n"
     assert "/api/usage" not in shell.server.paths
+
+
+@pytest.mark.parametrize(("keys", "said"), [(None, "only who may list keys knows which is 'bob'; say its id"),
+                                            ((), "there is no key 'bob'")])  # fmt: skip
+def test_who_may_not_know_a_name_is_not_told_that_nothing_was_used(
+    shell: Shell, keys: tuple[Key, ...] | None, said: str
+) -> None:
+    shell.server.keys = keys
+    done = shell("usage", "bob")
+    assert (done.code, done.out, "/api/usage" in shell.server.paths) == (1, "", False)
+    assert said in done.err
+    assert sum(row["tokens"] for row in rows(shell, "local")) == 8
+    if keys is None:
+        assert sum(row["tokens"] for row in rows(shell, "key_1")) == 143
+
+
+def test_a_key_may_be_called_like_who_has_none(shell: Shell) -> None:
+    shell.server.keys = (replace(EVE, name="local"),)
+    assert sum(row["tokens"] for row in rows(shell, "local")) == 250
 
 
 @pytest.mark.parametrize(("since", "tokens"), [("30m", 143), ("24h", 393), ("30d", 401)])

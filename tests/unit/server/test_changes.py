@@ -28,15 +28,20 @@ NOTHING: Any = None  # nothing runs
 
 
 class Moves:
-    """Sends what is not there, as far as that goes."""
+    """Sends what is not there, as far as that goes; ``left`` counts those who are done with it."""
+
+    left = 0
 
     def pull(self, request: PullRequest, /) -> AsyncGenerator[Progress, None]:
         raise NotImplementedError
 
     async def push(self, request: PushRequest, /) -> AsyncGenerator[Progress, None]:
-        yield Progress("retrieving manifest")
-        ModelName.parse(request.model)
-        raise ModelNotFound(request.model)
+        try:
+            yield Progress("retrieving manifest")
+            ModelName.parse(request.model)
+            raise ModelNotFound(request.model)
+        finally:
+            self.left += 1
 
 
 def require_here(name: str) -> None:
@@ -56,7 +61,8 @@ def require_here(name: str) -> None:
 @awaited
 async def test_what_is_not_here_is_said_to_be_where_it_is(tmp_path: Path, name: str, error: type[Exception]) -> None:
     keeper = Keeper(ModelStore(tmp_path), Library(()), NobodyRuns())
-    changes = Changes(Everywhere(Own(keeper, Moves(), NOTHING), tuple, keeper.lent), require_here)
+    moves = Moves()
+    changes = Changes(Everywhere(Own(keeper, moves, NOTHING), tuple, keeper.lent), require_here)
     scope: Scope = {"type": "http", VISIT: Visit("r")}
     for change, asked in (
         (changes.copy, {"source": name, "destination": "mine"}),
@@ -68,3 +74,14 @@ async def test_what_is_not_here_is_said_to_be_where_it_is(tmp_path: Path, name: 
     assert (await anext(steps)).status == "retrieving manifest"
     with pytest.raises(error):
         await anext(steps)
+    assert moves.left == 1
+
+
+@awaited
+async def test_a_push_that_is_left_in_the_middle_is_left_at_once(tmp_path: Path) -> None:
+    moves = Moves()
+    keeper = Keeper(ModelStore(tmp_path), Library(()), NobodyRuns())
+    steps = Changes(Everywhere(Own(keeper, moves, NOTHING), tuple, keeper.lent), require_here).push(PushRequest("m"))
+    await anext(steps)
+    await steps.aclose()
+    assert moves.left == 1

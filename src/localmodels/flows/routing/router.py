@@ -110,7 +110,7 @@ class Routes:
         passed = via.way()
         shared = (host for host in self._fleet.hosts() if host.spec.is_active and host.is_shared)
         hosts = tuple(host for host in shared if host.gateway not in passed)
-        return Meant(name.lower(), name.lower(), hosts) if hosts else None
+        return Meant(name, name, hosts) if hosts else None
 
     def asked(self, meant: Meant, request: Request, visit: Visit) -> Ask:
         """The question to routing that a request is."""
