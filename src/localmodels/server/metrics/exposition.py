@@ -5,8 +5,10 @@ This module is loaded by the first scrape: most servers are never scraped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, groupby
+from functools import partial
+from itertools import accumulate, groupby, islice
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -36,6 +38,8 @@ _HISTOGRAMS: Sequence[tuple[str, str, Callable[[OfModel], Histogram]]] = (
     ),
 )
 END = b"# EOF\n"  # of OpenMetrics; Prometheus' own form has none
+HEAD = re.compile(rb"\A(?:#.*\n)+")  # what is said once of a family: its kind, and what it is
+PORTION = 16  # series of histograms that are written at once: some three hundred lines
 
 
 class Figures(Collector):
@@ -103,18 +107,29 @@ class Figures(Collector):
             for kind, number in zip(("prompt", "cached", "completion"), sums, strict=True):
                 tokens.add_metric([model, server, kind], number)
         yield tokens
-        duration = HistogramMetricFamily(
-            "gen_ai_server_request_duration_seconds", "From the request to its end.", labels=[*ASKED, "error_type"]
+        ends = (
+            ((*asked, error), histogram)
+            for asked, figures in models
+            for error, histogram in sorted(figures.duration.items())
         )
-        for asked, figures in models:
-            for error, histogram in sorted(figures.duration.items()):
-                add(duration, [*asked, error], histogram)
-        yield duration
+        name, doc = "gen_ai_server_request_duration_seconds", "From the request to its end."
+        yield from portions(partial(HistogramMetricFamily, name, doc, labels=[*ASKED, "error_type"]), ends)
         for name, doc, histogram_of in _HISTOGRAMS:
-            family = HistogramMetricFamily(name, doc, labels=ASKED)
-            for asked, figures in models:
-                add(family, asked, histogram_of(figures))
-            yield family
+            series = ((asked, histogram_of(figures)) for asked, figures in models)
+            yield from portions(partial(HistogramMetricFamily, name, doc, labels=ASKED), series)
+
+
+def portions(
+    family: Callable[[], HistogramMetricFamily], series: Iterable[tuple[Sequence[str], Histogram]]
+) -> Iterator[Metric]:
+    """A family as several of the same name, each with some of its series; one at least."""
+    rest, begun = iter(series), False
+    while (some := list(islice(rest, PORTION))) or not begun:
+        begun = True
+        portion = family()
+        for labels, histogram in some:
+            add(portion, labels, histogram)
+        yield portion
 
 
 def add(family: HistogramMetricFamily, labels: Sequence[str], histogram: Histogram) -> None:
@@ -151,10 +166,17 @@ class Alone(CollectorRegistry):
 def exposition(meter: Meter, readings: Iterable[Reading], accept: str) -> tuple[bytes, str]:
     """The page, and its content type; ``accept`` is the scraper's header.
 
-    Family by family: of thousands of series the whole page would be a dozen megabytes of small things at once, and what
-    is taken from the system for a moment is not all given back, since somebody else's small thing lies among them.
+    Some series at a time: of thousands the whole page would be a dozen megabytes of small things at once, and what is
+    taken from the system for a moment is not all given back, since somebody else's small thing lies among them.
     """
     encode, content_type = choose_encoder(accept)
-    pieces = [encode(Alone(family)) for family in Figures(meter, readings).collect()]
-    ended = any(piece.endswith(END) for piece in pieces)
-    return b"".join(piece.removesuffix(END) for piece in pieces) + (END if ended else b""), content_type
+    page, name, end = bytearray(), "", b""
+    for family in Figures(meter, readings).collect():
+        piece = encode(Alone(family))
+        if piece.endswith(END):
+            end = END
+        piece = piece.removesuffix(END)
+        page += HEAD.sub(b"", piece) if family.name == name else piece
+        name = family.name
+    page += end
+    return bytes(page), content_type

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
@@ -14,7 +16,7 @@ from localmodels.core.tasks import Task
 from localmodels.flows.metric import Reading
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Outcome
-from localmodels.server.metrics.exposition import exposition
+from localmodels.server.metrics.exposition import PORTION, exposition
 from localmodels.server.metrics.meter import Histogram, Meter
 from localmodels.server.metrics.scrape import Scrape
 from localmodels.server.routes import Row
@@ -130,6 +132,32 @@ def test_tasks_are_counted_by_kind_and_end() -> None:
     assert read["localmodels_tasks_total", (("kind", "create"), ("state", "succeeded"))] == 2
     assert read["localmodels_tasks_total", (("kind", "create"), ("state", "failed"))] == 1
     assert "secret-name" not in str(read)
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+@pytest.mark.parametrize("models", [0, 1, PORTION - 1, PORTION, PORTION + 1, 3 * PORTION])
+def test_a_family_that_is_written_in_portions_is_one(models: int, accept: str) -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    for number in range(models):
+        meter(outcome(model=f"#{number}"))
+    page, _ = exposition(meter, (), accept)
+    kinds = [line for line in page.decode().splitlines() if line.startswith("# TYPE")]
+    assert len(kinds) == len(set(kinds))
+    read = figures(meter, accept=accept)
+    for name in ("request_duration", "time_to_first_token", "time_per_output_token"):
+        assert sum(label == f"gen_ai_server_{name}_seconds_count" for label, _ in read) == models
+
+
+def test_a_long_page_is_never_all_small_things_at_once() -> None:
+    meter = Meter(clock=lambda: 6 * SECOND)
+    for number in range(200):
+        meter(outcome(model=f"m{number}"))
+    page, _ = exposition(meter, (), "")
+    tracemalloc.start()
+    exposition(meter, (), "")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.2 * len(page) + 2**19, "the page, once more where it grows, and a portion of what it is made of"
 
 
 def test_how_things_stand() -> None:
