@@ -126,6 +126,12 @@ def proving(case: Case) -> Case:
     return case
 
 
+def unnamed(case: Case) -> Case:
+    """Which model it is, is ours to say: one of the two or three that each host has in memory."""
+    case.ask = replace(case.ask, model="auto")
+    return case
+
+
 def served(case: Case) -> Case:
     """Between two decisions two of them have got a request or answered one, as it is under load."""
     host, other = case.hosts[:2]
@@ -157,6 +163,7 @@ CASES: Mapping[str, Callable[[Case], Case]] = {
     "nine of ten full": full,
     "six of ten resting": resting,
     "half have to prove themselves": proving,
+    "the name auto": unnamed,
     "two hosts have changed": served,
     "all hosts have changed": looked_at,
     "a prompt, priorities and copies": lambda case: conversation(tiers(copies(case))),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 from localmodels.cli.connect import reach
 from localmodels.cli.flags import host_argument, json_argument
 from localmodels.cli.tables import write_json, write_table
+from localmodels.cli.watching import shown, watch_argument
 from localmodels.cli.world import World
 from localmodels.client._sync_fleet_calls import FleetCalls
 from localmodels.dialects.routing import ShownRoute, ShownTarget
@@ -26,19 +28,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--session", metavar="TEXT", default="", help="as the header X-LocalModels-Session of the request would say"
     )
+    watch_argument(parser, "show it anew every 2 seconds, until interrupted")
     host_argument(parser)
     json_argument(parser)
 
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Prints it."""
+    able = True
+
+    def draw(route: ShownRoute) -> None:
+        nonlocal able
+        able = bool(route.targets)
+        if args.json:
+            write_json(route, world.out)
+        else:
+            show(route, world)
+
     with FleetCalls(reach(args, world)) as client:
-        route = client.route(args.model, capability=args.capability, session=args.session)
-    if args.json:
-        write_json(route, world.out)
-        return 0
-    show(route, world)
-    return 0 if route.targets else 1
+        shown(partial(client.route, args.model, capability=args.capability, session=args.session), draw, args, world)
+    return 0 if able or args.json or args.watch else 1
 
 
 def show(route: ShownRoute, world: World) -> None:

@@ -20,9 +20,11 @@ PERIOD = 2.0  # seconds
 CLEAR = "\x1b[H\x1b[2J"
 
 
-def watch_argument(parser: argparse.ArgumentParser) -> None:
+def watch_argument(
+    parser: argparse.ArgumentParser, what: str = "list: show it anew every 2 seconds, until interrupted"
+) -> None:
     """``--watch``."""
-    parser.add_argument("--watch", action="store_true", help="list: show it anew every 2 seconds, until interrupted")
+    parser.add_argument("--watch", action="store_true", help=what)
 
 
 def shown(look: Callable[[], T], draw: Callable[[T], object], args: argparse.Namespace, world: World) -> int:

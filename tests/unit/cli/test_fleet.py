@@ -63,6 +63,10 @@ def test_watching_shows_it_anew_until_it_is_interrupted(shell: Shell, *, termina
     shell.waits = 2
     lines = shell("models", "list", "--watch", "--json").out.splitlines()
     assert [len(json.loads(line)) for line in lines] == [4, 4]
+    shell.waits = 2
+    assert shell("route", "m", "--watch").out.count("warm, 1 of 4 busy") == 2
+    lines = shell("route", "m", "--watch", "--json").out.splitlines()
+    assert all(json.loads(line)["targets"] for line in lines)
 
 
 def test_watching_outlasts_a_server_that_is_away_but_nothing_that_stays_wrong(shell: Shell) -> None:
