@@ -34,7 +34,7 @@ LONGEST_LINE = 1 << 26
 
 Opener = Callable[[frozenset[int], Side], AbstractAsyncContextManager[Side]]
 OPENERS: Mapping[str, Opener] = {
-    "ours": sides.ours,
+    "ours": sides.keyed,
     "relay": sides.relay,
     "nginx": sides.nginx,
     "litellm": sides.litellm,
@@ -156,8 +156,8 @@ async def figures() -> list[Figure]:
     """All of them."""
     async with bench() as made:
         whole = await made.rounds(("ours", "relay", "nginx", "litellm"), connections=MANY)
-        light = await made.rounds(("mock", "ours", "relay", "nginx"), connections=1)
-        streams = await made.rounds(("ours", "relay", "nginx"), connections=MANY, pieces=PIECES)
+        light = await made.rounds(("mock", "ours", "relay", "nginx", "litellm"), connections=1)
+        streams = await made.rounds(("ours", "relay", "nginx", "litellm"), connections=MANY, pieces=PIECES)
         alone = "" if made.cores.apart else "one core for all"
         return [
             made.missing("requests/s of a core, ours : LiteLLM", "", "≥ 30", ("ours", "litellm"))
@@ -172,6 +172,8 @@ async def figures() -> list[Figure]:
             or by_the_clock("streams, pieces/s, ours : nginx", streams, bar=0.7),
             made.missing("whole answers/s, ours : nginx", "", "none", ("ours", "nginx"))
             or by_the_clock("whole answers/s, ours : nginx", whole, bar=None),
+            made.missing("streams, pieces/s, ours : LiteLLM", "", "none", ("ours", "litellm"))
+            or by_the_clock("streams, pieces/s, ours : LiteLLM", streams, "litellm", bar=None),
         ]
 
 
@@ -205,16 +207,16 @@ def added(name: str, taken: Mapping[str, list[Taken]], share: float, *, bar: flo
     return Figure(name, value, "ms", "none" if bar is None else f"≤ {bar:g}", bar is None or value <= bar, others)
 
 
-def by_the_clock(name: str, taken: Mapping[str, list[Taken]], *, bar: float | None) -> Figure:
-    """How much came through in the same time, over nginx.
+def by_the_clock(name: str, taken: Mapping[str, list[Taken]], other: str = "nginx", *, bar: float | None) -> Figure:
+    """How much came through in the same time, over another.
 
     The load shares its core with the back end, and both together may be what keeps nginx from more: then the ratio is
     too good. How busy each was is said beside it.
     """
-    ratios = [ours.rate / theirs.rate for ours, theirs in zip(taken["ours"], taken["nginx"], strict=True)]
+    ratios = [ours.rate / theirs.rate for ours, theirs in zip(taken["ours"], taken[other], strict=True)]
     value = median(ratios)
-    cores = ", ".join(f"{side} {median(one.busy for one in taken[side]):.0%} of its core" for side in ("ours", "nginx"))
-    each = _each(taken["ours"]) / _each(taken["nginx"])
+    cores = ", ".join(f"{side} {median(one.busy for one in taken[side]):.0%} of its core" for side in ("ours", other))
+    each = _each(taken["ours"]) / _each(taken[other])
     note = _joined(_spread(ratios), cores, f"CPU of each {each:.2f} : 1")
     return Figure(name, value, "", "none" if bar is None else f"≥ {bar:g}", bar is None or value >= bar, note)
 

@@ -34,7 +34,7 @@ class Absent(Exception):
 
 @dataclass(frozen=True)
 class Side:
-    """One who answers. ``model`` is what the mock's model is called there."""
+    """One who answers. ``model`` is what the mock's model is called there, ``admin_key`` that of our own server."""
 
     name: str
     port: int
@@ -42,6 +42,7 @@ class Side:
     model: str = "mock"
     path: str = PATH
     headers: tuple[tuple[str, str], ...] = ()
+    admin_key: str = ""
 
     @property
     def pid(self) -> int:
@@ -190,6 +191,31 @@ async def ours(
 
 
 @asynccontextmanager
+async def keyed(cores: frozenset[int], upstream: Side) -> AsyncIterator[Side]:
+    """The same where nobody is answered without a key, and with one that has every limit there is: none is reached."""
+    async with ours(cores, upstream, flags=("--require-key",)) as side, aiohttp.ClientSession() as session:
+        where = f"http://127.0.0.1:{side.port}/api/keys"
+        async with session.post(where, json=ALLOWED, headers=_bearer(side.admin_key), raise_for_status=True) as made:
+            key = (await made.json())["key"]
+        yield replace(side, headers=tuple(_bearer(key).items()))
+
+
+# The limits are looked at and counted with each request all the same.
+ALLOWED: Mapping[str, object] = {
+    "name": "load",
+    "models": ["mock/*"],
+    "requests_per_minute": 10**9,
+    "tokens_per_minute": 10**9,
+    "token_quota": 10**12,
+    "quota_period": "month",
+}
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@asynccontextmanager
 async def serving(cores: frozenset[int], settings: str, flags: Sequence[str] = ()) -> AsyncIterator[Side]:
     """``localmodels serve`` in an empty home with this configuration file; its model is the built-in one."""
     with TemporaryDirectory() as home:
@@ -200,8 +226,9 @@ async def serving(cores: frozenset[int], settings: str, flags: Sequence[str] = (
             line = await process.stdout.readline()
             if not line:
                 raise Absent("our own server did not start")
-            port = int(json.loads(line)["url"].rpartition(":")[2])
-            yield Side("ours", port, process, "localmodels")
+            told = json.loads(line)
+            port = int(told["url"].rpartition(":")[2])
+            yield Side("ours", port, process, "localmodels", admin_key=told.get("admin_key", ""))
 
 
 OURS = """
