@@ -184,7 +184,10 @@ class Behind(Struct):
         try:
             to = self.to(dialect, body, visit)
             assert to is not None
-            passing = self.relays.open(to, CHATS[dialect].paths["chat"], peek(WAYS[dialect], body), visit)
+            path, asked = CHATS[dialect].paths["chat"], peek(WAYS[dialect], body)
+            if not asked.stream:
+                return Came("", None, visit, await self.relays.whole(to, path, asked, visit))
+            passing = self.relays.open(to, path, asked, visit)
             async with aclosing(passing) as passed:
                 async for piece in passed:
                     pieces.append(piece)  # noqa: PERF401  # what came before an error counts

@@ -145,6 +145,8 @@ async def ask(at: Behind, name: str, body: bytes, caller: Caller = LOCAL, *, str
     asked, path = peek(WAYS[name], body), CHATS[name].paths["chat"]
     outlet = Out(pieces) if straight else None
     try:
+        if not asked.stream:
+            return Came([await relays().whole(at.to(name), path, asked, visit)], None, visit)
         async with aclosing(relays().open(at.to(name), path, asked, visit, outlet)) as stream:
             async for piece in stream:
                 pieces.append(piece)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 
 from localmodels.core.access import Level, Standing
 from localmodels.core.errors import LocalModelsError, QuotaExceeded, RateLimited
 from localmodels.core.moment import rfc3339
 
-Headers = Iterator[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 WriteLevel = Callable[[str, Level, int], Headers]
@@ -26,30 +26,46 @@ def write_standing(
         error: why the request is refused, if it is.
         now: nanoseconds since 1970, UTC.
     """
+    told: list[tuple[bytes, bytes]] = []
     if standing is not None:
-        for name, level in (("requests", standing.requests), ("tokens", standing.tokens)):
-            if level is not None:
-                yield from write_level(name, level, now)
+        if standing.requests is not None:
+            told += write_level("requests", standing.requests, now)
+        if standing.tokens is not None:
+            told += write_level("tokens", standing.tokens, now)
     if isinstance(error, QuotaExceeded):
-        yield b"x-should-retry", b"false"  # OpenAI's and Anthropic's clients would, twice
+        told.append((b"x-should-retry", b"false"))  # OpenAI's and Anthropic's clients would, twice
     elif isinstance(error, RateLimited) and error.retry_after is not None:
-        yield b"retry-after-ms", str(ceil(error.retry_after * 1000)).encode()
+        told.append((b"retry-after-ms", b"%d" % ceil(error.retry_after * 1000)))
+    return told
+
+
+# What is limited, and the headers that say it: they go with every answer to a key that has limits.
+_OPENAI: Mapping[str, tuple[bytes, bytes, bytes]] = {
+    "requests": (b"x-ratelimit-limit-requests", b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests"),
+    "tokens": (b"x-ratelimit-limit-tokens", b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"),
+}
 
 
 def openai_level(name: str, level: Level, now: int) -> Headers:
     """In OpenAI's words, which say how long."""
-    yield f"x-ratelimit-limit-{name}".encode(), str(level.limit).encode()
-    yield f"x-ratelimit-remaining-{name}".encode(), str(level.remaining).encode()
-    yield f"x-ratelimit-reset-{name}".encode(), go_duration(level.reset).encode()
+    limit, remaining, reset = _OPENAI[name]
+    return (
+        (limit, b"%d" % level.limit),
+        (remaining, b"%d" % level.remaining),
+        (reset, go_duration(level.reset).encode()),
+    )
 
 
 def anthropic_level(name: str, level: Level, now: int) -> Headers:
     """In Anthropic's, which say when."""
+    head = f"anthropic-ratelimit-{name}-".encode()
     # A moment in whole seconds, as Anthropic writes it; rounded up, since before it there is less.
     moment = ceil((now + level.reset * 1e9) / 1e9) * 10**9
-    yield f"anthropic-ratelimit-{name}-limit".encode(), str(level.limit).encode()
-    yield f"anthropic-ratelimit-{name}-remaining".encode(), str(level.remaining).encode()
-    yield f"anthropic-ratelimit-{name}-reset".encode(), f"{rfc3339(moment).partition('.')[0]}Z".encode()
+    return (
+        (head + b"limit", b"%d" % level.limit),
+        (head + b"remaining", b"%d" % level.remaining),
+        (head + b"reset", f"{rfc3339(moment).partition('.')[0]}Z".encode()),
+    )
 
 
 def go_duration(seconds: float) -> str:

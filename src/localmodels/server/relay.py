@@ -76,14 +76,13 @@ class RelayRoute:
         return peek(self._way, body, streams=self._call in {"chat", "generate"})
 
     async def _answer(self, scope: Scope, to: RelayTo, asked: Peek, send: Send) -> None:
+        if not asked.stream:
+            await respond(send, 200, await self._relays.whole(to, self._path, asked, visit_of(scope)))
+            return
         edge = edge_of(scope)
         sink = edge.sink if edge else None
         async with aclosing(self._relays.open(to, self._path, asked, visit_of(scope), sink)) as pieces:
             first = await anext(pieces)
-            if not asked.stream:
-                await anext(pieces, None)  # the end: who has answered to it did well, and has a place for the next one
-                await respond(send, 200, first)
-                return
             form = Form(to.way.content_type, bytes, lambda error: to.way.broken(self._dialect.write_error(error)))
             await respond_stream(scope, send, first, pieces, form, most_blocked=self._most_blocked)
 

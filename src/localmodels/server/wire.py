@@ -22,6 +22,8 @@ from localmodels.server.edge.seam import cancels
 
 # Where a request carries what is known of it, in ASGI's scope.
 VISIT = "localmodels.visit"
+# And its headers by name, once somebody has asked for one.
+FIELDS = "localmodels.fields"
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -166,9 +168,20 @@ def retry_headers(error: LocalModelsError) -> Headers:
 
 def headers(scope: Scope, name: bytes) -> list[str]:
     """All headers of this (lower-case) name."""
-    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+    return [value.decode("latin-1") for value in _fields(scope).get(name, ())]
 
 
 def header(scope: Scope, name: bytes) -> str:
     """The first header of this (lower-case) name, or an empty text."""
-    return next(iter(headers(scope, name)), "")
+    values = _fields(scope).get(name)
+    return values[0].decode("latin-1") if values else ""
+
+
+def _fields(scope: Scope) -> Mapping[bytes, list[bytes]]:
+    """The request's headers by name. A request is asked for eight of them and more, of which it has one or two."""
+    fields: dict[bytes, list[bytes]] | None = scope.get(FIELDS)
+    if fields is None:
+        fields = scope[FIELDS] = {}
+        for name, value in scope["headers"]:
+            fields.setdefault(name, []).append(value)
+    return fields

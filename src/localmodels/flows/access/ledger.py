@@ -11,8 +11,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from operator import add
 from time import time_ns
 from typing import Protocol
+
+from msgspec.structs import astuple
 
 from localmodels.core.access import Caller, Period, Unwritable, Use
 from localmodels.flows.access.keys import Keyring
@@ -25,6 +29,7 @@ Place = tuple[str, str, str, int]
 
 HOUR = 3_600 * 10**9
 HOURS_OF_A_DAY = 24
+COUNTS = 6  # of a Use, behind its place
 
 
 class UsageStore(Protocol):
@@ -75,7 +80,7 @@ class Ledger:
         self._ring = ring
         self._now = now
         self.lost = 0
-        self._pending: dict[Place, Use] = {}
+        self._pending: dict[Place, list[int]] = {}  # what a Use counts, in its order
         self._spent: dict[str, _Spent] = {}
         self._writing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,20 +92,21 @@ class Ledger:
             return
         usage, visit.estimated = visit.charged, visit.usage is None
         tokens = usage.prompt_tokens + usage.completion_tokens
-        place = caller.id, visit.label, visit.server, self._now() // HOUR
-        use = Use(
-            *place,
-            requests=1,
-            failed=int(visit.error is not None),
-            prompt_tokens=usage.prompt_tokens,
-            cached_tokens=usage.cached_tokens,
-            completion_tokens=usage.completion_tokens,
-            estimated=0 if visit.usage else tokens,
-        )
-        before = self._pending.get(place)
-        self._pending[place] = before.plus(use) if before else use
+        counts = self._counts((caller.id, visit.label, visit.server, self._now() // HOUR))
+        counts[0] += 1
+        counts[1] += visit.error is not None
+        counts[2] += usage.prompt_tokens
+        counts[3] += usage.cached_tokens
+        counts[4] += usage.completion_tokens
+        counts[5] += 0 if visit.usage else tokens
         if caller.allowance.token_quota is not None:
             self._of(caller).fresh += tokens
+
+    def _counts(self, place: Place) -> list[int]:
+        counts = self._pending.get(place)
+        if counts is None:
+            counts = self._pending[place] = [0] * COUNTS
+        return counts
 
     def left(self, caller: Caller) -> int | None:
         """Tokens that are left of a key's quota; None without one."""
@@ -136,15 +142,16 @@ class Ledger:
         async with self._writing:
             if not self._pending:
                 return
-            batch, self._pending = self._pending, {}
+            batch = {place: Use(*place, *counts) for place, counts in self._pending.items()}
+            self._pending = {}
             for spent in self._spent.values():
                 spent.flying, spent.fresh = spent.fresh, 0
             try:
                 await self._add(batch)
             except BaseException:  # also when the server ends in this moment: what was not written is still owed
                 for place, use in batch.items():
-                    later = self._pending.get(place)
-                    self._pending[place] = use.plus(later) if later else use
+                    counts = self._counts(place)
+                    counts[:] = map(add, counts, astuple(use)[len(place) :])
                 for spent in self._spent.values():
                     spent.fresh, spent.flying = spent.fresh + spent.flying, 0
                 raise
@@ -193,6 +200,7 @@ class Ledger:
         return spent
 
 
+@lru_cache(maxsize=16)  # every request of a key with a quota asks twice, and calendars are slow
 def begins(period: Period, hour: int) -> int:
     """The first hour of the period in which this hour lies."""
     if period == "ever":

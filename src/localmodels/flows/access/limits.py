@@ -24,41 +24,35 @@ MOST_OWED = 60
 class Bucket:
     """Holds ``rate`` things, and as many come in a minute. It may owe some, after more was used than was set aside."""
 
-    __slots__ = ("_at", "_level", "rate")
+    __slots__ = ("_at", "_full", "_level", "rate")
 
     def __init__(self, rate: int, now: int) -> None:
         self.rate = rate
-        self._level = rate * MINUTE
+        self._level = self._full = rate * MINUTE
         self._at = now
 
     def take(self, count: int, now: int) -> int:
         """Takes as many, if they are there; else the nanoseconds until they will be, and nothing is taken."""
-        self._fill(now)
-        lacking = count * MINUTE - self._level
+        lacking = count * MINUTE - self._filled(now)
         if lacking > 0:
             return -(-lacking // self.rate)
-        self._level -= count * MINUTE
+        self._level = -lacking
         return 0
 
     def give(self, count: int, now: int) -> None:
         """Puts back what was not used; a negative count takes what was used beyond, but for more than is ever owed."""
-        self._fill(now)
-        most = self.rate * MINUTE
-        self._level = max(min(self._level + count * MINUTE, most), -MOST_OWED * most)
+        self._level = max(min(self._filled(now) + count * MINUTE, self._full), -MOST_OWED * self._full)
 
-    def left(self, now: int) -> int:
-        """Whole things in it."""
-        self._fill(now)
-        return max(0, self._level // MINUTE)
+    def level(self, now: int) -> Level:
+        """How it stands: the whole things in it, and the seconds until it is full."""
+        level = self._filled(now)
+        return Level(self.rate, max(0, level // MINUTE), -(-(self._full - level) // self.rate) / 1e9)
 
-    def full_in(self, now: int) -> int:
-        """Nanoseconds until it is full."""
-        self._fill(now)
-        return -(-(self.rate * MINUTE - self._level) // self.rate)
-
-    def _fill(self, now: int) -> None:
-        self._level = min(self._level + (now - self._at) * self.rate, self.rate * MINUTE)
+    def _filled(self, now: int) -> int:
+        level = self._level + (now - self._at) * self.rate
+        self._level = level = level if level < self._full else self._full  # noqa: FURB136 - a call costs as much as this
         self._at = now
+        return level
 
 
 class Quotas(Protocol):
@@ -162,15 +156,21 @@ class Limiter:
         account = self._account(visit.caller)
         if account is None or (account.requests is None and account.tokens is None):
             return None
-        now = self._clock()
-        return Standing(_level(account.requests, now), _level(account.tokens, now))
+        now, requests, tokens = self._clock(), account.requests, account.tokens
+        return Standing(requests.level(now) if requests else None, tokens.level(now) if tokens else None)
 
     def _account(self, caller: Caller) -> _Account | None:
-        if caller.allowance == UNLIMITED:
+        allowance = caller.allowance
+        if allowance is UNLIMITED:
             return None
         account = self._accounts.get(caller.id)
-        if account is None or account.allowance != caller.allowance:
-            account = self._accounts[caller.id] = _Account(caller.allowance, self._clock())
+        if account is not None and account.allowance is allowance:  # the same object, until the keys are read again
+            return account
+        if allowance == UNLIMITED:
+            return None
+        if account is None or account.allowance != allowance:
+            account = self._accounts[caller.id] = _Account(allowance, self._clock())
+        account.allowance = allowance
         return account
 
     def _check_quota(self, caller: Caller, account: _Account) -> None:
@@ -184,7 +184,3 @@ class Limiter:
             + ("" if left <= 0 else ", or set aside for what it asks now"),
             retry_after=self._quotas.renews(caller) if left <= 0 else None,
         )
-
-
-def _level(bucket: Bucket | None, now: int) -> Level | None:
-    return None if bucket is None else Level(bucket.rate, bucket.left(now), bucket.full_in(now) / 1e9)

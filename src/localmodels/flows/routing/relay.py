@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from time import monotonic_ns
 
-from localmodels.backends.http import Http, Outlet
+from localmodels.backends.http import Outlet
 from localmodels.core.access import check_model
 from localmodels.core.errors import LocalModelsError
 from localmodels.dialects.judges import Judge
@@ -107,7 +107,7 @@ class Relays:
     async def open(
         self, to: RelayTo, path: str, asked: Peek, visit: Visit, outlet: Outlet | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """The answer: one piece, or whole frames as they arrive.
+        """The answer as a stream: whole frames as they arrive.
 
         Args:
             to: where the request goes.
@@ -121,60 +121,81 @@ class Relays:
             RateLimited: his tokens are used up.
             LocalModelsError: what went wrong; once a piece has come, in the middle of the answer.
         """
+        body = self._admitted(to, asked, visit)
+        async with errand_of(to, visit) as errand:
+            visit.admitted = monotonic_ns()
+            while True:
+                hop = errand.hop
+                if hop is not to.hops[0]:
+                    body = asked.addressed(hop.model)
+                passage = Passage(to.way, hide_usage=not asked.counted)
+                noted = Noted(outlet, visit) if outlet is not None else None
+                said = hop.reached.far.http.relay(path, body, passage, noted)
+                try:
+                    async with aclosing(said) as pieces:
+                        async for piece in pieces:
+                            _begun(errand, visit)
+                            yield piece
+                    return
+                except LocalModelsError as error:
+                    await errand.after(error)
+                finally:
+                    visit.pieces = passage.messages
+                    _ended(errand, hop, visit, passage.judge)
+
+    async def whole(self, to: RelayTo, path: str, asked: Peek, visit: Visit) -> bytes:
+        """The answer in one piece; who has answered to its end has a place for the next one. As :meth:`open`.
+
+        Nothing of it is a generator: of a short answer these would take a tenth of the time.
+        """
+        body = self._admitted(to, asked, visit)
+        async with errand_of(to, visit) as errand:
+            visit.admitted = monotonic_ns()
+            while True:
+                hop, judge = errand.hop, to.way.judge()
+                if hop is not to.hops[0]:
+                    body = asked.addressed(hop.model)
+                try:
+                    answer = await hop.reached.far.http.post(path, body)
+                    judge.see_whole(answer)
+                    _begun(errand, visit)
+                    return answer
+                except LocalModelsError as error:
+                    await errand.after(error)
+                finally:
+                    _ended(errand, hop, visit, judge)
+
+    def _admitted(self, to: RelayTo, asked: Peek, visit: Visit) -> bytes:
+        """The body for the first of the hosts, if the caller may use the model and has the tokens for it."""
         check_model(visit.caller, to.name, asked.word("model"))  # first: what is noted here stands in the answer's head
         visit.model, visit.listed, visit.listing = to.name, to.listed, to.listing
         body = asked.addressed(to.hops[0].model)
         if visit.operation:
             answer = 0 if visit.operation == "embeddings" else asked.most_tokens or USUAL_ANSWER
             self._budget.reserve(visit, asked_tokens(body), answer)
-        traffic = to.hops[0].reached.traffic
-        async with Errand(to.hops, visit, traffic, to.answers, to.further, to.suits) as errand:
-            visit.admitted = monotonic_ns()
-            while True:
-                hop = errand.hop
-                if hop is not to.hops[0]:
-                    body = asked.addressed(hop.model)
-                said, note = _answer(to, hop, path, body, asked, visit, outlet)
-                try:
-                    async with aclosing(said) as pieces:
-                        async for piece in pieces:
-                            visit.piece(monotonic_ns())
-                            errand.answered()
-                            visit.listed = visit.listed or hop.reached.confirm(hop.model)
-                            yield piece
-                    return
-                except LocalModelsError as error:
-                    await errand.after(error)
-                finally:
-                    note()
-                    if visit.reason in (LOADED, UNLOADED):
-                        errand.empty()
-                    if visit.reason == UNLOADED:
-                        hop.reached.traffic.fleet.memory_changed(hop.host)
+        return body
 
 
-def _answer(
-    to: RelayTo, hop: Hop, path: str, body: bytes, asked: Peek, visit: Visit, outlet: Outlet | None
-) -> tuple[AsyncGenerator[bytes, None], Callable[[], None]]:
-    """What one host says, and what notes in the visit how much that was."""
-    http = hop.reached.far.http
-    if not asked.stream:
-        judge = to.way.judge()
-        return _whole(http, path, body, judge), lambda: _note(visit, judge)
-    passage = Passage(to.way, hide_usage=not asked.counted)
-    noted = Noted(outlet, visit) if outlet is not None else None
-
-    def note() -> None:
-        visit.pieces = passage.messages
-        _note(visit, passage.judge)
-
-    return http.relay(path, body, passage, noted), note
+def errand_of(to: RelayTo, visit: Visit) -> Errand:
+    """A request on its way to one of these hosts."""
+    return Errand(to.hops, visit, to.hops[0].reached.traffic, to.answers, to.further, to.suits)
 
 
-async def _whole(http: Http, path: str, body: bytes, judge: Judge) -> AsyncGenerator[bytes, None]:
-    answer = await http.post(path, body)
-    judge.see_whole(answer)
-    yield answer
+def _begun(errand: Errand, visit: Visit) -> None:
+    """A piece of the answer is there."""
+    visit.piece(monotonic_ns())
+    errand.answered()
+    hop = errand.hop
+    visit.listed = visit.listed or hop.reached.confirm(hop.model)
+
+
+def _ended(errand: Errand, hop: Hop, visit: Visit, judge: Judge) -> None:
+    """One host has said all that it says, well or not."""
+    _note(visit, judge)
+    if visit.reason in (LOADED, UNLOADED):
+        errand.empty()
+    if visit.reason == UNLOADED:
+        hop.reached.traffic.fleet.memory_changed(hop.host)
 
 
 def _note(visit: Visit, judge: Judge) -> None:

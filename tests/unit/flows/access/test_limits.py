@@ -58,7 +58,9 @@ def test_a_bucket_is_exact(rate: int, moves: list[tuple[int, int]]) -> None:
             assert level + Fraction(wait * rate, MINUTE) >= count > level + Fraction((wait - 1) * rate, MINUTE)
         else:
             level -= count
-        assert bucket.left(now) == max(0, level.__floor__())
+        told = bucket.level(now)
+        assert (told.limit, told.remaining) == (rate, max(0, level.__floor__()))
+        assert told.reset == pytest.approx(float((rate - level) * MINUTE / rate) / SECOND, abs=1e-8)
 
 
 def test_requests_are_counted_to_the_last() -> None:

@@ -54,7 +54,7 @@ async def test_a_model_that_a_request_has_unloaded_is_gone_from_the_next_list(st
         assert to is not None
         asked = peek(WAYS["ollama"], json.dumps({"model": "box/m", "keep_alive": 0, "stream": False}).encode())
         relays = Relays(Finders(Nowhere(), world.remotes))
-        (answer,) = [one async for one in relays.open(to, "/api/generate", asked, Visit("req", LOCAL))]
+        answer = await relays.whole(to, "/api/generate", asked, Visit("req", LOCAL))
         assert json.loads(answer)["done_reason"] == "unload"
         await Freshness(world.monitor).memory()
         assert host.is_warm("m:latest") is stays, "what the server says now, and no time has passed"
