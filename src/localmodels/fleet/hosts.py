@@ -122,6 +122,7 @@ class View(Struct, frozen=True, gc=False):
         closed: why nobody may be sent there, whatever he asks; empty if he may.
         is_plain: is it open and has nothing to prove, as nearly all?
         is_even: is it as fast as others, and not the default?
+        is_own: is it our own engine?
         priority: before others.
         holdings: its models, by :func:`same_name`; none before it has told of any.
         loaded: those in its memory, as it told; None where it does not tell.
@@ -140,6 +141,7 @@ class View(Struct, frozen=True, gc=False):
     closed: str
     is_plain: bool
     is_even: bool
+    is_own: bool
     priority: int
     holdings: Mapping[str, Holding]
     loaded: Mapping[str, Loaded] | None
@@ -306,6 +308,7 @@ def _view_of(host: Host) -> View:
         closed=closed,
         is_plain=not closed and host.state != "trying",
         is_even=spec.weight == 1.0 and not spec.is_default,
+        is_own=spec.kind == LOCAL,
         priority=spec.priority,
         holdings=sight.holdings if sight else {},
         loaded=sight.loaded if sight else None,

@@ -6,7 +6,7 @@ number that he raises with every decision; by it round robin goes, and equals ta
 Order is decided in three steps. :func:`_found` leaves out who cannot be asked; why, :func:`_unfit` says to whoever
 wants it explained. A policy gives each of the others one number (:mod:`.policies`). What holds under every policy
 comes on top: a host that was down and answers again gets the next request that can bear it, by which it proves
-itself; the copy of a model that most hosts have goes before others; and a conversation stays at its home, unless that
+itself; the copy of a model that lists show goes before others; and a conversation stays at its home, unless that
 is full and others are not.
 """
 
@@ -126,13 +126,13 @@ def _found(course: Course, hosts: Sequence[Host]) -> _Found:
     held: list[Target] = []
     add = held.append
     model = course.model
-    plain, differing = True, False
+    plain = alike = True
     digest = None
     for host in hosts:
         view = host.view or host.look()
         if holding := view.holdings.get(model):
-            if holding.digest != digest:
-                differing = differing or digest is not None
+            if alike and holding.digest != digest:
+                alike = digest is None
                 digest = holding.digest
             if not view.is_plain:
                 plain = False
@@ -145,7 +145,7 @@ def _found(course: Course, hosts: Sequence[Host]) -> _Found:
         ]
     if wishes:  # automatic.grants, written out
         targets = [one for one in targets if wishes - one.view.there_for <= one.holding.capabilities]
-    return _Found(held, targets, not plain, differing)
+    return _Found(held, targets, not plain, not alike)
 
 
 def _unfit(host: Host, course: Course, off: Mapping[str, Collection[str]]) -> str:
@@ -177,17 +177,18 @@ def _let_prove(keys: list[float], targets: Sequence[Target], *, once: bool) -> N
 
 
 def _prefer_copies(keys: list[float], targets: Sequence[Target], held: Sequence[Target]) -> None:
-    """Where hosts have different models under one name, those that fewer have than others go behind.
+    """Where hosts have different models under one name, those behind that have another than the one that lists show.
 
-    All hosts count, so that what goes down or fails does not change which copy is meant.
+    That is this machine's, if it has one; else the one that most have, and of as many the first. All hosts count, so
+    that what goes down or fails does not change which copy is meant.
     """
     counts = Counter([one.holding.digest for one in held])
-    del counts[""]  # who does not tell may have any of them
-    most = max(counts.values())
-    fewer = {digest for digest, count in counts.items() if count < most}
-    for index, target in enumerate(targets):
-        if target.holding.digest in fewer:
-            keys[index] += OTHER_COPY
+    counts.pop("", None)  # who does not tell may have any of them
+    own = [one.holding.digest for one in held if one.view.is_own]
+    others = {*counts} - {(own and own[0]) or max(counts, key=counts.__getitem__)}
+    keys[:] = [
+        key + OTHER_COPY if target.holding.digest in others else key for key, target in zip(keys, targets, strict=True)
+    ]
 
 
 def _at_home(ranked: tuple[Target, ...], ask: Ask) -> tuple[Target, ...]:

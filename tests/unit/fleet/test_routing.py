@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.fleet.standing import GB, host, names
 
 from localmodels.fleet.affinity import Affinity, Prefix
@@ -198,9 +199,20 @@ class TestUnderEveryPolicy:
         for turn in range(3):
             assert order(*hosts, policy=policy, turn=turn)[0] == "c"
 
-    def test_where_as_many_have_one_as_the_other_neither_is_preferred(self, policy: str) -> None:
-        hosts = [host("a", Holding("m", digest="01")), host("b", Holding("m", digest="02"))]
-        assert {order(*hosts, policy=policy, turn=turn)[0] for turn in range(4)} == {"a", "b"}
+    def test_where_as_many_have_one_as_the_other_the_first_is_meant_as_in_lists(self, policy: str) -> None:
+        hosts = [host("a", Holding("m", digest="02"), busy=3), host("b", Holding("m", digest="01")), host("c", "m")]
+        for turn in range(4):
+            assert order(*hosts, policy=policy, turn=turn)[-1] == "b", "who does not tell may have the same"
+
+    def test_what_this_machine_has_is_meant_before_what_most_have(self, policy: str) -> None:
+        theirs = [host(name, Holding("m", digest="01")) for name in "ab"]
+        own = host("own", Holding("m", digest="02"), busy=3)
+        own.spec = replace(own.spec, kind="local")
+        for turn in range(4):
+            assert order(*theirs, own, policy=policy, turn=turn).split()[0] == "own"
+        nameless = host("own", "m")
+        nameless.spec = replace(nameless.spec, kind="local")
+        assert order(*theirs, host("c", Holding("m", digest="03")), nameless, policy=policy)[-1] == "c"
 
     def test_a_conversation_stays_at_home(self, policy: str) -> None:
         hosts = [host("a", default=True, priority=1), host("b", busy=3), host("c")]
