@@ -17,6 +17,7 @@ from tests.acceptance.serving import PATIENCE, Served, serve
 
 CANARY = "CANARY-8f2b"
 TOKENS = 5
+MEMORY = 3 * 2**30  # bytes that all models may take
 
 
 class Collector:
@@ -55,7 +56,8 @@ def seen(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
     """The metrics, the log and the spans of a server that was asked three things with a secret in each."""
     collector = Collector()
     home = tmp_path_factory.mktemp("home")
-    flags = ["--model", f"endless={models['endless']}", "--log-format", "json", "--log-level", "debug"]
+    flags = ["--model", f"endless={models['endless']}", "--memory-limit", str(MEMORY)]
+    flags += ["--log-format", "json", "--log-level", "debug"]
     file = home / "log"
     with collector.listening() as url, serve(*flags, "--traces", url, home=home, log=file) as served:
         ask(served, "/api/chat", stream=True)
@@ -87,7 +89,7 @@ def ask(served: Served, path: str, *, stream: bool) -> None:
     assert answer.headers["x-localmodels-server"] == "local"
 
 
-def test_metrics_are_what_was_done(seen: tuple[dict[str, float], str, Collector]) -> None:
+def test_metrics_are_what_was_done(seen: tuple[dict[str, float], str, Collector], models: dict[str, Path]) -> None:
     metrics, _, _ = seen
     answered = {"dialect": "ollama", "method": "POST", "route": "/api/chat", "status": "200"}
     assert metrics["localmodels_requests_total" + json.dumps(answered)] == 1
@@ -97,6 +99,10 @@ def test_metrics_are_what_was_done(seen: tuple[dict[str, float], str, Collector]
     assert metrics['localmodels_runners{"model": "endless:latest", "state": "ready"}'] == 1
     assert metrics['localmodels_errors_total{"code": "model_not_found"}'] == 1
     assert metrics["localmodels_queue_waiting{}"] == 0
+    taken = metrics['localmodels_model_memory_bytes{"model": "endless:latest"}']
+    assert taken > models["endless"].stat().st_size  # its weights, and what it computes with
+    assert metrics['localmodels_memory_bytes{"what": "models"}'] == taken
+    assert metrics['localmodels_memory_bytes{"what": "limit"}'] == MEMORY > taken
 
 
 def test_the_log_has_a_line_for_each_request_and_no_secret(seen: tuple[dict[str, float], str, Collector]) -> None:

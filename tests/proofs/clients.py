@@ -25,6 +25,7 @@ class Asking(asyncio.Protocol):
         headers: of the answer, by their names in small letters.
         body: what came of it, without HTTP's chunks.
         first: seconds from the request to the first byte of the body; 0 before.
+        longest: seconds of the longest pause between two pieces of the body.
         took: seconds from the request to the end; 0 before.
         whole: did it end as HTTP says that it should?
         end: done when nothing comes any more, however it ended.
@@ -34,7 +35,8 @@ class Asking(asyncio.Protocol):
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = b""
-        self.first = self.took = 0.0
+        self.first = self.longest = self.took = 0.0
+        self._last = 0.0
         self.whole = False
         self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         asked = {"model": side.model, "messages": [{"role": "user", "content": "hello"}], "stream": stream}
@@ -71,7 +73,10 @@ class Asking(asyncio.Protocol):
         self.status = self._parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
-        self.first = self.first or monotonic() - self._start
+        now = monotonic()
+        self.first = self.first or now - self._start
+        self.longest = max(self.longest, now - (self._last or now))
+        self._last = now
         self.body += body
         self._left()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import TypeVar
 
 import aiohttp
 import msgspec
@@ -15,6 +16,9 @@ from benchmarks.gateway import sides
 from benchmarks.gateway.cpu import Cores
 from benchmarks.gateway.sides import Side
 from msgspec import Struct
+from prometheus_client.parser import text_string_to_metric_families
+
+Told = TypeVar("Told")
 
 
 class Counts(Struct, frozen=True):
@@ -38,12 +42,34 @@ class Scene(Struct, frozen=True):
 
     async def settled(self, holds: Callable[[Counts], bool], within: float = 10.0) -> bool:
         """Does this come to hold at the back end within so many seconds?"""
-        until = monotonic() + within
-        while monotonic() < until:
-            if holds(await self.counts()):
-                return True
-            await asyncio.sleep(0.05)
-        return False
+        return await _comes(self.counts, holds, within)
+
+    async def freed(self, within: float = 10.0) -> bool:
+        """Does the gateway come to say, within so many seconds, that none of its requests is at the back end?"""
+        return await _comes(self.in_flight, lambda number: number == 0, within)
+
+    async def in_flight(self) -> float:
+        """Requests that take a place at the back end, as the gateway's metrics have it.
+
+        Raises:
+            KeyError: they do not say.
+        """
+        page = (await fetched(self.gateway, "/metrics")).decode()
+        return {
+            sample.labels["server"]: sample.value
+            for family in text_string_to_metric_families(page)
+            for sample in family.samples
+            if sample.name == "localmodels_server_in_flight"
+        }["mock"]
+
+
+async def _comes(now: Callable[[], Awaitable[Told]], holds: Callable[[Told], bool], within: float) -> bool:
+    until = monotonic() + within
+    while monotonic() < until:
+        if holds(await now()):
+            return True
+        await asyncio.sleep(0.05)
+    return False
 
 
 @asynccontextmanager
