@@ -66,6 +66,25 @@ def test_what_a_request_brought_into_memory_is_shown_after_it(fleet: Fleet, mode
     eventually(lambda: warm(fleet, model) == {server: False}, "it is cold again", within=Pace().longest_idle + SOON)
 
 
+def test_what_is_left_of_a_memory_is_known_of_a_server_behind(fleet: Fleet, far: Served) -> None:
+    """By that the gateway knows whether a model finds room there, or drives another one out."""
+
+    def left() -> int:
+        (target,) = fleet.good("GET", "/api/route?model=tiny")["targets"]
+        assert target["server"] == "far"
+        free: int = target["memory_free"]
+        return free
+
+    before = left()
+    assert before == far.get("/api/ps").json()["memory_free"] > 0
+    assert fleet.chat("tiny").status_code == 200
+    taken = far.running()["tiny"]["size"]
+    eventually(
+        lambda: left() == before - taken, "what the model takes is no more free", within=Pace().longest_idle + SOON
+    )
+    assert left() == far.get("/api/ps").json()["memory_free"]
+
+
 def test_a_killed_server_that_nobody_asks_is_soon_known_to_be_down(fleet: Fleet, far: Served) -> None:
     eventually(lambda: fleet.row("far")["state"] == "up", "it is up")
     far.signal(signal.SIGKILL)

@@ -64,10 +64,18 @@ async def look_at_ollama(http: Http, remembered: Remembered) -> Told:
     listed = told.read_tags(await http.get("/api/tags", most=MOST_LIST))
     models = listed.models
     about = await _if_told(http, "/api/version", told.read_about) or told.About()
-    running = await _if_told(http, "/api/ps", told.read_ps)
+    held = await _if_told(http, "/api/ps", told.read_held) or told.Held()
     await _show(http, models, remembered)
     known = tuple(_known(model, remembered) for model in models)
-    return Told(known, about.version, running, gateway=about.gateway, whole=not listed.more, more=listed.more)
+    return Told(
+        known,
+        about.version,
+        held.running,
+        memory_free=held.memory_free,
+        gateway=about.gateway,
+        whole=not listed.more,
+        more=listed.more,
+    )
 
 
 async def look_at_openai(http: Http, remembered: Remembered) -> Told:

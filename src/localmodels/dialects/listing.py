@@ -78,11 +78,15 @@ class _Short(Struct, frozen=True):
 
 
 class Processes(Struct, frozen=True):
-    """``GET /api/ps``: in Ollama's words, and in those of seed 004; then those servers that did not tell in time."""
+    """``GET /api/ps``: in Ollama's words, and in those of seed 004; then those servers that did not tell in time.
+
+    Last the bytes that another model could take in the memory of this machine, by which gateways in front of it choose.
+    """
 
     models: tuple[_Process, ...] = ()
     running: tuple[_Short, ...] = ()
     failures: tuple[Outcome, ...] | UnsetType = UNSET
+    memory_free: int | UnsetType = UNSET
 
 
 class _Message(Struct, frozen=True):
@@ -165,11 +169,12 @@ def read_tags(body: bytes) -> tuple[Model, ...]:
     return tuple(_model(tag) for tag in _decode(body, Tags).models)
 
 
-def write_ps(running: Iterable[Running], failures: Sequence[Outcome] = ()) -> bytes:
-    """``/api/ps``."""
+def write_ps(running: Iterable[Running], failures: Sequence[Outcome] = (), *, memory_free: int | None = None) -> bytes:
+    """``/api/ps``; what is free goes unsaid where it is not known."""
     rows = tuple(_process(row) for row in running)
     short = tuple(_Short(row.name, row.status, row.pid, row.server) for row in rows)
-    return _ENCODER.encode(Processes(rows, short, tuple(failures) or UNSET))
+    free = UNSET if memory_free is None else memory_free
+    return _ENCODER.encode(Processes(rows, short, tuple(failures) or UNSET, free))
 
 
 def read_silent(body: bytes) -> tuple[Outcome, ...]:

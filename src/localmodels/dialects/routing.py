@@ -21,6 +21,7 @@ class ShownTarget(Struct, frozen=True):
         warm: is the model in its memory? None where it does not tell.
         in_flight: requests that it has now.
         max_concurrent: requests that it gets at once; 0 is without limit.
+        memory_free: bytes that another model could take in its memory; None where it does not tell.
     """
 
     server: str
@@ -31,6 +32,7 @@ class ShownTarget(Struct, frozen=True):
     warm: bool | None
     in_flight: int
     max_concurrent: int
+    memory_free: int | None = None
 
 
 class ShownLeftOut(Struct, frozen=True):

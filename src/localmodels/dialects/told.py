@@ -92,6 +92,13 @@ class Shown(Struct, frozen=True):
     context_length: int = 0
 
 
+class Held(Struct, frozen=True):
+    """What is in a server's memory, and what is left of that; see :class:`Told`."""
+
+    running: tuple[Running, ...] | None = None
+    memory_free: int | None = None
+
+
 class Entries(Struct, frozen=True):
     """A list, or one page of it.
 
@@ -163,6 +170,7 @@ class _Process(Struct):
 
 class _Processes(Struct):
     models: tuple[_Process, ...] | None
+    memory_free: Any = None
 
 
 class _Entry(Struct):
@@ -252,6 +260,12 @@ def read_ps(body: bytes) -> tuple[Running, ...]:
     """
     running = map(_of_process, _decode(body, _Processes).models or ())
     return tuple(one for one in running if MODEL_NAME.fullmatch(one.model.name))[:MOST_MODELS]
+
+
+def read_held(body: bytes) -> Held:
+    """The same, and what more would find room there, which only a LocalModels tells. Raises as :func:`read_ps`."""
+    free = _decode(body, _Processes).memory_free
+    return Held(read_ps(body), 0 if free == 0 and free is not False else _whole(free) or None)
 
 
 def read_shown(body: bytes) -> Shown:

@@ -84,6 +84,10 @@ async def _as_known() -> None:
     """Nobody is asked."""
 
 
+def _unknown() -> None:
+    """Nobody can say."""
+
+
 class Listings:
     """The routes.
 
@@ -92,6 +96,7 @@ class Listings:
         answers: makes embeddings.
         elsewhere: asks servers that are named; None where there are none.
         fresh: has servers tell what is in their memory, if they have not a moment ago.
+        memory_free: bytes that another model could take in the memory of this machine.
     """
 
     def __init__(
@@ -100,11 +105,13 @@ class Listings:
         answers: Answers,
         elsewhere: Elsewhere | None = None,
         fresh: Callable[[], Awaitable[object]] = _as_known,
+        memory_free: Callable[[], int | None] = _unknown,
     ) -> None:
         self._catalog = catalog
         self._answers = answers
         self._elsewhere = elsewhere
         self._fresh = fresh
+        self._memory_free = memory_free
 
     async def tags(self, scope: Scope, body: bytes) -> bytes:
         """``/api/tags``."""
@@ -136,7 +143,7 @@ class Listings:
             running, failures = await self._asked(servers).running(servers)
             return listing.write_ps(askable(running, lambda name, _: caller.may_ask(name)), failures)
         await self._fresh()
-        return listing.write_ps(self._catalog.running(caller))
+        return listing.write_ps(self._catalog.running(caller), memory_free=self._memory_free())
 
     async def gateway_models(self, scope: Scope, body: bytes) -> bytes:
         """``/models``."""

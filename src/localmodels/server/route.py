@@ -69,4 +69,5 @@ def _target(target: Target) -> ShownTarget:
         warm=target.warm,
         in_flight=target.busy,
         max_concurrent=spec.max_concurrent,
+        memory_free=target.view.memory_free,
     )

@@ -265,7 +265,9 @@ def parts_of(one: Made, config: Config, urls: Callable[[], list[str]], gateway: 
         responses=one.responses,
         management=one.access.management,
         tasks=one.tasks,
-        listings=Listings(finders, answers, one.everywhere, one.fleet.fresh.memory),
+        listings=Listings(
+            finders, answers, one.everywhere, one.fleet.fresh.memory, lambda: here.pool.snapshot().memory_free
+        ),
         status=Status(inspector, urls, gateway),
         tokens=Tokens(answers, inspector.default_name),
         keeper=one.keeper,

@@ -128,6 +128,14 @@ async def test_an_ollama() -> None:
 
 
 @virtually
+async def test_a_localmodels_tells_what_is_left_of_its_memory() -> None:
+    told = await look(
+        "ollama", ollama(tag("m:1", capabilities=["completion"]), api__ps={"models": [], "memory_free": 9})
+    )
+    assert (told.running, told.memory_free) == ((), 9)
+
+
+@virtually
 async def test_what_a_model_can_do_is_asked_once_for_each_digest() -> None:
     way = ollama(tag("m:1", 1), tag("n:1", 2), tag("same:1", 1), tag("nameless:1", digest=""))
     server = far("ollama", way)

@@ -87,6 +87,20 @@ def test_one_of_ours() -> None:
     )
 
 
+@pytest.mark.parametrize("free", [None, 0, 7, 2**40])
+def test_what_is_left_of_a_memory_is_told_by_us_alone(free: int | None) -> None:
+    held = told.read_held(listing.write_ps([], memory_free=free))
+    assert (held.running, held.memory_free) == ((), free)
+
+
+@pytest.mark.parametrize(
+    "odd", [b"-1", b'"7"', b"1.5", b"true", b"false", b"1e99", b"9007199254740993", b"[]", b"null"]
+)
+def test_what_cannot_be_left_is_not_known(odd: bytes) -> None:
+    held = told.read_held(b'{"models": [], "memory_free": %b}' % odd)
+    assert (held.running, held.memory_free) == ((), None)
+
+
 def test_llamacpp() -> None:
     found = told.read_entries((WIRE / "llamacpp/models.json").read_bytes())
     (model,) = found.models

@@ -240,3 +240,8 @@ class Snapshot(Struct, frozen=True):
     memory: int
     memory_limit: int
     draining: bool
+
+    @property
+    def memory_free(self) -> int:
+        """Bytes that another model could take."""
+        return max(0, self.memory_limit - self.memory)

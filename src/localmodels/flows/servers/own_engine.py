@@ -64,7 +64,7 @@ class Here:
         return replace(
             told,
             running=self._pool.running(),
-            memory_free=max(0, seen.memory_limit - seen.memory),
+            memory_free=seen.memory_free,
             busy=sum(runner.busy for runner in seen.runners),
         )
 
