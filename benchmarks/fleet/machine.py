@@ -37,6 +37,7 @@ class Request:
         end: the mark of prompt and answer together, as the next prompt of the conversation has it.
         session: its conversation.
         turn: of the conversation, from 0.
+        queued: when it began to wait for a place.
     """
 
     caller: str
@@ -48,6 +49,7 @@ class Request:
     session: int = 0
     turn: int = 0
     arrived: float = 0.0
+    queued: float = 0.0
     placed: float = 0.0
     first: float = 0.0
     ended: float = 0.0
@@ -137,6 +139,11 @@ class Machine:
         """What it tells who probes it. A model that is being loaded it does not list, as some servers do not."""
         loaded = {model: Loaded(model, size=self._models[model]) for model in self._loaded}
         self.host.sight = Sight(self._clock.now, "1", self._holdings, loaded, self._free(), len(self._inside))
+
+    @property
+    def inside(self) -> int:
+        """Requests that have a place here and no answer yet, as it counts them itself."""
+        return len(self._inside)
 
     def begin(self, request: Request) -> None:
         """A request has a place here."""

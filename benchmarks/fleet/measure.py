@@ -2,7 +2,8 @@
 
 All policies see the same conversations and have the same places; only the order of hosts is theirs. A request that is
 refused counts as a minute, after which its caller comes back. Everything is decided by the seed: the figures are the
-same on every machine.
+same on every machine. What is promised whatever the policy is looked at in all runs together: nobody has more than his
+places, and nobody waits for ever.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ POLICIES: Mapping[str, Callable[[], Policy]] = {
     "random": at_random,
 }
 SAME = 1.05  # where a prompt's place makes no difference, policies differ by chance
+EVENTS, RATE = 1e6, 1e4  # what the promises are held against: events in all, and requests a second
 WARM_UP = 0.2  # of all requests, while caches fill and models are loaded for the first time
 
 
@@ -41,6 +43,10 @@ class Outcome:
             all.
         refused: the share of requests.
         loads: of models, for a hundred requests.
+        events: arrivals, starts and ends of requests.
+        over: requests that a host has had beyond its ``max_concurrent``, at worst.
+        longest: seconds that somebody has waited for a place, at worst.
+        busiest: requests that came in the busiest second.
     """
 
     p50: float
@@ -49,6 +55,10 @@ class Outcome:
     fairness: float
     refused: float
     loads: float
+    events: int
+    over: int
+    longest: float
+    busiest: int
 
 
 ROWS: Sequence[tuple[str, str, Callable[[Outcome], float]]] = (
@@ -61,14 +71,42 @@ ROWS: Sequence[tuple[str, str, Callable[[Outcome], float]]] = (
 )
 
 
-async def figures() -> list[Figure]:
-    """Of each workload: the first token and the hits, beside the best of the others; prints the tables."""
-    found = []
-    for workload in WORKLOADS:
+async def figures(workloads: Sequence[Workload] = WORKLOADS) -> list[Figure]:
+    """Of each workload the first token, beside the best of the others; of all what is promised. Prints the tables."""
+    found: list[Figure] = []
+    outcomes_of: list[tuple[Workload, Mapping[str, Outcome]]] = []
+    for workload in workloads:
         outcomes = {name: await asyncio.to_thread(_outcome, workload, made()) for name, made in POLICIES.items()}
         print(table(workload, outcomes), flush=True)
         found += _figures(workload, outcomes)
-    return found
+        outcomes_of.append((workload, outcomes))
+    largest, of_largest = max(outcomes_of, key=lambda one: hosts_of(one[0]))
+    every = [outcome for _, outcomes in outcomes_of for outcome in outcomes.values()]
+    return [*found, *promises(every), rate(largest, of_largest[OURS])]
+
+
+def promises(every: Sequence[Outcome]) -> list[Figure]:
+    """What holds under all policies: of all runs together."""
+    events = sum(one.events for one in every)
+    over, longest = max(one.over for one in every), max(one.longest for one in every)
+    what = "arrivals, starts and ends of requests"
+    return [
+        Figure("all runs: events", events / 1e6, "million", f"≥ {EVENTS / 1e6:g}", events >= EVENTS, what),
+        Figure("all runs: places exceeded", over, "", "0", over == 0, "at one host, at worst"),
+        Figure("all runs: longest wait for a place", longest, "s", f"≤ {PATIENCE:g}", longest <= PATIENCE),
+    ]
+
+
+def rate(workload: Workload, outcome: Outcome) -> Figure:
+    """How much comes at once."""
+    came = outcome.busiest
+    name, note = f"{workload.name}: requests a second", f"{hosts_of(workload):,} hosts, the busiest second, {OURS}"
+    return Figure(name, came / 1e3, "thousand", f"≥ {RATE / 1e3:g}", came >= RATE, note)
+
+
+def hosts_of(workload: Workload) -> int:
+    """How many it has."""
+    return sum(kind.count for kind in workload.machines)
 
 
 def table(workload: Workload, outcomes: Mapping[str, Outcome]) -> str:
@@ -78,9 +116,8 @@ def table(workload: Workload, outcomes: Mapping[str, Outcome]) -> str:
         (name, form.format(value(ours)), [_ratio(value(ours), value(outcomes[other])) for other in others])
         for name, form, value in ROWS
     ]
-    hosts = sum(kind.count for kind in workload.machines)
     lines = [
-        f"\n**{workload.name}**: {hosts} hosts, {workload.requests:,} requests",
+        f"\n**{workload.name}**: {hosts_of(workload)} hosts, {workload.requests:,} requests",
         "",
         f"| | auto | {' | '.join(f'auto : {name}' for name in others)} |",
         "|---" * (2 + len(others)) + "|",
@@ -102,7 +139,21 @@ def outcome_of(run: Run) -> Outcome:
         fairness=fairness(asked),
         refused=1 - len(served) / len(asked),
         loads=100 * run.loads / len(run.asked),
+        events=run.events,
+        over=run.over,
+        longest=run.longest,
+        busiest=busiest([one.arrived for one in run.asked]),
     )
+
+
+def busiest(moments: Sequence[float]) -> int:
+    """The most of these moments, which are in order, that lie within one second."""
+    first = most = 0
+    for number, moment in enumerate(moments):
+        while moments[first] <= moment - 1:
+            first += 1
+        most = max(most, number + 1 - first)
+    return most
 
 
 def fairness(asked: Sequence[Request]) -> float:

@@ -40,7 +40,7 @@ class Machines:
     """
 
     count: int
-    models: Mapping[str, int] = field(default_factory=lambda: {"m": 5 * GIB})
+    models: Mapping[str, int] = field(default_factory=lambda: {"m:1": 5 * GIB})
     memory: int = 20 * GIB
     cache: int = 64_000
     speed: float = 1.0
@@ -105,7 +105,8 @@ class Run:
 
     Attributes:
         asked: every request, in the order of arrival.
-        over: by how many requests a host has had more than its ``max_concurrent``, at worst.
+        events: arrivals, starts and ends of requests.
+        over: by how many requests a host has had more than its ``max_concurrent``, at worst and by its own count.
         longest: seconds that somebody has waited for a place, at worst.
     """
 
@@ -113,6 +114,7 @@ class Run:
         self.workload = workload
         self.clock = Clock()
         self.asked: list[Request] = []
+        self.events = 0
         self.over = 0
         self.longest = 0.0
         self.turns = Turns()
@@ -187,6 +189,7 @@ class Run:
             return
         request.arrived = self.clock.now
         self.asked.append(request)
+        self.events += 1
         self._open += 1
         self._route(request, frozenset())
 
@@ -204,6 +207,7 @@ class Run:
             self._refuse(request, error.code)
         else:
             if isinstance(found, Waiter):
+                request.queued = self.clock.now
                 self._waiting[found] = request
                 self.clock.after(self._patience, lambda: self._tire(found))
             else:
@@ -213,7 +217,7 @@ class Run:
     def _tire(self, waiter: Waiter) -> None:
         """His patience is at its end, if he still waits."""
         if request := self._waiting.pop(waiter, None):
-            self.longest = max(self.longest, self._patience)
+            self._waited(request)
             self.turns.leave(waiter)
             self._refuse(request, "patience")
 
@@ -221,18 +225,25 @@ class Run:
         for verdict in self.turns.settled():
             request = self._waiting.pop(verdict.waiter)
             if isinstance(verdict.outcome, Host):
-                self.longest = max(self.longest, self.clock.now - request.arrived)
+                self._waited(request)
                 self._place(request, verdict.outcome)
             else:
                 self._refuse(request, verdict.outcome.code)
 
+    def _waited(self, request: Request) -> None:
+        """It waits no more."""
+        self.longest = max(self.longest, round(self.clock.now - request.queued, 6))  # sums of moments are not exact
+
     def _place(self, request: Request, host: Host) -> None:
-        self.over = max(self.over, host.in_flight - host.spec.max_concurrent)
+        machine = self._machines[host]
+        self.events += 1
         request.placed = self.clock.now
         self._affinity.remember(request.prefix, host.spec.id)
-        self._machines[host].begin(request)
+        machine.begin(request)
+        self.over = max(self.over, machine.inside - host.spec.max_concurrent)
 
     def _done(self, machine: Machine, request: Request) -> None:
+        self.events += 1
         self._open -= 1
         self.turns.give_back(machine.host, request.model, self.clock.now - request.placed)
         self._settle()
@@ -243,6 +254,7 @@ class Run:
     def _refuse(self, request: Request, why: str) -> None:
         request.refused = why
         request.ended = self.clock.now
+        self.events += 1
         self._open -= 1
 
     def _fail(self) -> None:

@@ -40,7 +40,7 @@ class Traffic:
     system: int = 1500
     skew: float = 1.0
     hot: float = 0.0
-    models: tuple[str, ...] = ("m",)
+    models: tuple[str, ...] = ("m:1",)
     skew_models: float = 1.0
     callers: Mapping[str, float] = field(default_factory=lambda: {"": 1.0})
     weights: Mapping[str, int] = field(default_factory=dict)

@@ -52,12 +52,16 @@ class Island:
         homes: who is at which address and port, beside the canary; they answer a request's bytes.
         names: the addresses of each name, the next answer at each question, the last one for ever.
         asked: the names that were asked for.
+
+    Args:
+        ports: where the canary listens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ports: Sequence[int] = PORTS) -> None:
         self.homes: dict[Endpoint, Answer] = {}
         self.names: dict[str, list[Sequence[str]]] = {}
         self.asked: list[str] = []
+        self._ports = ports
         self._loop = asyncio.new_event_loop()
         self._packets: socket.socket | None = None
         self._connects: list[Endpoint] = []
@@ -137,7 +141,7 @@ class Island:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _settle(self) -> None:
-        for port in PORTS:
+        for port in self._ports:
             for host in ("0.0.0.0", "::"):
                 self._closing.append((await asyncio.start_server(self._serve, host, port)).close)
         names, _ = await self._loop.create_datagram_endpoint(lambda: _Names(self), ("0.0.0.0", _DNS))
@@ -226,13 +230,13 @@ class _Names(asyncio.DatagramProtocol):
 
 
 @contextmanager
-def island() -> Iterator[Island]:
-    """One, for as long as it is needed.
+def island(ports: Sequence[int] = PORTS) -> Iterator[Island]:
+    """One, for as long as it is needed, with a canary at these ports.
 
     Raises:
         NoIsland: there can be none here.
     """
-    one, ready = Island(), Future[None]()
+    one, ready = Island(ports), Future[None]()
     thread = threading.Thread(target=one.live, args=(ready,), name="island")
     thread.start()
     try:

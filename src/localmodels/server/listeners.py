@@ -63,10 +63,10 @@ def _listen(address: Address) -> socket.socket:
     return listener
 
 
-def taken(addresses: Iterable[Address], sockets: Iterable[socket.socket]) -> list[Address]:
+def taken(addresses: Iterable[Address], sockets: Iterable[socket.socket], port: int = OLLAMA_PORT) -> list[Address]:
     """Those of the addresses at which Ollama's clients look for Ollama, and that somebody else has."""
     ours = {listener.getsockname()[:2] for listener in sockets}
-    return [one for one in addresses if one.port == OLLAMA_PORT and (one.host, one.port) not in ours]
+    return [one for one in addresses if one.port == port and (one.host, one.port) not in ours]
 
 
 def urls(sockets: Iterable[socket.socket]) -> list[str]:

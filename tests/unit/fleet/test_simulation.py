@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from benchmarks.fleet.clock import Clock
 from benchmarks.fleet.machine import LOADING, READING, STARTING, WRITING, Machine, Request
-from benchmarks.fleet.measure import fair_shares, fairness, outcome_of
+from benchmarks.fleet.measure import Outcome, busiest, fair_shares, fairness, figures, outcome_of, promises, rate
 from benchmarks.fleet.simulation import GIB, PATIENCE, Machines, Run, Workload, at_random, by_name
 from benchmarks.fleet.traffic import Traffic
 from benchmarks.fleet.workloads import CHATS, FLOOD, HOT, MANY, UNEQUAL
+from tests.awaited import awaited
 
 from localmodels.core.servers import ServerSpec
-from localmodels.fleet.affinity import Prefix
+from localmodels.fleet.affinity import Affinity, Prefix
 from localmodels.fleet.hosts import Host
+from localmodels.fleet.targets import Ask
 
 MODELS = {f"m:{number}": 4 * GIB for number in range(8)}
 # Unequal machines, more models than have room, callers of whom one floods, and failures: whatever can go wrong.
@@ -136,6 +139,73 @@ def test_whatever_goes_wrong_limits_hold_and_every_request_ends(policy: str) -> 
     assert run.turns.waiting == 0
     waits = [one.placed - one.arrived for one in run.asked if not one.refused and one.tries == 1]
     assert max(waits) <= PATIENCE
+
+
+# More than one place can answer in their patience.
+CROWDED = Workload(
+    name="crowded",
+    machines=(Machines(count=1, most=2, queue=1_000),),
+    traffic=Traffic(rate=4, systems=1, system=600),
+    requests=300,
+)
+
+
+def test_nobody_waits_longer_than_his_patience() -> None:
+    run = Run(CROWDED, by_name("least_busy"), patience=5.0).go()
+    left = [one for one in run.asked if one.refused]
+    assert {one.refused for one in left} == {"patience"}
+    assert [one.ended - one.queued for one in left] == pytest.approx([5.0] * len(left))
+    assert run.longest == 5.0
+
+
+def test_who_has_more_than_his_places_is_seen_whatever_is_counted_of_him() -> None:
+    def blind(ask: Ask, hosts: Sequence[Host], affinity: Affinity, turn: int) -> Sequence[Host]:
+        for host in hosts:
+            host.in_flight = 0
+        return hosts
+
+    assert Run(CROWDED, by_name("least_busy")).go().over == 0
+    assert Run(CROWDED, blind).go().over > 0
+
+
+def test_every_arrival_start_and_end_is_an_event() -> None:
+    run = Run(CROWDED, by_name("least_busy"), patience=5.0).go()
+    refused = sum(1 for one in run.asked if one.refused)
+    assert 0 < refused < 300
+    assert run.events == 3 * 300 - refused, "who was refused has begun nowhere"
+
+
+def test_the_busiest_second() -> None:
+    assert busiest([]) == 0
+    assert busiest([0.0, 1.0, 2.0]) == 1
+    assert busiest([0.0, 0.9, 1.8, 1.85, 1.89, 3.0]) == 4
+
+
+def test_what_is_promised_is_met_or_missed() -> None:
+    good = outcome_of(Run(replace(CROWDED, requests=100), by_name("least_busy")).go())
+    enough = replace(good, events=400_000, longest=60.0, busiest=10_000)
+
+    def met(*outcomes: Outcome) -> list[bool | None]:
+        return [one.met for one in (*promises(outcomes), rate(CROWDED, outcomes[0]))]
+
+    assert met(enough, enough, enough) == [True, True, True, True]
+    assert met(enough, enough) == [False, True, True, True], "too little was looked at"
+    assert met(enough, replace(enough, over=1), enough) == [True, False, True, True]
+    assert met(enough, enough, replace(enough, longest=60.1)) == [True, True, False, True]
+    assert met(replace(enough, busiest=9_999), enough, enough) == [True, True, True, False]
+
+
+@awaited
+async def test_the_figures_tell_what_was_promised_of_all_runs_together(capsys: pytest.CaptureFixture[str]) -> None:
+    small = replace(CHATS, requests=200)
+    found = {one.name: one for one in await figures((CROWDED, small))}
+    assert found["all runs: places exceeded"].value == 0
+    assert found["all runs: longest wait for a place"].value == PATIENCE, "in one of them nobody gets enough"
+    events = found["all runs: events"].value
+    assert events is not None
+    assert 4 * 2 * 500 <= events * 1e6 <= 4 * 3 * 500
+    assert found["chats: requests a second"].note.startswith("12 hosts"), "the larger of them"
+    assert "**crowded**: 1 hosts, 300 requests" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
