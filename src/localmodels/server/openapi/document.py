@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 import localmodels
 from localmodels.core.access import Grant
 from localmodels.dialects.table import SPOKEN
-from localmodels.server.openapi.bodies import BODIES, BYTES, FORM, JSON, TEXT, Body
-from localmodels.server.openapi.schema import Schema, Schemas
+from localmodels.server.openapi import headers
+from localmodels.server.openapi.bodies import BODIES, BYTES, FORM, JSON, NDJSON, SSE, TEXT, Body, Stream
+from localmodels.server.openapi.schema import REF, Schema, Schemas
 from localmodels.server.permissions import PERMISSIONS
 from localmodels.server.routes import OLLAMA_PREFIX, Row
 
@@ -19,6 +20,18 @@ _ABOUT = (
     "out of range is refused with a sentence that says what would be right. Every answer has its request's id in the "
     "header `X-Request-Id`."
 )
+RESPONSES = "#/components/responses/"
+# What each kind of stream is made of; of what type a piece is, its media type has under ``ITEM``.
+_STREAMS: Mapping[str, str] = {
+    NDJSON: "One JSON object a line, each of type {}.",
+    SSE: "Server-sent events, the data of each a JSON object of type {}",
+}
+ITEM = "x-item-schema"
+# By whose fault it is: the statuses, and what they say.
+_FAILURES: Mapping[bool, tuple[str, str]] = {
+    True: ("4XX", "The request is at fault; the body says why."),
+    False: ("5XX", "The server, or one behind it, is; `Retry-After` says when to ask again."),
+}
 
 
 def document(rows: Iterable[Row], bodies: Mapping[str, Mapping[str, Body]] = BODIES) -> Schema:
@@ -27,7 +40,7 @@ def document(rows: Iterable[Row], bodies: Mapping[str, Mapping[str, Body]] = BOD
     Raises:
         LookupError: a row without an entry in the table of bodies, or an entry without a row.
     """
-    schemas = Schemas()
+    schemas, failures = Schemas(), dict[str, Schema]()
     paths: dict[str, Schema] = {}
     described: set[tuple[str, str]] = set()
     spoke: set[str] = set()
@@ -40,7 +53,7 @@ def document(rows: Iterable[Row], bodies: Mapping[str, Mapping[str, Body]] = BOD
             except KeyError:
                 raise LookupError(f"{method} {own} is not in the table of bodies") from None
             described.add((own, method))
-            operation = _operation(row, method, body, PERMISSIONS[own][method], schemas)
+            operation = _operation(row, method, body, PERMISSIONS[own][method], schemas, failures)
             paths.setdefault(_path(row), {})[method.lower()] = operation
     if idle := {(path, method) for path in bodies for method in bodies[path]} - described:
         raise LookupError(f"bodies of routes that are not there: {sorted(idle)}")
@@ -56,6 +69,8 @@ def document(rows: Iterable[Row], bodies: Mapping[str, Mapping[str, Body]] = BOD
         "paths": paths,
         "components": {
             "schemas": schemas.components,
+            "responses": failures,
+            **headers.components(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -69,12 +84,14 @@ def _path(row: Row) -> str:
     return _PARAMETER.sub(r"{\1}", row.path)
 
 
-def _operation(row: Row, method: str, body: Body, grant: Grant, schemas: Schemas) -> Schema:
+def _operation(
+    row: Row, method: str, body: Body, grant: Grant, schemas: Schemas, failures: dict[str, Schema]
+) -> Schema:
     operation: Schema = {
         "operationId": f"{method.lower()} {_path(row)}",
         "tags": [SPOKEN[row.dialect].title],
         "summary": row.doc,
-        "responses": _responses(row, body, schemas),
+        "responses": {**_success(row, body, schemas), **_failures(row, body, schemas, failures)},
     }
     if grant != "open":
         operation["description"] = f"A key needs the scope `{grant}`; programs of this machine need no key."
@@ -96,25 +113,52 @@ def _parameters(row: Row, body: Body, schemas: Schemas) -> list[Schema]:
         for name in _PARAMETER.findall(row.path)
     ]
     query = [{"name": name, "in": "query", "schema": schemas.of(kind)} for name, kind in body.query.items()]
-    return [*path, *query]
+    return [*path, *query, *headers.parameters(row)]
 
 
-def _responses(row: Row, body: Body, schemas: Schemas) -> Schema:
-    success: Schema = {"description": "The answer."}
+def _success(row: Row, body: Body, schemas: Schemas) -> Schema:
+    if not body.success:
+        return {}
+    success: Schema = {"description": "The answer.", "headers": headers.of_answer(row, body)}
+    content: dict[str, Schema] = {}
     if body.gives is not None:
-        success["content"] = {body.media: {"schema": schemas.of(body.gives)}}
-        if body.stream:
-            success["description"] = f"The answer; with `stream`, one piece after the other as `{body.stream}`."
-            success["content"][body.stream] = {"schema": {"type": "string"}}
+        content[body.media] = {"schema": schemas.of(body.gives)}
     elif body.media == TEXT:
-        success["content"] = {TEXT: {"schema": {"type": "string"}}}
-    failure = {JSON: {"schema": schemas.of(SPOKEN[row.dialect].failure)}}
-    responses = {
-        str(body.success): success,
-        "4XX": {"description": "The request is at fault; the body says why.", "content": failure},
-        "5XX": {"description": "The server, or one behind it, is; `Retry-After` says when to ask again.",
-                "content": failure},
-    }  # fmt: skip
+        content[TEXT] = {"schema": {"type": "string"}}
+    if body.stream is not None:
+        content[body.stream.media] = _streamed(body.stream, schemas)
+        if body.gives is not None:
+            success["description"] = f"The answer; with `stream`, one piece after the other as `{body.stream.media}`."
+    if content:
+        success["content"] = content
     if row.path == "/health":
-        responses["503"] = success | {"description": "A request would not be answered now."}
-    return responses
+        return {"200": success, "503": success | {"description": "A request would not be answered now."}}
+    return {str(body.success): success}
+
+
+def _streamed(stream: Stream, schemas: Schemas) -> Schema:
+    """Its text as a whole, and what a piece of it is."""
+    piece = schemas.of(stream.piece)
+    *some, last = [f"`{one['$ref'].removeprefix(REF)}`" for one in piece.get("anyOf", [piece])]
+    words = _STREAMS[stream.media].format(f"{', '.join(some)} or {last}" if some else last)
+    if stream.media == SSE:
+        words += f"; the last says `{stream.end}`." if stream.end else "."
+    return {"schema": {"type": "string", "description": words}, ITEM: piece}
+
+
+def _failures(row: Row, body: Body, schemas: Schemas, failures: dict[str, Schema]) -> Schema:
+    """References to what rows of one dialect refuse with, which are gathered."""
+    kinds = [SPOKEN[row.dialect].failure]
+    if headers.versioned(row):
+        kinds.append(SPOKEN["anthropic"].failure)
+    some = [schemas.of(kind) for kind in kinds]
+    made: Schema = {}
+    for caller_s, (status, words) in _FAILURES.items():
+        name = f"{row.dialect}.{'asked.' if headers.asks(row, body) else ''}{status}"
+        failures[name] = {
+            "description": words,
+            "headers": headers.of_failure(row, body, caller_s=caller_s),
+            "content": {JSON: {"schema": some[0] if len(some) == 1 else {"anyOf": some}}},
+        }
+        made[status] = {"$ref": RESPONSES + name}
+    return made

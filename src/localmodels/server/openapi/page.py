@@ -46,7 +46,7 @@ def _section(tag: str, document: Schema) -> str:
 
 def _operation(path: str, method: str, operation: Schema, schemas: Schema) -> str:
     takes = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-    [success] = [told for status, told in operation["responses"].items() if status.startswith("2")]
+    success: Schema = next((told for status, told in operation["responses"].items() if status.startswith("2")), {})
     gives = success.get("content", {}).get("application/json", {}).get("schema")
     return "".join([
         f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> ",

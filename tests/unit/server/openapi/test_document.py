@@ -12,8 +12,8 @@ import pytest
 from msgspec import UNSET, Raw, Struct, UnsetType
 from tools.reference import rows
 
-from localmodels.server.openapi.bodies import BODIES, Body
-from localmodels.server.openapi.document import document
+from localmodels.server.openapi.bodies import BODIES, NDJSON, SSE, Body
+from localmodels.server.openapi.document import ITEM, document
 from localmodels.server.openapi.page import page
 from localmodels.server.openapi.schema import REF, Schemas
 from localmodels.server.routes import Row
@@ -29,14 +29,40 @@ def test_every_row_and_method_is_described() -> None:
 
 def test_every_schema_is_one() -> None:
     validator = jsonschema.Draft202012Validator
-    for schema in DOCUMENT["components"]["schemas"].values():
+    parts = DOCUMENT["components"]
+    for schema in parts["schemas"].values():
         validator.check_schema(schema)
+    for one in (*parts["headers"].values(), *parts["parameters"].values()):
+        validator.check_schema(one["schema"])
 
 
-def test_every_reference_leads_somewhere() -> None:
+@pytest.mark.parametrize("kind", ["schemas", "responses", "headers", "parameters"])
+def test_every_reference_leads_somewhere(kind: str) -> None:
     text = json.dumps(DOCUMENT)
-    names = {piece.partition('"')[0] for piece in text.split(REF)[1:]}
-    assert names == set(DOCUMENT["components"]["schemas"])
+    names = {piece.partition('"')[0] for piece in text.split(f"#/components/{kind}/")[1:]}
+    assert names == set(DOCUMENT["components"][kind])
+
+
+def test_every_stream_says_what_its_pieces_are() -> None:
+    streams = [
+        (media, told)
+        for methods in DOCUMENT["paths"].values()
+        for operation in methods.values()
+        for status, answer in operation["responses"].items()
+        if status.startswith("2")
+        for media, told in answer.get("content", {}).items()
+        if media in {NDJSON, SSE}
+    ]
+    assert {media for media, _ in streams} == {NDJSON, SSE}
+    for media, told in streams:
+        words = told["schema"]["description"]
+        assert words.startswith({NDJSON: "One JSON object a line", SSE: "Server-sent events"}[media])
+        for one in told[ITEM].get("anyOf", [told[ITEM]]):
+            assert f"`{one['$ref'].removeprefix(REF)}`" in words
+
+
+def test_what_is_always_refused_gives_nothing() -> None:
+    assert set(DOCUMENT["paths"]["/v1/responses/compact"]["post"]["responses"]) == {"4XX", "5XX"}
 
 
 def test_operations_have_names_of_their_own() -> None:
@@ -46,7 +72,7 @@ def test_operations_have_names_of_their_own() -> None:
 
 def test_every_parameter_of_a_path_is_told() -> None:
     told = DOCUMENT["paths"]["/v1/responses/{id}/input_items"]["get"]["parameters"]
-    assert [(one["name"], one["in"]) for one in told] == [
+    assert [(one["name"], one["in"]) for one in told if "$ref" not in one] == [
         ("id", "path"),
         ("after", "query"),
         ("limit", "query"),
