@@ -5,6 +5,7 @@ The judge of an answer is the same server asked without us: what it says at temp
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 from tests.acceptance.bare_llama import bare_llama
 from tests.acceptance.serving import PATIENCE, Served, eventually, serve
 from tests.acceptance.test_fleet_api import PROMPT, QUIET, Fleet
+from tests.awaited import awaited
+
+from localmodels.backends.fake import FakeServer
 
 # Where each dialect tells how long the prompt was; what was not read anew is told apart in one of them.
 COUNTS = {
@@ -63,6 +67,32 @@ def test_what_it_has_is_found_and_shown(fleet: Fleet, llama: str) -> None:
     assert (shown["id"], shown["context_length"]) == ("small", meta["n_ctx"])
     assert "completion" in shown["capabilities"]
     assert "llama" in {one["server"] for one in fleet.good("GET", "/api/ps")["models"]}, "it has one model, in memory"
+
+
+def test_it_can_be_asked_by_its_name_what_it_has(fleet: Fleet, llama: str) -> None:
+    """Its models are not managed from here; to look is not to manage."""
+    fleet.add("llama", llama, kind="llamacpp")
+    for server in ("llama", "*"):
+        rows = fleet.good("GET", f"/api/ps?server={server}")["models"]
+        assert ("small", "llama") in {(one["name"], one["server"]) for one in rows}
+    shown = fleet.good("POST", "/api/show", {"model": "small", "server": "llama"})
+    assert (shown["name"], "completion" in shown["capabilities"]) == ("small", True)
+    refused = fleet.ask("DELETE", "/api/delete", {"model": "small", "server": "llama"})
+    assert (refused.status_code, "models are managed on those of the kind ollama alone" in refused.text) == (400, True)
+
+
+@awaited
+async def test_who_does_not_tell_says_so_and_spoils_no_list(fleet: Fleet, llama: str) -> None:
+    async with FakeServer(names=("m:1",)) as cloud:
+        await asyncio.to_thread(fleet.add, "cloud", cloud.url, kind="openai")
+        told = await asyncio.to_thread(fleet.good, "GET", "/api/ps?server=cloud")
+        (failure,) = told["failures"]
+        assert (told["models"], failure["server"], "does not tell what is in its memory" in failure["failure"]) == (
+            [],
+            "cloud",
+            True,
+        )
+        assert "failures" not in await asyncio.to_thread(fleet.good, "GET", "/api/ps?server=*")
 
 
 @pytest.mark.parametrize("path", COUNTS)

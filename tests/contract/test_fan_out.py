@@ -30,7 +30,7 @@ from tools.random_model import write_random_model
 from localmodels.backends.fake import FakeServer, Page, Wire
 from localmodels.core.access import LOCAL, USUAL, Caller
 from localmodels.core.errors import LocalModelsError, NotFound
-from localmodels.core.library import CreateRequest, Progress, PullRequest
+from localmodels.core.library import CreateRequest, Described, Progress, PullRequest
 from localmodels.core.servers import ServerSpec
 from localmodels.dialects import listing
 from localmodels.dialects.ollama import library as dialect
@@ -292,8 +292,13 @@ async def test_a_model_leaves_the_memory_of_all(two: tuple[Served, Served], tmp_
     assert [row["status"] for row in answer.json()["servers"]] == ["success", "success"]
     for served in two:
         eventually(lambda served=served: "kept" not in served.running(), "it is unloaded")  # type: ignore[misc]
-    shown = await world.everywhere.describe("kept", ("b",), verbose=False)
-    assert (shown.model.name, shown.model.server) == ("kept:latest", "b")
+    shown, rows = await world.everywhere.describe("kept", ("b",), verbose=False)
+    assert (shown.model.name, shown.model.server, rows) == ("kept:latest", "b", ())
+    digest = shown.model.digest
+    shown, rows = await world.everywhere.describe("kept", ("b", "a"), verbose=False)
+    assert shown.model.server == "b"
+    assert rows == tuple(Described(name, "success", "", digest) for name in ("b", "a"))
+    assert len(digest) == 64
 
 
 @awaited

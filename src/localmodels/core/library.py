@@ -81,6 +81,16 @@ class Outcome(Struct, frozen=True, omit_defaults=True):
     failure: str = ""
 
 
+class Described(Outcome, frozen=True, omit_defaults=True):
+    """What one of several servers says of a model.
+
+    Attributes:
+        digest: of its file, hexadecimal; empty where the server does not tell.
+    """
+
+    digest: str = ""
+
+
 class PartlyDone(BackendError):
     """Some of several servers did it, or none, and at least one did not. What is done stays done.
 

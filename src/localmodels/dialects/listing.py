@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from localmodels.core.catalog import Description, Details, Model, Running, TensorInfo
 from localmodels.core.errors import Garbled
-from localmodels.core.library import Outcome
+from localmodels.core.library import Described, Outcome
 from localmodels.core.options import Options
 
 T = TypeVar("T")
@@ -122,6 +122,7 @@ class Show(Struct, frozen=True):
     quantization_level: str = ""
     model_file: str = ""
     adapters: tuple[_Adapter, ...] = ()
+    servers: tuple[Described, ...] | UnsetType = UNSET  # where several were asked: the first of them tells the above
 
 
 class OpenAIModel(Struct, frozen=True):
@@ -182,8 +183,8 @@ def read_silent(body: bytes) -> tuple[Outcome, ...]:
     return _decode(body, Processes).failures or ()
 
 
-def write_show(description: Description) -> bytes:
-    """``/api/show``."""
+def write_show(description: Description, servers: Sequence[Described] = ()) -> bytes:
+    """``/api/show``, and what became of each server where several were asked."""
     model = description.model
     return _ENCODER.encode(
         Show(
@@ -207,6 +208,7 @@ def write_show(description: Description) -> bytes:
             quantization_level=model.details.quantization_level,
             model_file=description.path,
             adapters=tuple(_Adapter(place, name) for place, name in enumerate(description.adapters)),
+            servers=tuple(servers) or UNSET,
         )
     )
 

@@ -21,6 +21,7 @@ from localmodels.fleet.monitor import Monitor, Probe
 from localmodels.flows.connections.remotes import Remotes
 from localmodels.flows.fleet_library.fan_out import Everywhere
 from localmodels.flows.fleet_library.local_library import Moves, Own
+from localmodels.flows.fleet_library.seen import Seen
 from localmodels.flows.library.keeper import Keeper
 from localmodels.flows.routing.pull_missing import Pulls
 from localmodels.flows.routing.router import Routes
@@ -66,7 +67,13 @@ class Fleeted(Struct, frozen=True, kw_only=True):
     def everywhere(self, here: Housed, keeper: Keeper, moves: Moves) -> Everywhere:
         """What changes libraries, here and on the others."""
         own = Own(keeper, moves, here.local)
-        return Everywhere(own, self.specs, keeper.lent, changed=self.changed, removed=self.removed)
+        return Everywhere(own, self.specs, keeper.lent, changed=self.changed, removed=self.removed, sees=self.sees)
+
+    def sees(self, spec: ServerSpec) -> Seen | None:
+        """A server whose models are not managed from here; None where it has just left."""
+        host = self.remotes.fleet.named(spec.name)
+        server = self.remotes.at(host) if host is not None else None
+        return Seen(server) if server is not None else None
 
     def pulls(self, everywhere: Everywhere) -> Pulls:
         """What fetches models that nobody has."""

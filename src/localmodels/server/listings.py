@@ -16,7 +16,7 @@ from starlette.types import Scope
 from localmodels.core.access import Caller
 from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.errors import InvalidRequest, ModelNotFound
-from localmodels.core.library import Outcome
+from localmodels.core.library import Described, Outcome
 from localmodels.dialects import gateway, listing, ollama, strict_json
 from localmodels.dialects.anthropic import models as anthropic
 from localmodels.dialects.ollama import library
@@ -59,8 +59,10 @@ class Elsewhere(Protocol):
         """What is in their memory, and who of them does not tell."""
         ...
 
-    async def describe(self, name: str, servers: Sequence[str], *, verbose: bool) -> Description:
-        """All about a model, as the first of them has it.
+    async def describe(
+        self, name: str, servers: Sequence[str], *, verbose: bool
+    ) -> tuple[Description, tuple[Described, ...]]:
+        """All about a model, as the first of them has it, and of several what each says.
 
         Raises:
             ModelNotFound: none has it.
@@ -133,7 +135,10 @@ class Listings:
             raise InvalidRequest("model is required", param="model")
         servers = library.read_servers(asked.server)
         name = asked.model or asked.name
-        return listing.write_show(await self._described(scope, name, verbose=asked.verbose, servers=servers))
+        if not servers:
+            return listing.write_show(await self._described(scope, name, verbose=asked.verbose))
+        check_models(visit_of(scope).caller, name)
+        return listing.write_show(*await self._asked(servers).describe(name, servers, verbose=asked.verbose))
 
     async def ps(self, scope: Scope, body: bytes) -> bytes:
         """``/api/ps``; with ``?server=`` asked there now."""
@@ -191,18 +196,13 @@ class Listings:
                     return model
             raise
 
-    async def _described(
-        self, scope: Scope, name: str, *, verbose: bool = False, servers: Sequence[str] = ()
-    ) -> Description:
+    async def _described(self, scope: Scope, name: str, *, verbose: bool = False) -> Description:
         """All about one that this caller may ask.
 
         Raises:
             ModelNotFound: there is none of this name.
             Forbidden: his key is for other models.
         """
-        if servers:
-            check_models(visit_of(scope).caller, name)
-            return await self._asked(servers).describe(name, servers, verbose=verbose)
         return await self._catalog.describe(name, verbose=verbose, caller=visit_of(scope).caller)
 
     def _asked(self, servers: Sequence[str]) -> Elsewhere:

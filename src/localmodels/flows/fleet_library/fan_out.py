@@ -33,6 +33,7 @@ from localmodels.core.library import (
     CopyRequest,
     CreateRequest,
     DeleteRequest,
+    Described,
     Outcome,
     PartlyDone,
     Progress,
@@ -83,6 +84,17 @@ class Place(Protocol):
     async def describe(self, name: str, /, *, verbose: bool) -> Description: ...
 
 
+class Shelf(Protocol):
+    """A server that can be asked what it has."""
+
+    async def running(self) -> Sequence[Running]: ...
+
+    async def describe(self, name: str, /, *, verbose: bool) -> Description: ...
+
+
+Sees = Callable[[ServerSpec], Shelf | None]
+
+
 class Everywhere:
     """The servers, as places whose libraries are changed.
 
@@ -93,6 +105,7 @@ class Everywhere:
         connect: the way to another server.
         changed: is told whose library is another now.
         removed: is told of a model that was there, and is no more because somebody wanted it so; it is waited for.
+        sees: those of other kinds, of which one can only be asked what it has; None of one that cannot be asked.
         most: servers at once.
     """
 
@@ -105,6 +118,7 @@ class Everywhere:
         *,
         changed: Callable[[ServerSpec], object] = lambda _: None,
         removed: Removed = _unlisted,
+        sees: Sees = lambda _: None,
         most: int = MOST,
     ) -> None:
         self._here = here
@@ -113,6 +127,7 @@ class Everywhere:
         self._connect = connect
         self._changed = changed
         self._removed = removed
+        self._sees = sees
         self._most = most
 
     def named(self, servers: Sequence[str]) -> tuple[ServerSpec, ...]:
@@ -182,8 +197,11 @@ class Everywhere:
         return await self._short(servers, lambda place: place.unload(model), model)
 
     async def running(self, servers: Sequence[str]) -> tuple[tuple[Running, ...], tuple[Outcome, ...]]:
-        """What is in the memory of these now, and who of them did not tell in time."""
-        specs = self._managed(servers, self.named(servers))
+        """What is in the memory of these now, and who of them did not tell in time.
+
+        Whoever means every server has not meant those that do not tell such things.
+        """
+        specs = self.named(servers)
         lists = await asyncio.gather(*(self._told(spec) for spec in specs))
         told = tuple(
             replace(row, server=spec.name)
@@ -194,25 +212,29 @@ class Everywhere:
         silent = tuple(
             Outcome(spec.name, FAILED, without_server(spec.name, rows.message))
             for spec, rows in zip(specs, lists, strict=True)
-            if isinstance(rows, LocalModelsError)
+            if isinstance(rows, LocalModelsError) and not (EVERY in servers and isinstance(rows, Unsupported))
         )
         return told, silent
 
-    async def describe(self, name: str, servers: Sequence[str], *, verbose: bool) -> Description:
-        """All about a model, as the first of these has it that tells.
+    async def describe(
+        self, name: str, servers: Sequence[str], *, verbose: bool
+    ) -> tuple[Description, tuple[Described, ...]]:
+        """All about a model, as the first of these has it that tells; and of several what each of them says.
 
         Raises:
             InvalidRequest: a server that is none.
             ModelNotFound: none of them has the model.
             LocalModelsError: none of them tells.
         """
-        failure: LocalModelsError = ModelNotFound(name)
-        for spec in self.named(servers):
-            try:
-                return await self._place(spec).describe(name, verbose=verbose)
-            except LocalModelsError as error:
-                failure = error if isinstance(failure, ModelNotFound) else failure
-        raise failure
+        specs = self.named(servers)
+        if len(specs) == 1:
+            return await self._shelf(specs[0]).describe(name, verbose=verbose), ()
+        said = await asyncio.gather(*(self._described(spec, name, verbose=verbose) for spec in specs))
+        for one in said:
+            if isinstance(one, Description):
+                return one, tuple(map(_described, specs, said))
+        errors = [one for one in said if isinstance(one, LocalModelsError)]
+        raise next((one for one in errors if not isinstance(one, (ModelNotFound, Unsupported))), ModelNotFound(name))
 
     def _managed(self, servers: Sequence[str], specs: Sequence[ServerSpec]) -> tuple[ServerSpec, ...]:
         """Those of them that are asked. Whoever means every server means those that can be; a name is meant as it is.
@@ -236,6 +258,18 @@ class Everywhere:
         if spec.kind == KIND:
             return Afar(spec, self._connect, self._lend)
         raise Unsupported(unmanaged(spec), param="server")
+
+    def _shelf(self, spec: ServerSpec) -> Shelf:
+        """The server, to be asked what it has.
+
+        Raises:
+            Unsupported: it cannot be.
+        """
+        if spec.kind in MANAGED:
+            return self._place(spec)
+        if (seen := self._sees(spec)) is None:
+            raise Unsupported(unmanaged(spec), param="server")
+        return seen
 
     async def _long(self, servers: Sequence[str], work: Callable[[Place], Steps], check: Check = _unchecked) -> Steps:
         """The same on all of these, told as it comes; ``check`` is made where others than this machine are asked."""
@@ -314,9 +348,15 @@ class Everywhere:
             raise ModelNotFound(model)
         return outcomes
 
+    async def _described(self, spec: ServerSpec, name: str, *, verbose: bool) -> Description | LocalModelsError:
+        try:
+            return await heard("answered nothing", LISTING, self._shelf(spec).describe(name, verbose=verbose))
+        except LocalModelsError as error:
+            return error
+
     async def _told(self, spec: ServerSpec) -> Sequence[Running] | LocalModelsError:
         try:
-            return await heard("answered nothing", LISTING, self._place(spec).running())
+            return await heard("answered nothing", LISTING, self._shelf(spec).running())
         except LocalModelsError as error:
             return error
 
@@ -330,6 +370,14 @@ def _outcome(spec: ServerSpec, errors: Mapping[str, LocalModelsError | None]) ->
     if error is None:
         return Outcome(spec.name, SUCCESS)
     return Outcome(spec.name, FAILED, without_server(spec.name, error.message))
+
+
+def _described(spec: ServerSpec, said: Description | LocalModelsError) -> Described:
+    if isinstance(said, Description):
+        return Described(spec.name, SUCCESS, digest=said.model.digest)
+    if isinstance(said, ModelNotFound):
+        return Described(spec.name, ABSENT)
+    return Described(spec.name, FAILED, without_server(spec.name, said.message))
 
 
 def _skipped(spec: ServerSpec) -> Outcome:

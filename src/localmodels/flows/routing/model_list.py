@@ -234,14 +234,27 @@ def model_of(host: Host, holding: Holding) -> Model:
     )
 
 
+def in_memory(host: Host) -> tuple[Running, ...] | None:
+    """What is in the memory of a host, by the names that it gives its models; None where it does not tell."""
+    if host.sight is None or host.sight.loaded is None:
+        return None
+    return tuple(_running(host, name, one) for name, one in host.sight.loaded.items())
+
+
 def _memory(host: Host) -> Mapping[str, Loaded]:
     return (host.sight.loaded if host.sight else None) or {}
 
 
 def _loaded(host: Host, name: str, one: Loaded) -> Running:
-    model = replace(model_of(host, host.holds(name) or Holding(one.model)), gateways=one.gateways)
+    row = _running(host, name, one)
+    if host.is_shared:
+        return row
+    return replace(row, model=replace(row.model, name=f"{host.spec.name}/{row.model.name}"))
+
+
+def _running(host: Host, name: str, one: Loaded) -> Running:
     return Running(
-        model=model if host.is_shared else replace(model, name=f"{host.spec.name}/{model.name}"),
+        model=replace(model_of(host, host.holds(name) or Holding(one.model)), gateways=one.gateways),
         status="running",
         pid=0,
         size=one.size,

@@ -178,7 +178,7 @@ class Finders:
     async def _described(self, name: str, target: RemoteTarget | RoutedTarget | None, *, verbose: bool) -> Description:
         if isinstance(target, RemoteTarget):
             await self._told()
-            return await _described_there(target, target.name)
+            return await described_there(target, target.name)
         try:
             return await self._described_here(name, verbose=verbose)
         except ModelNotFound:
@@ -188,7 +188,7 @@ class Finders:
                 return replace(told, model=replace(told.model, name=f"{LOCAL}/{told.model.name}"))
             if target is None or (known := self._elsewhere(target)) is None:
                 raise
-        return await _described_there(known, target.name)
+        return await described_there(known, target.name)
 
     async def _described_here(self, name: str, prefix: str = "", said: str = "", *, verbose: bool) -> Description:
         """All about a model of the library. As :meth:`_found_here`."""
@@ -362,7 +362,7 @@ def _leading(target: RemoteTarget | RoutedTarget | None) -> frozenset[str]:
     return frozenset(host.spec.name for host in target.meant.hosts)
 
 
-async def _described_there(known: RemoteTarget, name: str) -> Description:
+async def described_there(known: RemoteTarget, name: str) -> Description:
     """What a server tells of its model, and what its list alone tells, under the name by which we list it."""
     told = await known.describe()
     holding = known.server.host.holds(same_name(known.name.partition("/")[2]))

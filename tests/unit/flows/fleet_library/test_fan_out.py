@@ -408,12 +408,20 @@ async def test_what_is_in_memory_is_asked_of_each_and_who_is_silent_is_told() ->
 
 
 @awaited
-async def test_the_first_that_has_a_model_describes_it() -> None:
-    labs = Labs(A, B)
+async def test_the_first_that_has_a_model_describes_it_and_each_has_a_row() -> None:
+    labs = Labs(A, B, VLLM)
     labs["a"].models.clear()
     labs["local"].fails["short"] = Unreachable("gone")
-    assert (await labs.describe("m", ("*",), verbose=False)).path == "Box B"
-    assert (await labs.describe("m", ("box-b", "a"), verbose=False)).path == "Box B"
+    shown, rows = await labs.describe("m", ("*",), verbose=False)
+    assert shown.path == "Box B"
+    assert [(row.server, row.status, row.failure) for row in rows[:3]] == [
+        ("local", "error", "gone"),
+        ("a", "not found", ""),
+        ("Box B", "success", ""),
+    ]
+    assert (rows[3].server, rows[3].status, "of the kind openai" in rows[3].failure) == ("v", "error", True)
+    shown, rows = await labs.describe("m", ("box-b",), verbose=False)
+    assert (shown.path, rows) == ("Box B", ())
     with pytest.raises(Unreachable):  # says more than that the other one does not have it
         await labs.describe("m", ("local", "a"), verbose=False)
     with pytest.raises(ModelNotFound):
