@@ -7,6 +7,7 @@ the number of series is bounded by the number of models that there are: those of
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -29,13 +30,16 @@ NOWHERE = "none"  # the route of what matched none
 
 
 class Histogram:
-    """How often a value fell under each bound; ``counts`` has one more, for what lies above the last."""
+    """How often a value fell under each bound; ``counts`` has one more, for what lies above the last.
+
+    The counts take as much memory on the first day as in a year: of a list each would grow by itself, once it is large.
+    """
 
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
+        self.counts = array("Q", bytes(8 * (len(bounds) + 1)))
         self.total = 0.0
 
     def add(self, value: float) -> None:
@@ -46,7 +50,7 @@ class Histogram:
     def copy(self) -> Histogram:
         """As it is now."""
         other = Histogram(self.bounds)
-        other.counts, other.total = self.counts.copy(), self.total
+        other.counts, other.total = self.counts[:], self.total
         return other
 
 
