@@ -143,7 +143,7 @@ async def test_the_dry_run() -> None:
         assert (status, told["model"], told["policy"]) == (200, MODEL, "priority")
         assert [target["server"] for target in told["targets"]] == ["a", "b", "local"]
         assert set(told["targets"][0]) == {
-            "server", "id", "model", "reason", "state", "warm", "in_flight", "max_concurrent",
+            "server", "id", "model", "reason", "state", "warm", "in_flight", "max_concurrent", "memory_free",
         }  # fmt: skip
         assert (await ask(at, "/api/route/?model=nothing"))[0] == 404
         assert (await ask(at, "/api/route"))[0] == 200, "the choice is ours"
