@@ -190,7 +190,7 @@ def test_run_starts_a_server_that_stays(place: Place) -> None:
     pid = int(re.findall(r"kill (\d+)", first.stderr)[0])
     try:
         assert first.returncode == 0
-        assert first.stdout.strip()
+        assert first.stdout.endswith("\n")  # a random model may say nothing that can be seen
         second = place("run", "tiny", "Hi", LOCALMODELS_LISTEN=address)
         assert (second.returncode, second.stderr) == (0, "")
         assert place("ps", LOCALMODELS_LISTEN=address).stdout.count("\n") == 2
