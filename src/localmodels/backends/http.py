@@ -62,7 +62,7 @@ class Reply(Protocol):
 
     Attributes:
         content_type: without its parameters, in lower case.
-        headers: looked up in any case of letters.
+        headers: asked for by names in lower case.
     """
 
     status: int
@@ -254,7 +254,7 @@ class _Question:
     async def __aenter__(self) -> Reply:
         try:
             self._reply = reply = await self._carrier.open(*self._asked)
-            if reply.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+            if reply.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
                 raise Garbled("the server's answer is compressed, though it was asked for as it is")
             if reply.status != 200:
                 raise self._read_error(reply.status, await reason(reply), retry_after(reply.headers))
@@ -340,5 +340,5 @@ async def tail(reply: Reply) -> None:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from a ``Retry-After`` header; the date form is not used by any model server and is ignored."""
-    text = headers.get("Retry-After", "")
+    text = headers.get("retry-after", "")
     return float(text) if text.isdecimal() and len(text) < 7 else None

@@ -17,8 +17,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from localmodels.backends.alarm import NEVER
 from localmodels.backends.lookup import Lookup, checked, system_lookup
-from localmodels.backends.round_trip import KEEPALIVE, NEVER, Patience, Unanswered, beginning, ending
+from localmodels.backends.round_trip import KEEPALIVE, Patience, Unanswered, beginning, ending
 from localmodels.core import once, via
 from localmodels.core.destinations import allowed, literal
 from localmodels.core.errors import BackendTimeout, Garbled, StreamCut, Unreachable
@@ -216,8 +217,9 @@ class InternetReply:
             else:
                 async with asyncio.timeout_at(self._limit):
                     data = await self._response.content.readany()
-            if self._in_one_piece and data:
-                self._limit = ending(self._limit, self._patience.idle, len(data))
+            if self._in_one_piece and data and self._patience.idle is not None:
+                silent = asyncio.get_running_loop().time() + self._patience.idle
+                self._limit = ending(self._limit, silent, len(data))
             return data
         except aiohttp.SocketTimeoutError as error:
             raise BackendTimeout("the server fell silent in the middle of its answer") from error

@@ -2,10 +2,10 @@
 
 Every token of every answer passes here, and every request waits for it: a general client takes a quarter of all the
 time that the gateway adds to a first token (``docs/why.md``). It is as small as this because nothing is done twice:
-what the other side sends is parsed by httptools (the parser of Node.js), silence is timed by one timer, and
-a connection that can serve again is given back, not kept here. The one rule: an answer counts as whole only when HTTP
-itself says so. And who drips bytes is no better than who is silent: an answer has to begin in earnest, and one in one
-piece to end, in a time that its bytes do not renew.
+what the other side sends is parsed by httptools (the parser of Node.js), silence is timed by one alarm for all answers
+of a connection, and a connection that can serve again is given back, not kept here. The one rule: an answer counts as
+whole only when HTTP itself says so. And who drips bytes is no better than who is silent: an answer has to begin in
+earnest, and one in one piece to end, in a time that its bytes do not renew.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import cast
 import httptools
 from msgspec import Struct
 
+from localmodels.backends.alarm import NEVER, Alarm
 from localmodels.core.errors import (
     BackendTimeout,
     Garbled,
@@ -34,7 +35,6 @@ MOST_HEAD = 2**16
 KEEPALIVE = 3.0
 # Answers before the answer (RFC 9110, 15.2): 100 to a question that was sent anyway, 103 with hints for browsers.
 INTERIM = range(100, 200)
-NEVER = float("inf")
 # Bytes a second that a body in one piece comes with at the least, once it comes: half a megabit.
 PACE = 2**16
 
@@ -44,14 +44,17 @@ def beginning(asked: float, first_byte: float | None) -> float:
     return NEVER if first_byte is None else asked + first_byte
 
 
-def ending(limit: float, idle: float | None, size: int) -> float:
+def ending(limit: float, silent: float, size: int) -> float:
     """Until when a body in one piece has to end, in the loop's time, now that so many more bytes of it have come.
 
     It was computed before its first byte came; so silence is allowed once for all of it, and the way at its pace.
+
+    Args:
+        limit: as it was before.
+        silent: until when it may be silent, from now on.
+        size: bytes.
     """
-    if idle is None:
-        return NEVER
-    return (asyncio.get_running_loop().time() + idle if limit == NEVER else limit) + size / PACE
+    return (silent if limit == NEVER else limit) + size / PACE
 
 
 class Unanswered(Unreachable):
@@ -77,7 +80,7 @@ class Patience(Struct, frozen=True):
 ENDLESS = Patience(None, None, None)
 # Takes a piece of a body in the moment it comes; False is that no more is wanted.
 Take = Callable[[bytes], bool]
-GiveBack = Callable[[asyncio.Transport], None]
+GiveBack = Callable[[asyncio.Transport, Alarm], None]
 
 
 def written(method: str, path: str, body: bytes | None, fields: str) -> bytes:
@@ -106,18 +109,28 @@ class RoundTrip(asyncio.Protocol):
     Args:
         among: holds it while its connection is open.
         patience: how long the other side may be silent.
-        give_back: takes the connection when the answer has ended in good form and the other side keeps it open; None
-            closes every connection.
+        give_back: takes the connection, with its alarm, when the answer has ended in good form and the other side keeps
+            it open; None closes every connection.
+        alarm: of the connection; None where it is new.
 
     Attributes:
+        headers: of the answer, by their names in lower case.
         untouched: has nothing at all come back?
+        asked: when the request was sent, in the loop's time.
     """
 
-    def __init__(self, among: set[RoundTrip], patience: Patience = ENDLESS, give_back: GiveBack | None = None) -> None:
+    def __init__(
+        self,
+        among: set[RoundTrip],
+        patience: Patience = ENDLESS,
+        give_back: GiveBack | None = None,
+        alarm: Alarm | None = None,
+    ) -> None:
         self.status = 0
         self.content_type = ""
         self.headers: Mapping[str, str] = {}
         self.untouched = True
+        self.asked = 0.0
         self._among = among
         self._patience = patience
         self._give_back = give_back
@@ -134,10 +147,9 @@ class RoundTrip(asyncio.Protocol):
         self._kept = False
         self._failure: LocalModelsError | None = None
         self._wake: asyncio.Future[None] | None = None
-        self._asked = 0.0
-        self._due = self._limit = NEVER
+        self._limit = NEVER
         self._in_one_piece = True
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = alarm or Alarm()
 
     # For whoever asks.
 
@@ -150,7 +162,7 @@ class RoundTrip(asyncio.Protocol):
         try:
             if self._transport is not None:
                 self._transport.write(request)
-                self._asked = asyncio.get_running_loop().time()
+                self.asked = self._alarm.now()
                 self._expect(self._patience.first_byte)
             while not self.status:
                 self._raise_failure()
@@ -178,8 +190,8 @@ class RoundTrip(asyncio.Protocol):
     def streamed(self) -> None:
         """It comes message by message; until :meth:`begun` all that comes has the time of a first byte together."""
         self._in_one_piece = False
-        self._limit = beginning(self._asked, self._patience.first_byte)
-        if self._due > self._limit and self._due != NEVER:
+        self._limit = beginning(self.asked, self._patience.first_byte)
+        if self._transport is not None and self._limit < self._alarm.due < NEVER:
             self._by(self._limit)
 
     def begun(self) -> None:
@@ -228,7 +240,7 @@ class RoundTrip(asyncio.Protocol):
         if self._give_back is not None and self._whole and self._kept and not transport.get_write_buffer_size():
             self._resume()
             self._leave()
-            self._give_back(transport)
+            self._give_back(transport, self._alarm)
         else:
             transport.abort()
 
@@ -256,7 +268,7 @@ class RoundTrip(asyncio.Protocol):
         if not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-            self._due = NEVER  # who is not read cannot be blamed for silence
+            self._alarm.clear()  # who is not read cannot be blamed for silence
 
     def _resume(self) -> None:
         if self._paused and self._transport is not None:
@@ -309,6 +321,7 @@ class RoundTrip(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed, from either side."""
         self._leave()
+        self._alarm.end()
         if not self.status:
             self._fail(Unanswered("the server closed the connection without an answer"))
         elif self._failure is None and not self._whole:
@@ -322,7 +335,7 @@ class RoundTrip(asyncio.Protocol):
     def _leave(self) -> None:
         self._among.discard(self)
         self._transport = self._parser = None
-        self._rest()
+        self._alarm.clear()
 
     def _fail(self, error: LocalModelsError) -> None:
         self._failure = self._failure or error
@@ -333,44 +346,25 @@ class RoundTrip(asyncio.Protocol):
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    # How long it may be silent: one timer, moved on only when it rings too early.
+    # How long it may be silent.
 
     def _expect(self, seconds: float | None) -> None:
-        self._by(self._limit if seconds is None else min(asyncio.get_running_loop().time() + seconds, self._limit))
+        if self._transport is not None:  # else the alarm is another's by now
+            self._by(self._limit if seconds is None else min(self._alarm.now() + seconds, self._limit))
 
     def _by(self, due: float) -> None:
-        self._due = due
-        if due == NEVER:
-            return
-        if self._timer is not None and self._timer.when() > self._due:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_at(self._due, self._ring)
+        self._alarm.set(due, self._silent)
 
-    def _ring(self) -> None:
-        self._timer = None
-        if self._due == NEVER:
-            return
-        loop = asyncio.get_running_loop()
-        if (left := self._due - loop.time()) > 0:
-            self._timer = loop.call_later(left, self._ring)
-            return
+    def _silent(self) -> None:
         self._fail(BackendTimeout(f"the server {self._late()}"))
         self._awake()
 
     def _late(self) -> str:
         if not self.status:
             return "did not answer in time"
-        if self._due < self._limit:
+        if self._alarm.due < self._limit:
             return "fell silent in the middle of its answer"
         return "did not end its answer in time" if self._in_one_piece else "did not begin its answer in time"
-
-    def _rest(self) -> None:
-        self._due = NEVER
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     # What the parser tells.
 
@@ -392,7 +386,7 @@ class RoundTrip(asyncio.Protocol):
             return
         self.status = status
         self.content_type = self._head.get("content-type", "").partition(";")[0].strip().lower()
-        self.headers = {name.title(): value for name, value in self._head.items()}
+        self.headers = self._head
         self._expect(self._patience.first_byte)
 
     def on_body(self, body: bytes) -> None:
@@ -404,10 +398,11 @@ class RoundTrip(asyncio.Protocol):
         if self._waiting_bytes > MOST_WAITING:
             self._pause()
             return
+        idle = self._patience.idle
         if self._in_one_piece:
-            self._limit = ending(self._limit, self._patience.idle, len(body))
+            self._limit = NEVER if idle is None else ending(self._limit, self._alarm.now() + idle, len(body))
         if not self._paused:
-            self._expect(self._patience.idle)
+            self._expect(idle)
 
     def on_message_complete(self) -> None:
         """The body is whole."""
@@ -418,4 +413,4 @@ class RoundTrip(asyncio.Protocol):
             assert self._parser is not None  # noqa: S101 - it calls
             self._whole = True
             self._kept = self._parser.should_keep_alive()
-            self._rest()
+            self._alarm.clear()

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
+from localmodels.backends.alarm import Alarm
 from localmodels.backends.lookup import Lookup, checked, system_lookup
 from localmodels.backends.round_trip import KEEPALIVE, Patience, RoundTrip, written
 from localmodels.core import once, via
@@ -86,12 +87,11 @@ class Tcp:
         request = written(method, self._prefix + path, body, fields)
         kept = None if is_once else self._kept()
         if kept is not None:
-            begun = asyncio.get_running_loop().time()
             try:
                 await kept.ask(request)
                 return kept
             except Unreachable:
-                late = method != "GET" and asyncio.get_running_loop().time() - begun > self._race
+                late = method != "GET" and asyncio.get_running_loop().time() - kept.asked > self._race
                 if late or not kept.untouched or self._closed:
                     raise
         exchange = await self._connected()
@@ -128,8 +128,8 @@ class Tcp:
         _, exchange = await asyncio.get_running_loop().create_connection(self._exchange, address, self._port)
         return exchange
 
-    def _exchange(self) -> RoundTrip:
-        return RoundTrip(self._open, self._patience, self._give_back)
+    def _exchange(self, alarm: Alarm | None = None) -> RoundTrip:
+        return RoundTrip(self._open, self._patience, self._give_back, alarm)
 
     def _kept(self) -> RoundTrip | None:
         """The connection that was used last, if it is young enough."""
@@ -137,22 +137,21 @@ class Tcp:
             idle = self._idle.pop()
             if idle.transport.is_closing():
                 continue
-            exchange = self._exchange()
+            exchange = self._exchange(idle.alarm)
             idle.transport.set_protocol(exchange)
             exchange.connection_made(idle.transport)
             return exchange
         return None
 
-    def _give_back(self, transport: asyncio.Transport) -> None:
+    def _give_back(self, transport: asyncio.Transport, alarm: Alarm) -> None:
         if self._closed or transport.is_closing() or len(self._idle) >= self._most:
             transport.abort()
             return
-        loop = asyncio.get_running_loop()
-        idle = Idle(transport, loop.time() + self._keepalive, self._idle)
+        idle = Idle(transport, alarm, alarm.now() + self._keepalive, self._idle)
         transport.set_protocol(idle)
         self._idle.append(idle)
         if self._sweep is None:
-            self._sweep = loop.call_later(self._keepalive, self._clear)
+            self._sweep = asyncio.get_running_loop().call_later(self._keepalive, self._clear)
 
     def _clear(self) -> None:
         """Closes those that nobody took for too long; the oldest stand in front."""
@@ -170,12 +169,14 @@ class Idle(asyncio.Protocol):
 
     Args:
         transport: the connection.
+        alarm: goes with it.
         until: when it is too old, by the loop's clock.
         among: leaves this list when it closes.
     """
 
-    def __init__(self, transport: asyncio.Transport, until: float, among: list[Idle]) -> None:
+    def __init__(self, transport: asyncio.Transport, alarm: Alarm, until: float, among: list[Idle]) -> None:
         self.transport = transport
+        self.alarm = alarm
         self.until = until
         self._among = among
 
@@ -185,7 +186,8 @@ class Idle(asyncio.Protocol):
         self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The other side closed it."""
+        """It is closed, from either side."""
+        self.alarm.end()
         self._forget()
 
     def _forget(self) -> None:

@@ -136,7 +136,8 @@ class Copies:
 
     def fails(self, host: Host) -> bool:
         """Has any failed there since it was answered, but not so often that it was given up?"""
-        return any(copy.row and not copy.rest for copy in self._known.get(host, _NONE).values())
+        copies = self._known.get(host)
+        return copies is not None and any(copy.row and not copy.rest for copy in copies.values())
 
     def began(self, host: Host, model: str, now: float) -> bool:
         """A request has a place there; is it one that tries a copy which was given up?"""

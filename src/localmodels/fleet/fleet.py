@@ -302,7 +302,7 @@ class Fleet:
             model: as ``same_name`` spells it; one that is not in its memory will soon be.
         """
         if not self._owns(host):
-            return Attempt(self, host, 0)
+            return Attempt(self, host, 0, model=model)
         after, is_proof = breaker.began(self._breakers[host])
         self._become(host, after)
         is_cold = bool(model) and host.is_warm(model) is False
@@ -431,6 +431,8 @@ class Fleet:
 
     def _become(self, host: Host, after: Breaker) -> None:
         before = self._breakers[host]
+        if after is before:  # as after most requests
+            return
         self._breakers[host] = after
         if after.state == before.state and after.proving == before.proving:
             return

@@ -66,7 +66,9 @@ class Turns:
 
     def settled(self) -> list[Verdict]:
         """What became of those who waited, since this was asked last."""
-        settled, self._settled = self._settled, []
+        settled = self._settled
+        if settled:
+            self._settled = []
         return settled
 
     def ask(

@@ -250,8 +250,8 @@ def new_id() -> str:
 
 def id_headers(request_id: str) -> Headers:
     """Which request it was, under the names that OpenAI's and Anthropic's clients look for."""
-    yield b"x-request-id", request_id.encode()
-    yield b"request-id", request_id.encode()
+    told = request_id.encode()
+    return ((b"x-request-id", told), (b"request-id", told))
 
 
 def _allow(error: LocalModelsError) -> Headers:
@@ -286,18 +286,19 @@ class _Begun:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            head = [*message["headers"], *self._always()]
+            head = list(message["headers"])
+            self._add_always(head)
             message["headers"] = [*head, *self.extra, *exposed(head)] if self.extra else head
         await self._send(message)
 
-    def _always(self) -> Headers:
+    def _add_always(self, head: list[tuple[bytes, bytes]]) -> None:
         """Which request this was, who answered it; and that no browser shall take JSON for a page (V-23)."""
         visit = self.visit
-        yield from id_headers(visit.id)
-        yield b"x-content-type-options", b"nosniff"
+        head += id_headers(visit.id)
+        head.append((b"x-content-type-options", b"nosniff"))
         if self.told is not None:
-            yield from self.told(visit)
+            head += self.told(visit)
         if visit.model and visit.server:
-            yield SERVER, visit.server.encode("ascii", "replace")
+            head.append((SERVER, visit.server.encode("ascii", "replace")))
             if visit.route:
-                yield ROUTE, visit.route.encode("ascii", "replace")
+                head.append((ROUTE, visit.route.encode("ascii", "replace")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from localmodels.core.errors import Forbidden, InvalidRequest, LocalModelsError, Misdirected
 
@@ -82,6 +83,7 @@ def host_name(host: str) -> str:
     return _split(host)[0]
 
 
+@lru_cache(maxsize=256)  # a client says the same with every request; no head is longer than the edge allows
 def _split(host: str) -> tuple[str, int | None]:
     found = _HOST.fullmatch(host.lower())
     if found is None:

@@ -168,7 +168,8 @@ def retry_headers(error: LocalModelsError) -> Headers:
 
 def headers(scope: Scope, name: bytes) -> list[str]:
     """All headers of this (lower-case) name."""
-    return [value.decode("latin-1") for value in _fields(scope).get(name, ())]
+    values = _fields(scope).get(name)
+    return [value.decode("latin-1") for value in values] if values else []
 
 
 def header(scope: Scope, name: bytes) -> str:

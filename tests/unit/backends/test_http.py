@@ -33,7 +33,7 @@ IN_BAND = json.dumps({"error": f"the key {KEY} has expired"}).encode() + b"\n"
     [("7", 7.0), ("0", 0.0), ("", None), ("-1", None), ("1.5", None), ("Sat, 21 Nov 2026", None), ("9" * 7, None)],
 )  # fmt: skip
 def test_retry_after_in_seconds_and_nothing_else(value: str, seconds: float | None) -> None:
-    assert retry_after({"Retry-After": value}) == seconds
+    assert retry_after({"retry-after": value}) == seconds
 
 
 def test_no_retry_after() -> None:

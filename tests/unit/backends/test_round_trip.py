@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.virtual import clock, virtually
 
-from localmodels.backends.round_trip import MOST_HEAD, MOST_WAITING, PACE, Patience, RoundTrip, written
+from localmodels.backends.alarm import Alarm
+from localmodels.backends.round_trip import MOST_HEAD, MOST_WAITING, PACE, GiveBack, Patience, RoundTrip, written
 from localmodels.core.errors import BackendTimeout, Garbled, InvalidRequest, StreamCut, Unreachable
 
 
@@ -116,10 +117,14 @@ def test_nothing_is_read_after_the_end() -> None:
     assert exchange.ended
 
 
+def giving(given: list[asyncio.Transport]) -> GiveBack:
+    return lambda transport, _: given.append(transport)
+
+
 def test_a_connection_with_more_on_it_is_not_given_back() -> None:
     for more in (b"", b"more"):
         given: list[asyncio.Transport] = []
-        exchange, wire = RoundTrip(set(), give_back=given.append), Wire()
+        exchange, wire = RoundTrip(set(), give_back=giving(given)), Wire()
         exchange.connection_made(wire)
         exchange.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
         if more:
@@ -128,25 +133,45 @@ def test_a_connection_with_more_on_it_is_not_given_back() -> None:
         assert (given, wire.aborted) == (([], True) if more else ([wire], False))
 
 
-def test_a_timer_that_rings_too_early_is_set_again() -> None:
-    async def run() -> None:
-        exchange, wire = RoundTrip(set(), Patience(None, 60.0, 60.0)), Wire()
-        exchange.connection_made(wire)
-        asked = asyncio.ensure_future(exchange.ask(b"question"))
-        await asyncio.sleep(0)
-        exchange.data_received(HEAD + b"5\r\nhello\r\n")
-        await asked
-        exchange._ring()
-        assert [wire.aborted] == [False]
-        assert await exchange.piece() == b"hello"
-        exchange._due = 0.0
-        exchange._ring()
-        assert wire.aborted
-        with pytest.raises(BackendTimeout):
-            await exchange.piece()
-        exchange.connection_lost(None)
+@virtually
+async def test_who_falls_silent_in_the_middle_is_given_up_later_than_who_never_answers() -> None:
+    exchange, wire = RoundTrip(set(), Patience(None, 60.0, 60.0)), Wire()
+    exchange.connection_made(wire)
+    asked = asyncio.ensure_future(exchange.ask(b"question"))
+    await asyncio.sleep(50.0)
+    exchange.data_received(HEAD + b"5\r\nhello\r\n")
+    await asked
+    await asyncio.sleep(59.0)  # longer than the alarm was set to first
+    assert [wire.aborted] == [False]
+    assert await exchange.piece() == b"hello"
+    await asyncio.sleep(2.0)
+    assert wire.aborted
+    with pytest.raises(BackendTimeout):
+        await exchange.piece()
+    exchange.connection_lost(None)
 
-    asyncio.run(run())
+
+@virtually
+async def test_the_next_answer_of_a_connection_is_not_given_up_for_the_one_before() -> None:
+    given: list[Alarm] = []
+    first = RoundTrip(set(), Patience(None, 60.0, 60.0), lambda _, alarm: given.append(alarm))
+    first.connection_made(Wire())
+    asked = asyncio.ensure_future(first.ask(b"question"))
+    await asyncio.sleep(0)
+    first.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    await asked
+    first.close()
+    await asyncio.sleep(30.0)
+    second, wire = RoundTrip(set(), Patience(None, 60.0, 60.0), alarm=given[0]), Wire()
+    second.connection_made(wire)
+    again = asyncio.ensure_future(second.ask(b"question"))
+    first.begun()  # has nothing to say any more
+    await asyncio.sleep(59.0)
+    assert [wire.aborted] == [False]
+    await asyncio.sleep(2.0)
+    assert wire.aborted
+    with pytest.raises(BackendTimeout):
+        await again
 
 
 async def dripped(exchange: RoundTrip, drop: bytes, every: float) -> float:

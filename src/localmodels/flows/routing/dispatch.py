@@ -25,7 +25,7 @@ from localmodels.core import via
 from localmodels.core.errors import LocalModelsError, ModelNotFound, NotFound, QueueFull, Unavailable
 from localmodels.fleet.breaker import is_of_the_model
 from localmodels.fleet.hosts import Host
-from localmodels.fleet.patience import Wait, worth_waiting_for
+from localmodels.fleet.patience import worth_waiting_for
 from localmodels.flows.connections.failover import verdict
 from localmodels.flows.connections.request_counts import UNSUITED
 from localmodels.flows.connections.server_names import astray
@@ -233,7 +233,7 @@ class Errand:
         while True:
             plan = self._plan
             try:
-                host = await self._place(again=again)
+                host = await self._place(plan, again=again)
             except QueueFull:  # they are well, and have too much to do
                 raise
             except Unavailable:  # none of these answers any more
@@ -243,10 +243,10 @@ class Errand:
             else:
                 hop = next(hop for hop in plan.hops if hop.host is host)
                 attempt = fleet.began(host, plan.model)
-                if not attempt.is_late or (host.id, plan.model) in rested:
+                if not attempt.is_late or (host.id, attempt.model) in rested:
                     return Seat(hop, attempt, self._traffic, once_only=self._visit.once)
                 attempt.ended(_NOTHING)
-                self._traffic.places.give_back(host, plan.model)
+                self._traffic.places.give_back(host, attempt.model)
                 late.append(host)
                 following = plan.without(hop)
                 if not following.hops:
@@ -260,22 +260,23 @@ class Errand:
         tried = [(host, model) for id_, model in plan.tried if (host := fleet.host(id_)) is not None]
         return refusal(late, self._visit.model or hop.model, soonest(tried, fleet))
 
-    async def _place(self, *, again: bool) -> Host:
+    async def _place(self, plan: Plan, *, again: bool) -> Host:
         """A place at one of the hosts: for a moment only where the model is, if that is worth it, and then at any."""
-        plan, patience = self._plan, self._traffic.places.patience
-        few, seconds = worth_waiting_for(plan.hosts, plan.model) if plan.hops[0].patient else Wait(plan.hosts)
-        if len(few) < len(plan.hosts):
-            loop = asyncio.get_running_loop()
-            begun = loop.time()
-            try:
-                return await self._place_at(few, seconds, again=again)
-            except (QueueFull, Unavailable):  # it would be loaded elsewhere by now; or they went down, or are too full
-                again, patience = True, max(0.0, patience - (loop.time() - begun))
-        return await self._place_at(plan.hosts, patience, again=again)
+        patience, hosts, model = self._traffic.places.patience, plan.hosts, plan.model
+        if plan.hops[0].patient:
+            few, seconds = worth_waiting_for(hosts, model)
+            if len(few) < len(hosts):
+                loop = asyncio.get_running_loop()
+                begun = loop.time()
+                try:
+                    return await self._place_at(few, model, seconds, again=again)
+                except (QueueFull, Unavailable):  # it would be loaded elsewhere by now; or they went down, or are full
+                    again, patience = True, max(0.0, patience - (loop.time() - begun))
+        return await self._place_at(hosts, model, patience, again=again)
 
-    async def _place_at(self, hosts: Sequence[Host], patience: float, *, again: bool) -> Host:
+    async def _place_at(self, hosts: Sequence[Host], model: str, patience: float, *, again: bool) -> Host:
         self._dare(hosts)
-        caller, model = self._visit.caller, self._plan.model
+        caller = self._visit.caller
         return await self._traffic.places.get(
             hosts, caller.id, caller.weight, model=model, again=again, patience=patience
         )

@@ -78,7 +78,7 @@ class Plan(Struct, frozen=True):
     @property
     def hosts(self) -> tuple[Host, ...]:
         """In their order."""
-        return tuple(hop.host for hop in self.hops)
+        return tuple([hop.host for hop in self.hops])
 
     @property
     def is_named(self) -> bool:

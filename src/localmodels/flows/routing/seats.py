@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from localmodels.core import once
 from localmodels.fleet.fleet import Attempt
-from localmodels.fleet.hosts import same_name
 from localmodels.flows.connections.request_counts import outcome_of
 from localmodels.flows.connections.traffic import Traffic
 from localmodels.flows.routing.plans import Hop
@@ -80,6 +79,6 @@ class Seat:
                 await held.__aexit__(type(error) if error is not None else None, error, None)
         finally:
             took = monotonic() - self._since if error is None and timed else None
-            self._traffic.places.give_back(host, same_name(self.hop.model), took)
+            self._traffic.places.give_back(host, self._attempt.model, took)
             if server is not None and server.leave():
                 await server.far.close()
