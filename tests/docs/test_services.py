@@ -11,22 +11,23 @@ import pytest
 from tests.docs.pages import DOCS
 
 from localmodels.cli.commands import VERBS, load, parser_of
+from localmodels.server.listeners import BACKLOG
 
 PAGE = (DOCS / "how-to" / "three-boxes.md").read_text()
 PROGRAM = "/.venv/bin/localmodels"
 
 
-def block(language: str) -> str:
-    """The page's only block of this language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+def block(language: str, *, begins: str = "") -> str:
+    """The page's only block of this language that begins so."""
+    (text,) = re.findall(rf"^```{language}\n({re.escape(begins)}.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     return str(text)
 
 
-def unit() -> configparser.ConfigParser:
-    """The unit of systemd."""
+def unit(kind: str = "service") -> configparser.ConfigParser:
+    """A unit of systemd."""
     read = configparser.ConfigParser(interpolation=None, strict=True)
     read.optionxform = str  # type: ignore[assignment,method-assign]
-    read.read_string(block("ini"))
+    read.read_string(block("ini", begins=f"# /etc/systemd/system/localmodels.{kind}\n"))
     return read
 
 
@@ -52,6 +53,13 @@ def test_a_unit_lets_answers_end_and_comes_back_after_a_failure() -> None:
     daemon = plistlib.loads(block("xml").encode())
     assert (daemon["RunAtLoad"], daemon["KeepAlive"]) == (True, {"SuccessfulExit": False})
     assert daemon["ExitTimeOut"] == int(service["TimeoutStopSec"])
+
+
+def test_the_socket_is_the_address_of_the_page_and_has_the_line_of_the_server() -> None:
+    opened = unit("socket")
+    assert opened.sections() == ["Unit", "Socket", "Install"]
+    assert f"`{opened['Socket']['ListenStream']}`" in PAGE
+    assert int(opened["Socket"]["Backlog"]) == BACKLOG
 
 
 def test_keys_are_made_in_the_home_that_the_unit_serves() -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 
 import uvloop
-from tests.proofs import chunks, departures, ending, overload, secrets, slow, streams, turns
+from tests.proofs import chunks, departures, ending, overload, restarts, secrets, slow, streams, turns
 from tests.proofs.claims import Claim
 
 PROOFS: Mapping[str, Callable[[], Awaitable[list[Claim]]]] = {
@@ -17,6 +17,7 @@ PROOFS: Mapping[str, Callable[[], Awaitable[list[Claim]]]] = {
     "slow": slow.proof,
     "turns": turns.proof,
     "ending": ending.proof,
+    "restarts": restarts.proof,
     "secrets": secrets.proof,
     "chunks": chunks.proof,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.awaited import awaited
-from tests.proofs import chunks, departures, ending, overload, slow, streams, turns
+from tests.proofs import chunks, departures, ending, overload, restarts, slow, streams, turns
 from tests.proofs.claims import broken
 
 
@@ -30,6 +30,11 @@ async def test_others_beside_slow_clients() -> None:
 @awaited
 async def test_the_end_of_the_server_with_streams_under_way() -> None:
     assert broken(await ending.proof(40, stay=3.0)) == []
+
+
+@awaited
+async def test_restarts_of_a_server_whose_socket_outlives_it() -> None:
+    assert broken(await restarts.proof(2, each=100)) == []
 
 
 @awaited

@@ -20,4 +20,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, world: World) -> int:
     """Serves; the exit code is the server's."""
     settings = partial(load, given(args), world.environ)
-    return serve(settings, out=world.out, as_json=args.json, terminal=world.stdin.isatty())
+    return serve(settings, world.environ, out=world.out, as_json=args.json, terminal=world.stdin.isatty())

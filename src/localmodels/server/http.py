@@ -67,7 +67,8 @@ async def run(
         sockets: already listening.
         drain: seconds.
         ready: called once, when connections are accepted.
-        draining: called once, when no more requests shall be admitted.
+        draining: called once, when no more requests shall be admitted: a moment after the signal, since some are on
+            their way then.
         reload: called at each SIGHUP. Without it the signal means what it meant before.
         bounds: what clients may take of us.
         opened: is shown what stands at the door, whose figures are worth a look.
@@ -84,7 +85,6 @@ async def run(
             if server.busy:
                 log.info("%d answers have %g s to end; asked again, the server ends at once", server.busy, drain)
             leaving.set()
-            draining()
             server.drain()
 
         loop = asyncio.get_running_loop()
@@ -96,4 +96,7 @@ async def run(
             opened(server)
         ready()
         await leaving.wait()
-        await server.ended(drain)
+        ended = asyncio.ensure_future(server.ended(drain))
+        await asyncio.wait((ended,), timeout=bounds.hurry)
+        draining()
+        await ended

@@ -10,8 +10,10 @@ import asyncio
 import gc
 import importlib
 import logging
+import os
+import socket
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -19,6 +21,7 @@ from typing import Protocol, TextIO
 
 import uvloop
 from msgspec import Struct
+from msgspec.structs import replace
 
 from localmodels.config import Config, ConfigError, Settings, check_binds
 from localmodels.core import via
@@ -352,11 +355,31 @@ def remote_aliases(config: Config) -> dict[str, str]:
     }
 
 
-def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, terminal: bool = False) -> int:
+def listening(load: Callable[[], Settings], given: Sequence[socket.socket]) -> Callable[[], Settings]:
+    """The same settings, of which these sockets say where the server listens, with what was asked for besides."""
+
+    def loaded() -> Settings:
+        settings = load()
+        asked = settings.config.listen if settings.origins["listen"] != "default" else ()
+        there = dict.fromkeys((*map(listeners.address_of, given), *asked))
+        return replace(settings, config=replace(settings.config, listen=(*there,)))
+
+    return loaded if given else load
+
+
+def serve(
+    load: Callable[[], Settings],
+    environ: Mapping[str, str],
+    *,
+    out: TextIO,
+    as_json: bool = False,
+    terminal: bool = False,
+) -> int:
     """Serves until it is told to end. What it listens on is printed to ``out``, one JSON line if ``as_json``.
 
     Args:
         load: finds the settings; at the start, and again at each SIGHUP.
+        environ: of this process, which may say that sockets were handed over to it (:func:`listeners.given`).
         out: where the greeting goes.
         as_json: for programs.
         terminal: was it started from a terminal? Then SIGHUP says that the terminal is gone, and ends the server.
@@ -367,6 +390,8 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
     Raises:
         ConfigError: an address that must not be served without a key, a program that is not there.
     """
+    given = listeners.given(environ, os.getpid())
+    load = listening(load, given)
     settings = load()
     config = settings.config
     check_binds(config, has_keys=has_keys(config.home, config.database_url))
@@ -377,7 +402,7 @@ def serve(load: Callable[[], Settings], *, out: TextIO, as_json: bool = False, t
         log.warning("%s", note)
     make_home(config)
     try:
-        sockets = listeners.bind(config.listen, asked=settings.origins["listen"] != "default")
+        sockets = listeners.bind(config.listen, asked=settings.origins["listen"] != "default", given=given)
     except listeners.PortTaken as error:
         log.error("%s", error)
         return 1

@@ -28,6 +28,7 @@ class Bounds(Struct, frozen=True):
         linger: after the last answer, for the client to read it and to close, while it may still send.
         wasted: bytes read for nothing on one connection.
         hurry: while draining, for requests whose head is on its way.
+        parting: while draining, for one more request of a client that waits with none: it may be on its way already.
     """
 
     line: int = 8 * 1024
@@ -49,3 +50,4 @@ class Bounds(Struct, frozen=True):
     linger: float = 2.0
     wasted: int = 32 * 2**20  # as much as the largest JSON body
     hurry: float = 1.0
+    parting: float = 0.25

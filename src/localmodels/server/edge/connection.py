@@ -171,11 +171,11 @@ class Connection(asyncio.Protocol):
                 self._leave()
 
     def drain(self) -> None:
-        """The server ends: who asks for nothing is not waited for, who is just about to has a moment."""
-        if self._phase is Phase.IDLE:
-            self._leave()
-        elif self._phase in {Phase.NEW, Phase.HEAD}:
-            self.due = min(self.due, self._among.clock() + self._among.bounds.hurry)
+        """The server ends: who is about to ask has a moment, and an answer that is the last; who asks nothing, less."""
+        bounds = self._among.bounds
+        moment = {Phase.IDLE: bounds.parting, Phase.NEW: bounds.hurry, Phase.HEAD: bounds.hurry}.get(self._phase)
+        if moment is not None:
+            self.due = min(self.due, self._among.clock() + moment)
 
     def abort(self) -> None:
         """It ends, now."""

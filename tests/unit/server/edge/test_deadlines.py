@@ -196,18 +196,23 @@ async def test_who_takes_nothing_of_his_last_answer_is_given_up_as_well() -> Non
 
 @pytest.mark.parametrize("begun", [b"", b"GET / HT"])
 @awaited
-async def test_draining_gives_a_new_client_a_moment_and_closes_on_idle_ones(begun: bytes) -> None:
+async def test_draining_gives_who_is_about_to_ask_a_moment_and_who_is_idle_a_shorter_one(begun: bytes) -> None:
     world = World(hello)
-    idle, fresh, slow = world.client(), world.client(), world.client()
+    idle, kept, fresh, slow = (world.client() for _ in range(4))
     await idle.send(GET)
+    await kept.send(GET)
     for client in (fresh, slow):
         if begun:
             await client.send(begun)
     world.among.drain()
-    assert idle.state() == "closed"
+    await kept.send(GET)  # it was on its way: to close on it would lose it
     await fresh.send(GET[len(begun) :])
-    assert b"connection: close" in fresh.heard
-    assert fresh.state() == "ended"
+    for client in (kept, fresh):
+        assert b"connection: close" in client.heard
+        assert client.state() == "ended"
+    assert idle.state() == "open"
+    world.later(BOUNDS.parting)
+    assert idle.state() == "closed"
     assert slow.state() == "open"
     world.later(BOUNDS.hurry)
     assert slow.over()
