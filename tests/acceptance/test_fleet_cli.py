@@ -334,6 +334,8 @@ def test_a_model_is_copied_found_unloaded_and_deleted_on_all_servers(gateway: Ga
         assert sorted((row["server"], row["status"]) for row in copied) == [("box", "success"), ("local", "success")]
         (twin,) = gateway.json("list", "twin")
         assert sorted(twin["servers"]) == ["box", "local"]
+        shown = gateway.json("show", "twin", "--server", "*")["servers"]
+        assert sorted(row["server"] for row in shown if row["digest"] == twin["digest"]) == ["box", "local"]
         assert gateway("servers", "discover", "box").returncode == 0  # its row is written now, and not in a moment
         assert gateway("models", "set", "box/twin", "--inactive").returncode == 0
         assert [one["server"] for one in gateway.json("route", "twin")["targets"]] == ["local"]

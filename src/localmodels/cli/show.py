@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from localmodels.cli import words
 from localmodels.cli.connect import connect
-from localmodels.cli.flags import host_argument, json_argument, one_server_argument
+from localmodels.cli.flags import host_argument, json_argument, server_argument
+from localmodels.cli.outcomes import FATES
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
 from localmodels.core.catalog import Description
+from localmodels.core.library import EVERY, Described
 
 Shown = tuple[Description, str]
 
@@ -28,19 +30,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         if part != "info":
             only.add_argument(f"--{part}", dest="part", action="store_const", const=part, help=f"only its {part}")
     parser.set_defaults(part="info")
-    one_server_argument(parser, "look at the one", "whichever would answer")
+    server_argument(parser, "look at it", "whichever would answer")
     host_argument(parser)
     json_argument(parser)
 
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Prints it."""
+    several = args.part == "info" and (len(args.server) > 1 or any("," in one or one == EVERY for one in args.server))
     with connect(args, world) as client:
         shown = client.show(args.model, server=args.server)
+        copies = client.copies(args.model, server=args.server) if several else ()
     if args.json:
-        write_json(as_json(shown) if args.part == "info" else {args.part: PARTS[args.part](shown)}, world.out)
+        told = as_json(shown) if args.part == "info" else {args.part: PARTS[args.part](shown)}
+        write_json({**told, "servers": copies} if copies else told, world.out)
     else:
-        text = PARTS[args.part](shown)
+        text = PARTS[args.part](shown) + by_server(copies)
         world.out.write((words.printable(text) if world.out.isatty() else text).rstrip("\n") + "\n")
     return 0
 
@@ -72,6 +77,14 @@ def overview(shown: Shown) -> str:
     return "\n".join(
         "".join([f"{title}\n", *(f"  {line}\n" for line in lines)]) for title, lines in sections if any(lines)
     )
+
+
+def by_server(copies: Sequence[Described]) -> str:
+    """A section with what each of several servers has."""
+    if not copies:
+        return ""
+    rows = [(one.server, words.digest(one.digest) or one.failure or FATES.get(one.status, "")) for one in copies]
+    return "\n".join(["", "Servers", *(f"  {line}" for line in pairs(rows))]) + "\n"
 
 
 def facts(description: Description) -> list[tuple[str, str]]:

@@ -19,9 +19,11 @@ from localmodels.core.catalog import Description, Model, Running
 from localmodels.core.chat import Answer, ChatRequest, Embeddings, EmbedRequest, Event, GenerateRequest
 from localmodels.core.errors import Garbled
 from localmodels.core.library import (
+    EVERY,
     CopyRequest,
     CreateRequest,
     DeleteRequest,
+    Described,
     Outcome,
     Progress,
     PullRequest,
@@ -166,6 +168,11 @@ class Calls:
         """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
         asked = {"model": model, "verbose": verbose} | ({"server": named(server)} if server else {})
         return listing.read_show(self._post("/api/show", wire.encode(asked)))
+
+    def copies(self, model: str, *, server: Servers = EVERY) -> tuple[Described, ...]:
+        """What each of several servers says of a model: whether it has it, and with which digest."""
+        asked = wire.encode({"model": model, "server": named(server)})
+        return listing.read_copies(self._post("/api/show", asked))
 
     def pull(self, model: str, *, insecure: bool = False, server: Servers = ()) -> Generator[Progress, None, None]:
         """Fetches a model from its registry; gives how far it is. The model is there when the last step has come.

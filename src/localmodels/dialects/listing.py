@@ -240,6 +240,12 @@ def read_show(body: bytes) -> tuple[Description, str]:
     return description, shown.parameters
 
 
+def read_copies(body: bytes) -> tuple[Described, ...]:
+    """What each of several servers says of the model; none where one alone was asked."""
+    servers = _decode(body, Show).servers
+    return () if servers is UNSET else servers
+
+
 _CAPABILITIES = frozenset({"completion", "tools", "thinking", "vision", "embedding", "insert"})
 
 

@@ -15,6 +15,7 @@ from localmodels.cli import VERBS
 from localmodels.cli.commands import joined
 from localmodels.config import SETTINGS
 from localmodels.core.errors import ModelNotFound
+from localmodels.core.library import ABSENT, FAILED, SUCCESS
 
 
 def test_list(shell: Shell) -> None:
@@ -92,14 +93,30 @@ def test_show_takes_one_part(shell: Shell) -> None:
     assert (done.code, "not allowed with" in done.err) == (2, True)
 
 
-def test_show_and_push_are_of_one_server(shell: Shell) -> None:
-    for verb in ("show", "push"):
-        done = shell(verb, "m", "--server", "*")
-        assert (done.code, done.out, done.err) == (2, "", (
-            "Error: --server: it is one server here, not every one; `localmodels servers` lists them; "
-            f"`localmodels {verb} --help` tells more\n"
-        ))  # fmt: skip
+def test_push_is_of_one_server(shell: Shell) -> None:
+    done = shell("push", "m", "--server", "*")
+    assert (done.code, done.out, done.err) == (2, "", (
+        "Error: --server: it is one server here, not every one; `localmodels servers` lists them; "
+        "`localmodels push --help` tells more\n"
+    ))  # fmt: skip
     assert shell.server.asked == []
+
+
+@pytest.mark.parametrize("servers", [("*",), ("local", "box"), ("local,box",)])
+def test_show_of_several_servers_tells_what_each_of_them_has(shell: Shell, servers: tuple[str, ...]) -> None:
+    words = [word for server in servers for word in ("--server", server)]
+    done = shell("show", "m", *words)
+    assert done.out.endswith(
+        f"\nServers\n  local    {MODEL.digest[:12]}\n  box      no such model\n  dead     it does not answer\n"
+    )
+    rows = json.loads(shell("show", "m", *words, "--json").out)["servers"]
+    assert [(row["server"], row["status"]) for row in rows] == [("local", SUCCESS), ("box", ABSENT), ("dead", FAILED)]
+    assert "Servers" not in shell("show", "m", "--template", *words).out
+
+
+def test_show_of_one_server_tells_of_that_alone(shell: Shell) -> None:
+    assert "Servers" not in shell("show", "m", "--server", "box").out
+    assert "servers" not in json.loads(shell("show", "m", "--server", "box", "--json").out)
 
 
 def test_stop(shell: Shell) -> None:
