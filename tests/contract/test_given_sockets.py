@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
+from tests.proofs.restarts import HAND_OVER
 
 from localmodels.config import ConfigError, Settings, load
 from localmodels.core.address import Address
 from localmodels.server import listeners
-from localmodels.server.system import listening, serve
+from localmodels.server.edge.server import EdgeServer
+from localmodels.server.http import refuse
+from localmodels.server.system import listening
 
 PID = 4711
 
@@ -93,9 +99,69 @@ def test_without_any_the_settings_are_what_they_were(tmp_path: Path) -> None:
     assert listening(lambda: found, [])() is found
 
 
+def test_a_server_behind_is_not_where_we_listen(tmp_path: Path, listener: socket.socket) -> None:
+    (tmp_path / "localmodels.toml").write_text(
+        f'[[servers]]\nname = "box"\nkind = "ollama"\nurl = "http://{listeners.address_of(listener)}"\n'
+    )
+    with pytest.raises(ConfigError, match="box"):
+        listening(lambda: settings(tmp_path), [listener])()
+
+
+@pytest.mark.parametrize(
+    ("there", "address", "heard"),
+    [
+        ("0.0.0.0:8000", "127.0.0.1:8000", True),
+        ("0.0.0.0:8000", "localhost:8000", True),
+        ("0.0.0.0:8000", "[::1]:8000", False),
+        ("0.0.0.0:8000", "127.0.0.1:8001", False),
+        ("[::]:8000", "127.0.0.1:8000", True),
+        ("[::]:8000", "[::1]:8000", True),
+        ("127.0.0.1:8000", "localhost:8000", True),
+        ("127.0.0.1:8000", "192.168.1.10:8000", False),
+    ],
+)
+def test_an_address_that_a_given_socket_hears_is_not_opened_again(there: str, address: str, heard: bool) -> None:
+    assert listeners.covers(Address.parse(there), Address.parse(address)) is heard
+
+
 def test_a_given_socket_that_others_can_reach_needs_a_key_as_well(tmp_path: Path) -> None:
     """The rule is about where the server listens, whoever opened the socket."""
     with socket.create_server(("0.0.0.0", 0)) as exposed:
-        loaded = listening(lambda: settings(tmp_path), [exposed])
-        with pytest.raises(ConfigError, match="can be reached from other machines, and there is no key yet"):
-            serve(loaded, {}, out=StringIO())
+        words = (sys.executable, "-m", "localmodels", "serve", "--home", str(tmp_path))
+        done = subprocess.run(
+            [sys.executable, "-c", HAND_OVER, str(exposed.fileno()), *words],
+            pass_fds=(exposed.fileno(),),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        why = "can be reached from other machines, and there is no key yet"
+        assert f"{listeners.address_of(exposed)} {why}" in done.stderr
+        assert done.returncode != 0
+
+
+def test_who_comes_by_ipv4_to_a_socket_for_both_is_told_by_ipv4(tmp_path: Path) -> None:
+    """Else a Host that is the very address which was reached would be taken for a stranger's name."""
+    seen: list[Scope] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+            port = listeners.address_of(both).port
+            async with EdgeServer(application, [both], refuse):
+                for host in ("127.0.0.1", "::1"):
+                    reader, writer = await asyncio.open_connection(host, port)
+                    writer.write(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+                    await reader.read()
+                    writer.close()
+            assert [(one["server"], one["client"][0]) for one in seen] == [
+                (("127.0.0.1", port), "127.0.0.1"),
+                (("::1", port), "::1"),
+            ]
+
+    asyncio.run(main())

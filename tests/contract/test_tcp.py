@@ -146,7 +146,7 @@ async def test_answers_before_the_answer_are_passed_over(interim: bytes) -> None
     async with told(lambda number: b"HTTP/1.1 " + interim + b"\r\n\r\n" + OK) as (server, tcp):
         reply = await tcp.open("GET", "/", None)
         assert (reply.status, await whole(reply)) == (200, b"hi")
-        assert "Link" not in reply.headers
+        assert "link" not in reply.headers
         reply.close()
         assert await get(tcp) == b"hi"
         assert server.connections == 1

@@ -60,6 +60,7 @@ def test_the_socket_is_the_address_of_the_page_and_has_the_line_of_the_server() 
     assert opened.sections() == ["Unit", "Socket", "Install"]
     assert f"`{opened['Socket']['ListenStream']}`" in PAGE
     assert int(opened["Socket"]["Backlog"]) == BACKLOG
+    assert opened["Socket"]["FreeBind"] == "true", "at boot the network's address comes later than the socket"
 
 
 def test_keys_are_made_in_the_home_that_the_unit_serves() -> None:

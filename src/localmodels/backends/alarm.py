@@ -54,6 +54,7 @@ class Alarm:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._at = NEVER
 
     def _wait(self, due: float) -> None:
         if self._timer is not None:
@@ -66,7 +67,7 @@ class Alarm:
         self._timer = None
         self._at = NEVER
         rings = self._rings
-        if rings is None:
+        if rings is None or self.due == NEVER:
             return
         if self.due > self.now():
             self._wait(self.due)

@@ -15,7 +15,7 @@ from localmodels.cli.outcomes import FATES
 from localmodels.cli.tables import write_json
 from localmodels.cli.world import World
 from localmodels.core.catalog import Description
-from localmodels.core.library import EVERY, Described
+from localmodels.core.library import Described
 
 Shown = tuple[Description, str]
 
@@ -37,15 +37,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, world: World) -> int:
     """Prints it."""
-    several = args.part == "info" and (len(args.server) > 1 or any("," in one or one == EVERY for one in args.server))
     with connect(args, world) as client:
-        shown = client.show(args.model, server=args.server)
-        copies = client.copies(args.model, server=args.server) if several else ()
+        description, parameters, copies = client.described(args.model, server=args.server)
+    shown = description, parameters
     if args.json:
         told = as_json(shown) if args.part == "info" else {args.part: PARTS[args.part](shown)}
-        write_json({**told, "servers": copies} if copies else told, world.out)
+        write_json({**told, "servers": copies} if copies and args.part == "info" else told, world.out)
     else:
-        text = PARTS[args.part](shown) + by_server(copies)
+        text = PARTS[args.part](shown) + (by_server(copies) if args.part == "info" else "")
         world.out.write((words.printable(text) if world.out.isatty() else text).rstrip("\n") + "\n")
     return 0
 

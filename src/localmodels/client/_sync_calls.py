@@ -166,13 +166,18 @@ class Calls:
 
     def show(self, model: str, *, verbose: bool = False, server: Servers = ()) -> tuple[Description, str]:
         """All about a model, and its parameters as text; ``verbose`` with tensors and vocabulary."""
+        description, parameters, _ = self.described(model, verbose=verbose, server=server)
+        return description, parameters
+
+    def described(
+        self, model: str, *, verbose: bool = False, server: Servers = EVERY
+    ) -> tuple[Description, str, tuple[Described, ...]]:
+        """The same, as the first of several servers tells it that has the model, and what each of them says.
+
+        Where ``server`` means one alone (of a gateway without others that is every one) nothing is told by server.
+        """
         asked = {"model": model, "verbose": verbose} | ({"server": named(server)} if server else {})
         return listing.read_show(self._post("/api/show", wire.encode(asked)))
-
-    def copies(self, model: str, *, server: Servers = EVERY) -> tuple[Described, ...]:
-        """What each of several servers says of a model: whether it has it, and with which digest."""
-        asked = wire.encode({"model": model, "server": named(server)})
-        return listing.read_copies(self._post("/api/show", asked))
 
     def pull(self, model: str, *, insecure: bool = False, server: Servers = ()) -> Generator[Progress, None, None]:
         """Fetches a model from its registry; gives how far it is. The model is there when the last step has come.

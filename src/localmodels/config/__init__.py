@@ -4,7 +4,7 @@
 one page of the reference are all made from it. A setting is a row in ``rows/`` and a field of :class:`Config`.
 """
 
-from localmodels.config.checks import check_binds
+from localmodels.config.checks import check_binds, check_servers
 from localmodels.config.found import Settings, expected, load
 from localmodels.config.kinds import KINDS
 from localmodels.config.rows import SETTINGS
@@ -23,6 +23,7 @@ __all__ = [
     "Setting",
     "Settings",
     "check_binds",
+    "check_servers",
     "expected",
     "load",
 ]

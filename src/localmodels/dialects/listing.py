@@ -213,8 +213,11 @@ def write_show(description: Description, servers: Sequence[Described] = ()) -> b
     )
 
 
-def read_show(body: bytes) -> tuple[Description, str]:
-    """The description, and its parameters as text (which a foreign server may have beyond our table)."""
+def read_show(body: bytes) -> tuple[Description, str, tuple[Described, ...]]:
+    """The description, its parameters as text (which a foreign server may have beyond our table), and who was asked.
+
+    The last is empty where one server alone was asked.
+    """
     shown = _decode(body, Show)
     model = Model(
         shown.name,
@@ -237,13 +240,7 @@ def read_show(body: bytes) -> tuple[Description, str]:
         tensors=shown.tensors,
         parameters=shown.parameters,
     )
-    return description, shown.parameters
-
-
-def read_copies(body: bytes) -> tuple[Described, ...]:
-    """What each of several servers says of the model; none where one alone was asked."""
-    servers = _decode(body, Show).servers
-    return () if servers is UNSET else servers
+    return description, shown.parameters, () if shown.servers is UNSET else shown.servers
 
 
 _CAPABILITIES = frozenset({"completion", "tools", "thinking", "vision", "embedding", "insert"})

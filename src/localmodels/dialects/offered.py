@@ -49,5 +49,5 @@ def read_shown(server: str, model: str, body: bytes) -> Description:
     Raises:
         Garbled: it is something else.
     """
-    shown, _ = listing.read_show(body)
+    shown, *_ = listing.read_show(body)
     return replace(shown, model=replace(shown.model, name=f"{server}/{model}", server=server), path="")

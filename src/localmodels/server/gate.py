@@ -75,6 +75,7 @@ class Gate:
         return origin in self._origins or origin == f"http://{host}"
 
 
+MOST_HOST = 300  # characters: a name has at most 253 (RFC 1035)
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\[\]:]*))(?::([0-9]{1,5}))?", re.ASCII)
 
 
@@ -83,8 +84,12 @@ def host_name(host: str) -> str:
     return _split(host)[0]
 
 
-@lru_cache(maxsize=256)  # a client says the same with every request; no head is longer than the edge allows
 def _split(host: str) -> tuple[str, int | None]:
+    return _found(host) if len(host) <= MOST_HOST else ("", None)
+
+
+@lru_cache(maxsize=256)  # a client says the same with every request
+def _found(host: str) -> tuple[str, int | None]:
     found = _HOST.fullmatch(host.lower())
     if found is None:
         return "", None

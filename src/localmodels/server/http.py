@@ -56,6 +56,7 @@ async def run(
     drain: float,
     ready: Callable[[], None],
     draining: Callable[[], None],
+    refusing: Callable[[], None] = lambda: None,
     reload: Callable[[], None] | None = None,
     bounds: Bounds | None = None,
     opened: Callable[[EdgeServer], None] | None = None,
@@ -67,8 +68,9 @@ async def run(
         sockets: already listening.
         drain: seconds.
         ready: called once, when connections are accepted.
-        draining: called once, when no more requests shall be admitted: a moment after the signal, since some are on
-            their way then.
+        draining: called once, with the signal.
+        refusing: called once, when half of the time is over: who still waits for his turn is better told so, and asks
+            elsewhere, than cut.
         reload: called at each SIGHUP. Without it the signal means what it meant before.
         bounds: what clients may take of us.
         opened: is shown what stands at the door, whose figures are worth a look.
@@ -85,6 +87,7 @@ async def run(
             if server.busy:
                 log.info("%d answers have %g s to end; asked again, the server ends at once", server.busy, drain)
             leaving.set()
+            draining()
             server.drain()
 
         loop = asyncio.get_running_loop()
@@ -97,6 +100,6 @@ async def run(
         ready()
         await leaving.wait()
         ended = asyncio.ensure_future(server.ended(drain))
-        await asyncio.wait((ended,), timeout=bounds.hurry)
-        draining()
+        await asyncio.wait((ended,), timeout=drain / 2)
+        refusing()
         await ended

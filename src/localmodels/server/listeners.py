@@ -15,7 +15,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 
 from localmodels.config import ConfigError
-from localmodels.core.address import OLLAMA_PORT, Address
+from localmodels.core.address import OLLAMA_PORT, THIS_MACHINE, Address
 
 BACKLOG = 2048
 # What the kernel keeps of an answer that its client does not take (it doubles the figure). Left to itself it keeps up
@@ -70,6 +70,13 @@ def address_of(listener: socket.socket) -> Address:
     return Address(*listener.getsockname()[:2])
 
 
+def covers(there: Address, address: Address) -> bool:
+    """Does who listens there hear what is sent to this address? All of a port is heard at ``0.0.0.0`` and ``[::]``."""
+    host = THIS_MACHINE if address.host == "localhost" else address.host
+    everywhere = there.host == "::" or (there.host == "0.0.0.0" and ":" not in host)  # noqa: S104 - compared, not bound
+    return there.port == address.port and (everywhere or there.host == host)
+
+
 def bind(addresses: Iterable[Address], *, asked: bool, given: Sequence[socket.socket] = ()) -> list[socket.socket]:
     """Listening sockets for the addresses.
 
@@ -82,9 +89,9 @@ def bind(addresses: Iterable[Address], *, asked: bool, given: Sequence[socket.so
         PortTaken: one that was asked for cannot be had, or none of the defaults.
     """
     sockets = list(given)
-    had = {*map(address_of, given)}
+    had = tuple(map(address_of, given))
     for address in addresses:
-        if address in had:
+        if any(covers(there, address) for there in had):
             continue
         try:
             sockets.append(_listen(address))

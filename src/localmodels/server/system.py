@@ -23,7 +23,7 @@ import uvloop
 from msgspec import Struct
 from msgspec.structs import replace
 
-from localmodels.config import Config, ConfigError, Settings, check_binds
+from localmodels.config import Config, ConfigError, Settings, check_binds, check_servers
 from localmodels.core import via
 from localmodels.core.address import Address
 from localmodels.core.deploys import Deployment
@@ -120,12 +120,12 @@ class System(Struct, frozen=True):
     pulls: Pulls
 
     def drain(self) -> None:
-        """Begins nothing more. Answers may come to their end; tasks do not, or their watchers would wait for hours.
-
-        Tasks come first: one whose model is on trial is interrupted then, and not refused by the pool.
-        """
+        """Interrupts what can be repeated. Answers may come to their end; watchers of tasks would wait for hours."""
         self.tasks.interrupt()
         self.pulls.interrupt()
+
+    def refuse(self) -> None:
+        """Refuses who waits for a runner of ours; who has one may come to his end."""
         self.pool.drain()
 
 
@@ -356,13 +356,19 @@ def remote_aliases(config: Config) -> dict[str, str]:
 
 
 def listening(load: Callable[[], Settings], given: Sequence[socket.socket]) -> Callable[[], Settings]:
-    """The same settings, of which these sockets say where the server listens, with what was asked for besides."""
+    """The same settings, of which these sockets say where the server listens, with what was asked for besides.
+
+    Raises:
+        ConfigError: from what is returned, as from ``load``; and a server that is one of these addresses.
+    """
+    there = tuple(map(listeners.address_of, given))  # while they are ours: the loop takes them over
 
     def loaded() -> Settings:
         settings = load()
         asked = settings.config.listen if settings.origins["listen"] != "default" else ()
-        there = dict.fromkeys((*map(listeners.address_of, given), *asked))
-        return replace(settings, config=replace(settings.config, listen=(*there,)))
+        config = replace(settings.config, listen=tuple(dict.fromkeys((*there, *asked))))
+        check_servers(config)
+        return replace(settings, config=config)
 
     return loaded if given else load
 
@@ -429,6 +435,7 @@ def serve(
                         require_key=config.require_key,
                     ),
                     draining=system.drain,
+                    refusing=system.refuse,
                     reload=None if terminal else Reload(load, config, system.adopt),
                     bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),
                     opened=system.meter.watch,

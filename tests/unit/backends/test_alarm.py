@@ -62,12 +62,15 @@ async def test_cleared_it_does_not_ring_and_can_be_set_again() -> None:
 
 
 @virtually
-async def test_ended_it_leaves_nothing_in_the_loop() -> None:
-    rings = Rings()
+async def test_ended_it_does_not_ring_and_can_be_set_again() -> None:
+    rings, begun = Rings(), clock()
     rings.set(60.0)
     rings.alarm.end()
     await asyncio.sleep(600.0)
     assert not rings.at
+    rings.set(60.0)
+    await asyncio.sleep(600.0)
+    assert [at - begun for at in rings.at] == [660.0]
 
 
 @virtually

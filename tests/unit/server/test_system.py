@@ -1,4 +1,4 @@
-"""What a system does when it begins no more."""
+"""What a system does when it ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from localmodels.server.system import System
 
 
-def test_tasks_are_interrupted_before_the_pool_refuses_what_they_ask_for() -> None:
+def test_what_can_be_repeated_is_interrupted_at_once_and_who_waits_is_refused_later() -> None:
     done: list[str] = []
     system = System(
         application=SimpleNamespace(),  # type: ignore[arg-type]
@@ -20,4 +20,6 @@ def test_tasks_are_interrupted_before_the_pool_refuses_what_they_ask_for() -> No
         pulls=SimpleNamespace(interrupt=lambda: done.append("pulls")),  # type: ignore[arg-type]
     )
     system.drain()
-    assert done == ["tasks", "pulls", "pool"]
+    assert done == ["tasks", "pulls"]
+    system.refuse()
+    assert done[2:] == ["pool"]

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 # From the path, empty as long as it is not known, and what is wrong, to a whole answer that closes the connection.
 Refuse = Callable[[str, LocalModelsError], bytes]
+MAPPED = "::ffff:"  # before an IPv4 address that came to an IPv6 socket (RFC 4291, 2.5.5.2)
 _NO_LINGER = struct.pack("ii", 1, 0)  # wait for nobody, for no time
 # Of what is kept of a body, the part that is handed on at once: reading goes on meanwhile.
 PORTIONS = 4
@@ -191,7 +192,8 @@ class Connection(asyncio.Protocol):
             request = reader.request
             if request is None:
                 if self._phase is not Phase.HEAD:
-                    self._wait(Phase.HEAD, self._among.bounds.head_time)
+                    bounds = self._among.bounds
+                    self._wait(Phase.HEAD, bounds.hurry if self._among.draining else bounds.head_time)
                 return
             exchange = self._exchange
             if exchange is None:
@@ -290,15 +292,16 @@ class Connection(asyncio.Protocol):
         reader = self._reader
         self._exchange = None
         self._release()
-        if last or self.closes:
+        if last or self._deaf:
             self._linger()
             return
+        bounds, draining = self._among.bounds, self._among.draining
         ahead = reader.next()
         if ahead:
-            self._wait(Phase.HEAD, self._among.bounds.head_time)
+            self._wait(Phase.HEAD, bounds.hurry if draining else bounds.head_time)
             self._feed(ahead)
-        else:
-            self._wait(Phase.IDLE, self._among.bounds.idle)
+        else:  # an answer that began before the server's end has not said that it is the last
+            self._wait(Phase.IDLE, bounds.parting if draining else bounds.idle)
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """The application is done."""
@@ -369,5 +372,9 @@ class Connection(asyncio.Protocol):
 
 
 def _address(name: Any) -> tuple[str, int] | None:
-    """An address as ASGI has it; None for what has no port."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
+    """An address as ASGI has it; None for what has no port. IPv4 at a socket for both families is IPv4."""
+    if not isinstance(name, tuple):
+        return None
+    host = str(name[0])
+    mapped = host.removeprefix(MAPPED)
+    return mapped if "." in mapped else host, int(name[1])

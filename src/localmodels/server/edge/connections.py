@@ -111,8 +111,9 @@ class Connections:
         """Looks who is late, and tells some of them at each step. Between two steps others may be answered."""
         now = self.clock()
         late = [guest for guest in self._open if now >= guest.due or now >= guest.stuck]
-        for start in range(0, len(late), AT_ONCE):
-            for guest in late[start : start + AT_ONCE]:
+        portion = max(1, len(late)) if self.draining else AT_ONCE  # while draining, all others wait for these to go
+        for start in range(0, len(late), portion):
+            for guest in late[start : start + portion]:
                 if guest in self._open and (now >= guest.due or now >= guest.stuck):  # still
                     guest.overdue(now)
             yield

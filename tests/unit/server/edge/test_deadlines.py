@@ -10,6 +10,8 @@ from tests.awaited import awaited
 from tests.hostile.framing import echo
 from tests.unit.server.edge.scripted import BOUNDS, GET, Endless, World, hello, settle
 
+from localmodels.server.edge.connections import AT_ONCE
+
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
 
 
@@ -219,6 +221,51 @@ async def test_draining_gives_who_is_about_to_ask_a_moment_and_who_is_idle_a_sho
 
 
 @awaited
+async def test_draining_answers_what_a_client_sent_behind_a_stream() -> None:
+    gate = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await gate.wait()
+        await send({"type": "http.response.body", "body": b"b"})
+
+    world = World(application)
+    client = world.client()
+    await client.send(GET)
+    world.among.drain()
+    await client.send(GET)
+    gate.set()
+    await settle()
+    first, second = client.heard.split(b"HTTP/1.1 200 OK")[1:]
+    assert (b"connection: close" in first, b"connection: close" in second) == (False, True)
+    assert client.state() == "ended"
+
+
+@awaited
+async def test_draining_waits_for_no_head_that_drips() -> None:
+    world = World(hello)
+    client = world.client()
+    await client.send(GET)
+    world.among.drain()
+    await client.send(b"GET / HT")
+    world.later(BOUNDS.hurry)
+    assert client.over()
+
+
+@awaited
+async def test_draining_sends_all_idle_ones_away_at_once() -> None:
+    world = World(hello)
+    clients = [world.client() for _ in range(20 * AT_ONCE)]
+    for client in clients:
+        await client.send(GET)
+    world.among.drain()
+    world.now += BOUNDS.parting
+    next(world.among.sweep())  # one step: in portions it would take seconds, in which nobody new is answered
+    assert {client.state() for client in clients} == {"closed"}
+
+
+@awaited
 async def test_draining_lets_answers_end_and_waits_for_them() -> None:
     gate = asyncio.Event()
 
@@ -238,7 +285,9 @@ async def test_draining_lets_answers_end_and_waits_for_them() -> None:
     gate.set()
     await settle()
     assert client.heard.endswith(b"0\r\n\r\n")
-    assert client.state() == "ended"
+    assert client.state() == "open"  # its head has not said that it is the last: another request may be on its way
+    world.later(BOUNDS.parting)
+    assert client.state() == "closed"
     assert not quiet.done()
     client.go()
     await settle()
