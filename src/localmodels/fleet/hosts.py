@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from localmodels.core.catalog import Details
 from localmodels.core.fleet import LOCAL
@@ -99,6 +100,7 @@ class Sight(Struct, frozen=True):
         gateway: what it calls itself on the way of requests; empty where it is no gateway.
         more: has it further models, beyond the bound of a list?
         whole: does it answer by no other names than those that it told?
+        ranked: has any of its models a priority? Worked out, since decisions look at all hosts.
     """
 
     at: float
@@ -110,6 +112,10 @@ class Sight(Struct, frozen=True):
     gateway: str = ""
     more: bool = False
     whole: bool = False
+    ranked: bool = False
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "ranked", any(holding.priority for holding in self.holdings.values()))
 
 
 class View(Struct, frozen=True, gc=False):
@@ -124,6 +130,7 @@ class View(Struct, frozen=True, gc=False):
         is_even: is it as fast as others, and not the default?
         is_own: is it our own engine?
         priority: before others.
+        ranked: has any of its models a priority of its own?
         holdings: its models, by :func:`same_name`; none before it has told of any.
         loaded: those in its memory, as it told; None where it does not tell.
         asked: those that it was asked for, and how often.
@@ -143,6 +150,7 @@ class View(Struct, frozen=True, gc=False):
     is_even: bool
     is_own: bool
     priority: int
+    ranked: bool
     holdings: Mapping[str, Holding]
     loaded: Mapping[str, Loaded] | None
     asked: Mapping[str, int]
@@ -310,6 +318,7 @@ def _view_of(host: Host) -> View:
         is_even=spec.weight == 1.0 and not spec.is_default,
         is_own=spec.kind == LOCAL,
         priority=spec.priority,
+        ranked=sight.ranked if sight else False,
         holdings=sight.holdings if sight else {},
         loaded=sight.loaded if sight else None,
         asked=host.asked,

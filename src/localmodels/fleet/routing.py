@@ -73,9 +73,12 @@ def _course(ask: Ask, hosts: Sequence[Host], policy: str, affinity: Affinity | N
     tokens = ask.tokens or (ask.prefix[-1][1] if ask.prefix else 0)
     model = same_name(ask.model)
     wishes = frozenset({ask.capability}) if ask.capability else frozenset[str]()
-    if is_automatic(ask.model) and not any(host.holds(model) for host in hosts):
+    views = [host.view or host.look() for host in hosts] if is_automatic(ask.model) else []
+    if views and not [1 for view in views if model in view.holdings]:
         wishes = wished(ask)
-        able = [host for host in hosts if _may_be_asked(host, ask) and host.id not in ask.excluded]
+        able = [view for view in views if not view.closed or view.id in ask.dared]
+        if ask.excluded:
+            able = [view for view in able if view.id not in ask.excluded]
         model = chosen(ask, able)
         if ask.rests and not model:
             model = chosen(replace(ask, rests=frozenset()), able)  # all rest, and this one would be it
@@ -83,10 +86,6 @@ def _course(ask: Ask, hosts: Sequence[Host], policy: str, affinity: Affinity | N
     if ask.rests:
         passed_over = passed_over.union(at for at, resting in ask.rests if resting == model)
     return Course(policy, ask, model, wishes, tokens, cached, turn, passed_over)
-
-
-def _may_be_asked(host: Host, ask: Ask) -> bool:
-    return not host.look().closed or host.id in ask.dared
 
 
 class _Found(NamedTuple):
