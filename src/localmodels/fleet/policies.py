@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import add
+from typing import Any
 
 from localmodels.fleet.targets import Course, Target
 
@@ -56,7 +57,7 @@ def soonest(targets: Sequence[Target], course: Course) -> list[float]:
     whole = START + course.tokens / READING
     keys: list[float] = []
     note = keys.append
-    tiered = False
+    tiered = ranked = False
     size, load = -1, 0.0
     for target in targets:
         view = target.view
@@ -80,10 +81,12 @@ def soonest(targets: Sequence[Target], course: Course) -> list[float]:
             seconds = seconds / spec.weight + CROWD * share * share - (DEFAULT if spec.is_default else 0.0)
         if not view.free:
             seconds += FULL
-        if view.priority or target.holding.priority:
+        if view.priority:
             tiered = True
+        if view.ranked:
+            ranked = True
         note(seconds)
-    return _in_tiers(targets, keys) if tiered else keys
+    return _in_tiers(targets, keys, ranked=ranked) if tiered or ranked else keys
 
 
 def by_priority(targets: Sequence[Target], _course: Course) -> list[float]:
@@ -93,7 +96,7 @@ def by_priority(targets: Sequence[Target], _course: Course) -> list[float]:
         view.load + (0 if view.spec.is_default else other) + (0 if view.free else full)
         for view in [target.view for target in targets]
     ]
-    return _in_tiers(targets, keys)
+    return _in_tiers(targets, keys, ranked=bool([1 for target in targets if target.view.ranked]))
 
 
 def least_busy(targets: Sequence[Target], _course: Course) -> list[float]:
@@ -139,12 +142,12 @@ POLICIES: Mapping[str, Policy] = {
 }
 
 
-def _in_tiers(targets: Sequence[Target], keys: list[float]) -> list[float]:
-    """The same, higher tiers first."""
-    hosts = [target.view.priority for target in targets]
-    copies = [target.holding.priority for target in targets]
-    tiers: Sequence[object] = list(zip(hosts, copies, strict=True)) if any(copies) else hosts
-    if len(order := sorted(set(tiers), reverse=True)) == 1:  # type: ignore[type-var]
+def _in_tiers(targets: Sequence[Target], keys: list[float], *, ranked: bool) -> list[float]:
+    """The same, higher tiers first; ``ranked`` if copies of models may have priorities besides their hosts'."""
+    tiers: list[Any] = [target.view.priority for target in targets]
+    if ranked:
+        tiers = [(tier, target.holding.priority) for tier, target in zip(tiers, targets, strict=True)]
+    if len(order := sorted(set(tiers), reverse=True)) == 1:
         return keys
     ranks = {tier: rank * TIER for rank, tier in enumerate(order)}
     return list(map(add, keys, map(ranks.__getitem__, tiers)))

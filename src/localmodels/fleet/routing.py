@@ -184,10 +184,10 @@ def _prefer_copies(keys: list[float], targets: Sequence[Target], held: Sequence[
     counts = Counter([one.holding.digest for one in held])
     counts.pop("", None)  # who does not tell may have any of them
     own = [one.holding.digest for one in held if one.view.is_own]
-    others = {*counts} - {(own and own[0]) or max(counts, key=counts.__getitem__)}
-    keys[:] = [
-        key + OTHER_COPY if target.holding.digest in others else key for key, target in zip(keys, targets, strict=True)
-    ]
+    meant = {"", (own and own[0]) or max(counts, key=counts.__getitem__)}
+    for index, target in enumerate(targets):
+        if target.holding.digest not in meant:
+            keys[index] += OTHER_COPY
 
 
 def _at_home(ranked: tuple[Target, ...], ask: Ask) -> tuple[Target, ...]:
