@@ -164,6 +164,26 @@ def test_draining_loses_no_stream_and_lets_nobody_in(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_a_cut_stream_that_would_end_with_its_connection_breaks_it(loop: str) -> None:
+    """Clients of HTTP/1.0 know no chunks: to them a connection that is closed in order is the end of the answer."""
+
+    async def main() -> None:
+        streams = Streams()
+        async with serving(streams) as served:
+            reader, writer = await connect(served.port)
+            writer.write(STREAM.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(1)
+            served.server.drain()
+            await served.server.ended(0.01)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_what_outlasts_its_grace_is_cut_and_cleans_up(loop: str) -> None:
     async def main() -> None:
         streams = Streams()

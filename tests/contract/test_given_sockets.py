@@ -62,7 +62,7 @@ def test_it_is_not_bound_again_and_others_are(listener: socket.socket) -> None:
             assert [one is taken for one in sockets] == [True, False]
 
 
-@pytest.mark.parametrize("count", ["", "-1", "many"])
+@pytest.mark.parametrize("count", ["", "-1", "many", "9" * 5000, "\u0663"])
 def test_a_count_that_is_none_is_refused(count: str) -> None:
     with pytest.raises(ConfigError, match="LISTEN_FDS"):
         listeners.given(told(count), PID)

@@ -23,6 +23,7 @@ BACKLOG = 2048
 SEND_BUFFER = 256 * 1024
 # Where descriptors that are handed over begin (sd_listen_fds(3)).
 FIRST_GIVEN = 3
+MOST_GIVEN = 9999
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +45,7 @@ def given(environ: Mapping[str, str], pid: int, first: int = FIRST_GIVEN) -> lis
     if environ.get("LISTEN_PID") != str(pid):
         return []
     count = environ.get("LISTEN_FDS", "")
-    if not count.isdecimal():
+    if not count.isascii() or not count.isdecimal() or len(count) > len(str(MOST_GIVEN)):
         raise ConfigError(f"LISTEN_FDS is a number of sockets, not '{count[:20]}'")
     return [_taken_over(number) for number in range(first, first + int(count))]
 

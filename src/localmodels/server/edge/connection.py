@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Scope
 
-from localmodels.core.errors import LocalModelsError, RequestTimeout
+from localmodels.core.errors import LocalModelsError, RequestTimeout, ShuttingDown
 from localmodels.server.edge.connections import Connections
 from localmodels.server.edge.exchange import Exchange
 from localmodels.server.edge.reader import Reader
@@ -178,6 +178,16 @@ class Connection(asyncio.Protocol):
         if moment is not None:
             self.due = min(self.due, self._among.clock() + moment)
 
+    def cut(self) -> None:
+        """The server ends, and waits no longer: whoever has nothing of his answer yet is told, others notice."""
+        exchange = self._exchange
+        if exchange is not None and not exchange.begun:
+            self._turn_away(ShuttingDown("the server is shutting down"))
+        elif exchange is not None and exchange.torn:
+            self._reset()
+        else:
+            self.abort()
+
     def abort(self) -> None:
         """It ends, now."""
         self._lose()
@@ -311,7 +321,7 @@ class Connection(asyncio.Protocol):
         """There will be no more of the answer. ``torn``: only a broken connection says so."""
         self._exchange = None
         if torn:
-            self.abort()
+            self._reset()
         elif begun:
             self._release()
             self._linger()

@@ -18,7 +18,7 @@ from localmodels.server.edge.bounds import Bounds
 SOON = 1.0  # seconds after which who was turned away may come back
 # Of those who are late. Each takes about as long as a request, and hundreds may be late in the same second: slow
 # clients come in crowds.
-AT_ONCE = 4
+AT_ONCE = 1
 
 
 class Guest(Protocol):
@@ -36,7 +36,7 @@ class Guest(Protocol):
 
     def drain(self) -> None: ...
 
-    def abort(self) -> None: ...
+    def cut(self) -> None: ...
 
 
 class Connections:
@@ -125,10 +125,10 @@ class Connections:
             guest.drain()
         self._look_whether_quiet()
 
-    def abort(self) -> None:
+    def cut(self) -> None:
         """Everybody goes, now."""
         for guest in list(self._open):
-            guest.abort()
+            guest.cut()
 
     async def quiet(self) -> None:
         """Waits, while draining, until everybody has gone and nobody cleans up any more."""

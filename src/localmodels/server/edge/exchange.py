@@ -103,6 +103,11 @@ class Exchange:
         """Will the body not come before the application asks for it?"""
         return self._expects
 
+    @property
+    def torn(self) -> bool:
+        """Does only a broken connection say that the answer was cut? One that is closed is its end."""
+        return self.begun and self._opening is not None and self._opening.ending == CLOSE
+
     def lose(self) -> None:
         """The client has left, or is sent away: the work for it ends."""
         if self.over:
@@ -123,8 +128,7 @@ class Exchange:
             log.error("the application failed at %s", self._request.path, exc_info=error)
         if not self.over:
             self.over = True
-            torn = self._opening is not None and self._opening.ending == CLOSE
-            self._line.failed(begun=self.begun, torn=torn)
+            self._line.failed(begun=self.begun, torn=self.torn)
 
     def _worth_taking(self) -> bool:
         """Has so much of the body come that the application is to have it?"""

@@ -23,7 +23,7 @@ BACKLOG = 2048  # connections that the kernel keeps until we accept them
 # Seconds between two looks at the clock. Who is sent away often comes back at once: whoever is looked for once a second
 # comes back in the same moment of each.
 SWEEP = 0.1
-PAUSE = 0.005  # seconds for everybody else between two steps of one
+PAUSE = 0.001  # seconds for everybody else between two steps of one
 FAREWELL = 5.0  # seconds that work which was cancelled has to clean up
 
 
@@ -108,8 +108,8 @@ class EdgeServer:
             log.warning("%d requests did not end %g s after they were cancelled", self.busy, FAREWELL)
 
     def abort(self) -> None:
-        """Cuts every connection, and cancels the work for it."""
-        self._connections.abort()
+        """Cuts every answer, and cancels the work for it; who has nothing of his yet is told."""
+        self._connections.cut()
 
     def _connection(self) -> Connection:
         return Connection(self._application, self._connections, self._refuse)

@@ -296,15 +296,37 @@ async def test_draining_lets_answers_end_and_waits_for_them() -> None:
 
 
 @awaited
-async def test_aborting_ends_everything() -> None:
+async def test_what_is_cut_ends_and_who_has_nothing_of_his_answer_is_told() -> None:
     application = Endless()
+    world = World(application)
+    begun, idle = world.client(), world.client()
+    await begun.send(GET)
+    assert begun.heard
+    world.among.drain()
+    world.among.cut()
+    assert (begun.state(), idle.state()) == ("aborted", "aborted")
+    for client in (begun, idle):
+        client.go()
+    await settle()
+    assert application.cancelled == 1
+    await world.among.quiet()
+
+
+@awaited
+async def test_who_waits_for_his_answer_when_the_server_is_cut_off_gets_a_503() -> None:
+    waiting = asyncio.Event()
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await waiting.wait()
+
     world = World(application)
     client = world.client()
     await client.send(GET)
     world.among.drain()
-    world.among.abort()
-    assert client.state() == "aborted"
+    world.among.cut()
+    assert client.heard.startswith(b"HTTP/1.1 503 ")
+    assert b"shutting_down" in client.heard or b"shutting down" in client.heard
+    assert client.state() == "ended"
     client.go()
     await settle()
-    assert application.cancelled == 1
     await world.among.quiet()
