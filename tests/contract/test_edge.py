@@ -223,6 +223,27 @@ def test_signals_end_the_server_and_reload_it(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_who_waits_is_refused_while_others_may_still_end(loop: str) -> None:
+    async def main() -> None:
+        ready, refused, streams = asyncio.Event(), asyncio.Event(), Streams()
+        sockets = listeners.bind([Address("127.0.0.1", 0)], asked=True)
+        serve = http.run(streams, sockets, drain=1, ready=ready.set, draining=lambda: None, refusing=refused.set)
+        task = asyncio.create_task(serve)
+        await ready.wait()
+        _, writer = await connect(sockets[0].getsockname()[1])
+        writer.write(SILENT)
+        await streams.until(lambda: streams.open == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await refused.wait()
+        assert streams.ended == 0
+        writer.close()
+        await task
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_a_second_signal_does_not_wait(loop: str) -> None:
     async def main() -> None:
         ready, drained = asyncio.Event(), asyncio.Event()

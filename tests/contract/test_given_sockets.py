@@ -36,7 +36,9 @@ def listener() -> Iterator[socket.socket]:
 
 def given(environ: dict[str, str], handed: socket.socket) -> list[socket.socket]:
     """As if its descriptor, of which the original stays open, were the first of those handed over."""
-    return listeners.given(environ, PID, first=os.dup(handed.fileno()))
+    first = os.dup(handed.fileno())
+    os.set_inheritable(first, True)
+    return listeners.given(environ, PID, first=first)
 
 
 def test_a_given_socket_is_the_same_and_no_child_inherits_it(listener: socket.socket) -> None:

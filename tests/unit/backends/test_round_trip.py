@@ -165,6 +165,7 @@ async def test_the_next_answer_of_a_connection_is_not_given_up_for_the_one_befor
     second, wire = RoundTrip(set(), Patience(None, 60.0, 60.0), alarm=given[0]), Wire()
     second.connection_made(wire)
     again = asyncio.ensure_future(second.ask(b"question"))
+    await asyncio.sleep(0)
     first.streamed()  # has nothing to say any more: the alarm is the other's
     first.begun()
     await asyncio.sleep(59.0)
