@@ -49,7 +49,9 @@ class Address(Struct, frozen=True, order=True):
         if self.host.lower() in {"localhost", "localhost."}:
             return True
         ip = _ip(self.host)
-        return ip is not None and ip.is_loopback
+        # An IPv4 address that is written as IPv6, as a socket for both families tells it (RFC 4291, 2.5.5.2).
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return ip is not None and (mapped or ip).is_loopback
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
