@@ -7,6 +7,7 @@ shown to the watchers once.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ from localmodels.dialects.anthropic import VERSION_HEADER
 from localmodels.dialects.protocol import ErrorWriter
 from localmodels.dialects.table import CHATS, PLAIN, SPOKEN
 from localmodels.flows.visit import Visit
+from localmodels.server.edge.seam import edge_of
 from localmodels.server.gate import Gate
 from localmodels.server.own_headers import ASKED, ROUTE, SERVER, heed
 from localmodels.server.permissions import PERMISSIONS, Grants
@@ -146,6 +148,12 @@ class Application:
         except ClientStalled:
             log.info("a client at %s took nothing of its answer for %g s; it was given up", path, MOST_BLOCKED)
             raise  # the server closes the connection
+        except asyncio.CancelledError:
+            edge = edge_of(scope)
+            if edge is not None and edge.refusal is not None:  # it has told the client, if nothing was said
+                visit.error = edge.refusal
+                begun.status = begun.status or dialect_of(path).status(edge.refusal)
+            raise
         except Exception:
             # A defect of ours: the caller gets a plain 500, the log gets the trace, every other request goes on.
             log.exception("unforeseen error at %s (request %s)", path, visit.id)

@@ -11,10 +11,19 @@ from tests.everybody import Everybody
 from tests.garbage import left_over
 
 from localmodels.core.access import STRANGER, Caller, Withheld
-from localmodels.core.errors import LocalModelsError, MethodNotAllowed, ModelDamaged, NotFound, RateLimited
+from localmodels.core.errors import (
+    LocalModelsError,
+    MethodNotAllowed,
+    ModelDamaged,
+    NotFound,
+    RateLimited,
+    RequestTimeout,
+    ShuttingDown,
+)
 from localmodels.flows.fleet_library.target_servers import NoSuchServer
 from localmodels.flows.visit import Visit
 from localmodels.server.app import Application, Outcome, dialect_of
+from localmodels.server.edge.seam import EDGE
 from localmodels.server.gate import Gate
 from localmodels.server.permissions import Grants
 from localmodels.server.routes import Directory, Row
@@ -347,3 +356,50 @@ def test_an_error_that_knows_more_than_everybody_may_hear_is_told_by_who_asks(
     asyncio.run(application(asked, None, send))  # type: ignore[arg-type]
     assert (sent[0]["status"], json.loads(sent[1]["body"])) == (status, {"error": said})
     assert str(seen[0].visit.error) == said, "what is logged is what was told"
+
+
+class Ended:
+    """An edge that has cancelled the request's task."""
+
+    def __init__(self, refusal: LocalModelsError | None) -> None:
+        self.refusal = refusal
+
+
+@pytest.mark.parametrize(
+    ("refusal", "begins", "status", "code"),
+    [
+        (ShuttingDown("x"), False, 503, "shutting_down"),
+        (RequestTimeout("x"), False, 408, "request_timeout"),
+        (ShuttingDown("x"), True, 200, "shutting_down"),
+        (None, False, 0, None),
+        (None, True, 200, None),
+    ],
+)
+def test_who_was_cut_is_told_from_who_has_left(
+    refusal: LocalModelsError | None, begins: bool, status: int, code: str | None
+) -> None:
+    seen: list[Outcome] = []
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        if begins:
+            await begin(send, 200, "text/plain")
+        raise asyncio.CancelledError
+
+    async def send(message: Any) -> None:
+        pass
+
+    rows = [Row(("GET",), "/api/show", "ollama", "", waits)]
+    application = Application(rows, Gate(), Everybody(), [seen.append], {"/api/show": {"GET": "open"}})
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/api/show",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "extensions": {EDGE: Ended(refusal)},
+    }
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(application(scope, send, send))  # type: ignore[arg-type]
+    (outcome,) = seen
+    error = outcome.visit.error
+    assert (outcome.status, error and error.code) == (status, code)

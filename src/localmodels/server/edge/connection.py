@@ -180,10 +180,12 @@ class Connection(asyncio.Protocol):
 
     def cut(self) -> None:
         """The server ends, and waits no longer: whoever has nothing of his answer yet is told, others notice."""
-        exchange = self._exchange
+        exchange, error = self._exchange, ShuttingDown("the server is shutting down")
         if exchange is not None and not exchange.begun:
-            self._turn_away(ShuttingDown("the server is shutting down"))
-        elif exchange is not None and exchange.torn:
+            self._turn_away(error)
+            return
+        self._lose(error)
+        if exchange is not None and exchange.torn:
             self._reset()
         else:
             self.abort()
@@ -336,9 +338,10 @@ class Connection(asyncio.Protocol):
 
     def _turn_away(self, error: LocalModelsError) -> None:
         """Tells what is wrong, where that can still be told, and ends."""
-        self._among.refusals[error.code] += 1
         exchange = self._exchange
-        self._lose()
+        if exchange is None or exchange.task is None:  # else the application notes it
+            self._among.refusals[error.code] += 1
+        self._lose(error)
         if (exchange is not None and exchange.begun) or len(self._among) > 2 * self._among.bounds.connections:
             self._transport.abort()
             return
@@ -373,12 +376,12 @@ class Connection(asyncio.Protocol):
         self._among.buffered -= self._held
         self._held = 0
 
-    def _lose(self) -> None:
-        """The work for this client ends."""
+    def _lose(self, refusal: LocalModelsError | None = None) -> None:
+        """The work for this client ends: it has left, or is sent away for a reason."""
         self._release()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.lose()
+            exchange.lose(refusal)
 
 
 def _address(name: Any) -> tuple[str, int] | None:

@@ -64,11 +64,12 @@ class Exchange:
         streamed: the application takes the body piece by piece.
         unread: bytes of the body that it has not taken.
         on_resume: called when the client has taken enough of the answer.
+        refusal: see :class:`~localmodels.server.edge.seam.Edge`.
     """
 
     __slots__ = (
         "_body", "_expects", "_given", "_line", "_lost", "_news", "_opening", "_portion", "_request", "_whole",
-        "begun", "on_resume", "over", "streamed", "task", "unread",
+        "begun", "on_resume", "over", "refusal", "streamed", "task", "unread",
     )  # fmt: skip
     cancels = True
 
@@ -84,6 +85,7 @@ class Exchange:
         self.begun = self.over = self.streamed = False
         self.unread = 0
         self.on_resume: Callable[[], None] | None = None
+        self.refusal: LocalModelsError | None = None
         self.task: asyncio.Task[None] | None = None
 
     # For the connection.
@@ -108,13 +110,14 @@ class Exchange:
         """Does only a broken connection say that the answer was cut? One that is closed is its end."""
         return self.begun and self._opening is not None and self._opening.ending == CLOSE
 
-    def lose(self) -> None:
-        """The client has left, or is sent away: the work for it ends."""
+    def lose(self, refusal: LocalModelsError | None = None) -> None:
+        """The client has left, or is sent away for a reason: the work for it ends."""
         if self.over:
             return
         self.over = self._lost = True
         self._tell()
         if self.task is not None:
+            self.refusal = refusal
             self.task.cancel()
 
     def task_ended(self, task: asyncio.Task[None]) -> None:

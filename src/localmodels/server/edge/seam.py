@@ -10,6 +10,8 @@ from typing import Protocol
 
 from starlette.types import Scope
 
+from localmodels.core.errors import LocalModelsError
+
 EDGE = "localmodels.edge"
 
 
@@ -53,6 +55,11 @@ class Edge(Protocol):
     """
 
     cancels: bool
+
+    @property
+    def refusal(self) -> LocalModelsError | None:
+        """Why the edge has cancelled the task, where its client has not left; it is told if it has heard nothing."""
+        ...
 
     @property
     def sink(self) -> Sink:

@@ -10,7 +10,9 @@ from tests.awaited import awaited
 from tests.hostile.framing import echo
 from tests.unit.server.edge.scripted import BOUNDS, GET, Endless, World, hello, settle
 
+from localmodels.core.errors import LocalModelsError
 from localmodels.server.edge.connections import AT_ONCE
+from localmodels.server.edge.seam import EDGE
 
 POST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
 
@@ -314,10 +316,13 @@ async def test_what_is_cut_ends_and_who_has_nothing_of_his_answer_is_told() -> N
 
 @awaited
 async def test_who_waits_for_his_answer_when_the_server_is_cut_off_gets_a_503() -> None:
-    waiting = asyncio.Event()
+    seen: list[LocalModelsError | None] = []
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        await waiting.wait()
+        try:
+            await asyncio.Future()
+        finally:
+            seen.append(scope["extensions"][EDGE].refusal)
 
     world = World(application)
     client = world.client()
@@ -330,3 +335,28 @@ async def test_who_waits_for_his_answer_when_the_server_is_cut_off_gets_a_503() 
     client.go()
     await settle()
     await world.among.quiet()
+    assert [error and error.code for error in seen] == ["shutting_down"]
+    assert not world.among.refusals  # the application notes it
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@awaited
+async def test_an_application_can_tell_who_has_left_from_who_was_cut(cut: bool) -> None:
+    seen: list[LocalModelsError | None] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        try:
+            await asyncio.Future()
+        finally:
+            seen.append(scope["extensions"][EDGE].refusal)
+
+    world = World(application)
+    client = world.client()
+    await client.send(GET)
+    if cut:
+        world.among.cut()
+    client.go()
+    await settle()
+    assert [error and error.code for error in seen] == (["shutting_down"] if cut else [None])
