@@ -48,7 +48,7 @@ def test_a_unit_lets_answers_end_and_comes_back_after_a_failure() -> None:
     read = unit()
     service = read["Service"]
     assert read.sections() == ["Unit", "Service", "Install"]
-    assert (service["KillMode"], service["Restart"]) == ("mixed", "on-failure")
+    assert (service["Type"], service["KillMode"], service["Restart"]) == ("notify", "mixed", "on-failure")
     assert int(service["TimeoutStopSec"]) > 30  # drain_timeout, and what runners take to end
     daemon = plistlib.loads(block("xml").encode())
     assert (daemon["RunAtLoad"], daemon["KeepAlive"]) == (True, {"SuccessfulExit": False})

@@ -11,6 +11,7 @@ import gc
 import importlib
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from typing import Protocol, TextIO
 import uvloop
 from msgspec import Struct
 from msgspec.structs import replace
+from starlette.types import ASGIApp
 
 from localmodels.config import Config, ConfigError, Settings, check_binds, check_servers
 from localmodels.core import via
@@ -49,7 +51,7 @@ from localmodels.flows.routing.relay import Relays
 from localmodels.flows.tasks.abandoned import Abandoned
 from localmodels.flows.tasks.tasks import Tasks
 from localmodels.server import fleeted as fleets
-from localmodels.server import listeners
+from localmodels.server import listeners, readiness
 from localmodels.server.access_log import AccessLog
 from localmodels.server.app import Application, Outcome, Watcher
 from localmodels.server.arenas import given_back, keep_few
@@ -110,7 +112,7 @@ class System(Struct, frozen=True):
     ``ring`` holds the keys that it knows, ``tasks`` are those of the server, ``pulls`` fetch what nobody has.
     """
 
-    application: Application
+    application: ASGIApp
     pool: Pool
     local: Local
     adopt: Adopt
@@ -262,6 +264,7 @@ def parts_of(one: Made, config: Config, urls: Callable[[], list[str]], gateway: 
     """What the rows are made of."""
     here, finders, answers = one.here, one.finders, one.answers
     inspector = Inspector(here.library, here.pool, here.hardware, one.fleet.remotes)
+    scraped = [inspector.readings, one.tasks.readings, one.access.rounds.readings]
     return Parts(
         answers=answers,
         ranker=Ranker(finders, finders.models, one.access.limiter),
@@ -281,7 +284,7 @@ def parts_of(one: Made, config: Config, urls: Callable[[], list[str]], gateway: 
         route=Route(finders),
         relays=Relays(finders, one.access.limiter),
         chat_timeout=config.chat_timeout,
-        scrape=Scrape(one.meter, [inspector.readings, one.tasks.readings, one.access.rounds.readings], one.fleet.names),
+        scrape=Scrape(one.meter, scraped, one.fleet.names),
     )
 
 
@@ -373,6 +376,13 @@ def listening(load: Callable[[], Settings], given: Sequence[socket.socket]) -> C
     return loaded if given else load
 
 
+def noted(number: signal.Signals) -> list[int]:
+    """Where this signal is written down from now on, until somebody handles it otherwise: by itself it would end us."""
+    came: list[int] = []
+    signal.signal(number, lambda which, frame: came.append(which))
+    return came
+
+
 def serve(
     load: Callable[[], Settings],
     environ: Mapping[str, str],
@@ -396,6 +406,7 @@ def serve(
     Raises:
         ConfigError: an address that must not be served without a key, a program that is not there.
     """
+    early = [] if terminal else noted(signal.SIGHUP)
     given = listeners.given(environ, os.getpid())
     load = listening(load, given)
     settings = load()
@@ -422,21 +433,28 @@ def serve(
             gc.freeze()
             gc.set_threshold(*GARBAGE)
             sys.setswitchinterval(SWITCH)
+            reload = None if terminal else Reload(load, config, system.adopt)
+
+            def ready() -> None:
+                key = first_key(config.home, system.ring, config.database_url)
+                greet(out, urls, as_json=as_json, admin_key=key, require_key=config.require_key)
+                readiness.tell(environ, readiness.READY)
+                if reload is not None and early:
+                    reload()
+
+            def draining() -> None:
+                readiness.tell(environ, readiness.STOPPING)
+                system.drain()
+
             with state_told(settings):
                 await run(
                     system.application,
                     sockets,
                     drain=config.drain_timeout,
-                    ready=lambda: greet(
-                        out,
-                        urls,
-                        as_json=as_json,
-                        admin_key=first_key(config.home, system.ring, config.database_url),
-                        require_key=config.require_key,
-                    ),
-                    draining=system.drain,
+                    ready=ready,
+                    draining=draining,
                     refusing=system.refuse,
-                    reload=None if terminal else Reload(load, config, system.adopt),
+                    reload=reload,
                     bounds=Bounds(connections=config.max_connections, per_address=config.max_connections_per_address),
                     opened=system.meter.watch,
                 )
