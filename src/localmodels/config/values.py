@@ -106,4 +106,6 @@ class Config(Struct, frozen=True, kw_only=True):
     log_level: str
     log_format: str
     access_log: bool
+    capture: float
+    capture_quota: int
     traces: str

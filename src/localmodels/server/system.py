@@ -56,6 +56,7 @@ from localmodels.server.access_log import AccessLog
 from localmodels.server.app import Application, Outcome, Watcher
 from localmodels.server.arenas import given_back, keep_few
 from localmodels.server.around import check_outside, make_home
+from localmodels.server.capture import Capture
 from localmodels.server.deploys import Deploying
 from localmodels.server.edge.bounds import Bounds
 from localmodels.server.fleeted import Fleeted, fleeted
@@ -80,6 +81,7 @@ from localmodels.state.choosing import state_in
 from localmodels.state.files import StateError, gateway_of
 from localmodels.state.kept import Kept
 from localmodels.store.artifacts import ArtifactStore
+from localmodels.store.captures import CaptureFiles, name_of
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +98,8 @@ SWITCH = 0.0005
 THREADS = 64
 # What is uploaded to become models lies in this directory of the home.
 ARTIFACTS = "artifacts"
+# And in this one what is asked and answered, if its owner wants to see it.
+CAPTURES = "captures"
 
 
 class ClosingWatcher(Protocol):
@@ -151,6 +155,7 @@ class Made(Struct, frozen=True, kw_only=True):
     gate: Gate
     meter: Meter
     access_log: AccessLog
+    capture: Capture
 
 
 @asynccontextmanager
@@ -179,7 +184,7 @@ async def build(
         rows = table(parts_of(one, config, urls, gateway))
         application = Application(rows, one.gate, one.access.doorkeeper, watchers, gateway=gateway)
         yield System(
-            application,
+            one.capture.around(application),
             one.here.pool,
             one.here.local,
             adopting(one),
@@ -244,6 +249,7 @@ def made(config: Config, machine: Hardware, urls: Callable[[], list[str]]) -> Ma
         gate=Gate(config.allowed_hosts, config.origins),
         meter=meter,
         access_log=AccessLog(on=config.access_log),
+        capture=Capture(CaptureFiles(config.home / CAPTURES), name_of, str(config.home / CAPTURES)),
     )
 
 
@@ -264,7 +270,7 @@ def parts_of(one: Made, config: Config, urls: Callable[[], list[str]], gateway: 
     """What the rows are made of."""
     here, finders, answers = one.here, one.finders, one.answers
     inspector = Inspector(here.library, here.pool, here.hardware, one.fleet.remotes)
-    scraped = [inspector.readings, one.tasks.readings, one.access.rounds.readings]
+    scraped = [inspector.readings, one.tasks.readings, one.access.rounds.readings, one.capture.readings]
     return Parts(
         answers=answers,
         ranker=Ranker(finders, finders.models, one.access.limiter),
@@ -294,6 +300,7 @@ def adopting(one: Made) -> Adopt:
     async def adopt(new: Config) -> None:
         set_up_logging(new.log_level, new.log_format)
         one.access_log.on = new.access_log
+        one.capture.adopt(new.capture, new.capture_quota)
         one.gate.adopt(new.allowed_hosts, new.origins)
         one.finders.adopt(default=new.default_model, aliases=remote_aliases(new))
         one.here.adopt(new)
@@ -313,6 +320,8 @@ async def opened(one: Made, config: Config, neighbours: Sequence[Address]) -> As
         # In the background, since nothing waits for it.
         recovery = asyncio.create_task(asyncio.to_thread(one.here.look_around))
         stack.push_async_callback(asyncio.wait, [recovery])
+        one.capture.adopt(config.capture, config.capture_quota)
+        await stack.enter_async_context(one.capture)
         await stack.enter_async_context(one.state)
         await stack.enter_async_context(followed(one.access))
         stack.push_async_callback(asyncio.wait, [asyncio.create_task(one.responses.recover())])

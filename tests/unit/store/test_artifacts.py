@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.unit.store.full_disk import no_file_longer_than
 
 from localmodels.core.artifacts import Artifact, ArtifactFile
 from localmodels.core.errors import (
@@ -560,17 +560,6 @@ def test_a_disk_without_room_is_said_to_be_full(root: Path) -> None:
             draft.save(10**9 + 1)
         with draft.save(6 * 10**8), pytest.raises(DiskFull, match=r"0\.6 GB of them reserved|600\.0 MB of them"):
             draft.file("a", 5 * 10**8)
-
-
-@contextmanager
-def no_file_longer_than(size: int) -> Iterator[None]:
-    """The system then refuses to write on, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_fills_up_meanwhile_leaves_what_was_there(store: ArtifactStore, root: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localmodels.config.setting import Setting
+from localmodels.config.setting import DAY, Setting
 
 ROWS: tuple[Setting, ...] = (
     Setting(
@@ -31,6 +31,27 @@ ROWS: tuple[Setting, ...] = (
         "true",
         "A line in the log for each request: what was asked of whom, how it went; never what was said.",
         "--access-log",
+        hot=True,
+    ),
+    Setting(
+        "capture",
+        "duration",
+        "0",
+        "How long each request to a model is kept with its answer, as a file in `captures` of the home, prompts and "
+        "all. 0 keeps nothing, and removes what there is.",
+        "--capture",
+        "DURATION",
+        high=30 * DAY,
+        hot=True,
+    ),
+    Setting(
+        "capture_quota",
+        "size",
+        "64MiB",
+        "Disk for these files; the oldest go.",
+        "--capture-quota",
+        "SIZE",
+        high=2**50,
         hot=True,
     ),
     Setting(
