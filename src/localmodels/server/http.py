@@ -10,14 +10,14 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from localmodels.core.errors import LocalModelsError
 from localmodels.server.app import dialect_of, id_headers, new_id
 from localmodels.server.edge.answer import whole_answer
 from localmodels.server.edge.bounds import Bounds
 from localmodels.server.edge.server import EdgeServer
-from localmodels.server.wire import JSON_TYPE, retry_headers
+from localmodels.server.wire import JSON_TYPE, VISIT, retry_headers
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,18 @@ log = logging.getLogger(__name__)
 FILES_EACH, FILES_ELSE = 2, 1024
 
 
-def refuse(path: str, error: LocalModelsError) -> bytes:
-    """An answer of the edge's own: what is wrong, in the dialect of the path, which may not be known yet."""
-    dialect, request_id = dialect_of(path), new_id()
-    log.info("request %s was refused before it was read: %s", request_id, error)
+def refuse(path: str, error: LocalModelsError, scope: Scope | None) -> bytes:
+    """An answer of the edge's own: what is wrong, in the dialect of the path, which may not be known yet.
+
+    Args:
+        path: empty where it is not known.
+        error: what is wrong.
+        scope: of the request, if the application was told of it; then the answer has the id under which it is logged.
+    """
+    dialect, visit = dialect_of(path), scope.get(VISIT) if scope is not None else None
+    request_id = visit.id if visit is not None else new_id()
+    if visit is None:
+        log.info("request %s was refused before it was read: %s", request_id, error)
     headers = [
         (b"content-type", JSON_TYPE.encode()),
         (b"x-content-type-options", b"nosniff"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import resource
 
 import pytest
@@ -10,8 +11,10 @@ from tests.awaited import awaited
 from tests.unit.server.edge.scripted import World, hello
 
 from localmodels.core.errors import LocalModelsError, RequestTimeout, TargetTooLong, Unavailable
+from localmodels.flows.visit import Visit
 from localmodels.server.edge.connection import Connection
 from localmodels.server.http import make_room, refuse
+from localmodels.server.wire import VISIT
 
 LATE = RequestTimeout("the request's body came too slowly")
 
@@ -25,7 +28,7 @@ def body(answer: bytes) -> object:
     [("", {"detail"}), ("/", {"detail"}), ("/api/chat", {"error"}), ("/v1/chat/completions", {"error"})],
 )
 def test_a_refusal_is_in_the_dialect_of_its_path(path: str, keys: set[str]) -> None:
-    told = body(refuse(path, LATE))
+    told = body(refuse(path, LATE, None))
     assert isinstance(told, dict)
     assert told.keys() == keys
     assert LATE.message in json.dumps(told)
@@ -33,11 +36,19 @@ def test_a_refusal_is_in_the_dialect_of_its_path(path: str, keys: set[str]) -> N
 
 @pytest.mark.parametrize("error", [LATE, TargetTooLong("too long"), Unavailable("not now", retry_after=0.2)])
 def test_a_refusal_is_an_answer_of_its_own_and_ends_the_connection(error: LocalModelsError) -> None:
-    head = refuse("/api/chat", error).partition(b"\r\n\r\n")[0].split(b"\r\n")
+    head = refuse("/api/chat", error, {}).partition(b"\r\n\r\n")[0].split(b"\r\n")
     assert head[0].startswith(b"HTTP/1.1 %d " % error.status)
     assert b"connection: close" in head
     assert b"content-type: application/json" in head
     assert (b"retry-after: 1" in head) == (error.retry_after is not None)
+
+
+def test_a_refusal_has_the_id_by_which_the_application_logs_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert b"x-request-id: mine\r\n" in refuse("/api/chat", LATE, {VISIT: Visit("mine")})
+        assert not caplog.records  # the application tells of it
+        assert b"x-request-id: req_" in refuse("/api/chat", LATE, None)
+        assert "before it was read" in caplog.text
 
 
 @awaited

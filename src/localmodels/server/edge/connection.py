@@ -26,8 +26,9 @@ from localmodels.server.edge.seam import EDGE
 
 log = logging.getLogger(__name__)
 
-# From the path, empty as long as it is not known, and what is wrong, to a whole answer that closes the connection.
-Refuse = Callable[[str, LocalModelsError], bytes]
+# From the path, empty as long as it is not known, what is wrong, and what the application was told of the request, if
+# it was, to a whole answer that closes the connection.
+Refuse = Callable[[str, LocalModelsError, Scope | None], bytes]
 MAPPED = "::ffff:"  # before an IPv4 address that came to an IPv6 socket (RFC 4291, 2.5.5.2)
 _NO_LINGER = struct.pack("ii", 1, 0)  # wait for nobody, for no time
 # Of what is kept of a body, the part that is handed on at once: reading goes on meanwhile.
@@ -64,7 +65,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_among", "_application", "_base", "_body_until", "_deaf", "_exchange", "_held", "_host", "_loop", "_phase",
-        "_reader", "_reading", "_refuse", "_transport", "_wasted", "_writable", "due", "paused", "send", "stuck",
+        "_reader", "_reading", "_refuse", "_scope", "_transport", "_wasted", "_writable", "due", "paused", "send",
+        "stuck",
     )  # fmt: skip
 
     def __init__(self, application: ASGIApp, among: Connections, refuse: Refuse) -> None:
@@ -78,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._host = ""
         self._base: Scope = {}
+        self._scope: Scope | None = None
         self._writable: asyncio.Event | None = None
         self._reading = True
         self._held = 0  # bytes of this body that all connections together are charged with
@@ -218,7 +221,7 @@ class Connection(asyncio.Protocol):
             self._turn_away(error)
 
     def _begin(self, exchange: Exchange, request: Request) -> None:
-        scope: Scope = {
+        self._scope = scope = {
             **self._base,
             "method": request.method,
             "path": request.path,
@@ -302,7 +305,7 @@ class Connection(asyncio.Protocol):
     def answered(self, *, last: bool) -> None:
         """The answer has ended."""
         reader = self._reader
-        self._exchange = None
+        self._exchange = self._scope = None
         self._release()
         if last or self._deaf:
             self._linger()
@@ -338,14 +341,14 @@ class Connection(asyncio.Protocol):
 
     def _turn_away(self, error: LocalModelsError) -> None:
         """Tells what is wrong, where that can still be told, and ends."""
-        exchange = self._exchange
+        exchange, scope = self._exchange, self._scope
         if exchange is None or exchange.task is None:  # else the application notes it
             self._among.refusals[error.code] += 1
         self._lose(error)
         if (exchange is not None and exchange.begun) or len(self._among) > 2 * self._among.bounds.connections:
             self._transport.abort()
             return
-        answer = self._refuse(self._reader.path, error)
+        answer = self._refuse(self._reader.path, error, scope)
         self._transport.write(answer[: answer.index(END) + 4] if self._reader.bodiless else answer)
         self._linger()
 
@@ -380,6 +383,7 @@ class Connection(asyncio.Protocol):
         """The work for this client ends: it has left, or is sent away for a reason."""
         self._release()
         exchange, self._exchange = self._exchange, None
+        self._scope = None
         if exchange is not None:
             exchange.lose(refusal)
 

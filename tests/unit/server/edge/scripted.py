@@ -116,8 +116,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def refuse(path: str, error: LocalModelsError) -> bytes:
-    return whole_answer(error.status, f"{path}: {error.message}".encode(), ())
+def refuse(path: str, error: LocalModelsError, scope: Scope | None) -> bytes:
+    told = "" if scope is None else f" (of {scope['method']})"
+    return whole_answer(error.status, f"{path}: {error.message}{told}".encode(), ())
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
