@@ -13,6 +13,8 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from threading import Thread
 from time import monotonic_ns, time_ns
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -21,7 +23,7 @@ import msgspec
 from msgspec import Struct
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from localmodels.core.errors import LocalModelsError
+from localmodels.core.errors import LocalModelsError, unforeseen
 from localmodels.core.quantity import write_duration, write_size
 from localmodels.flows.metric import Reading
 from localmodels.flows.visit import Visit
@@ -34,14 +36,18 @@ log = logging.getLogger(__name__)
 
 MOST_WAITING = 256  # requests that are to be written
 LOOK = 60.0  # seconds
-LOOKS = 10  # times at least does somebody look while a request is kept
+LOOKS = 10  # times at least does somebody look while a request is kept, but for one that is kept for seconds
+SHORTEST = 0.5  # seconds between two looks
+PARTING = 5.0  # seconds that the disk has for the rest when the server ends
 SECOND = 1e9  # nanoseconds
 
 # Of a request's head what says how it is meant to be read, and what clients say of themselves: a list of what is kept,
 # since nobody can list all headers that carry secrets.
 _KEPT = re.compile(
     rb"accept|accept-encoding|content-encoding|content-length|content-type|expect|host|origin|traceparent|user-agent"
-    rb"|x-request-id|(?:anthropic|x-localmodels|x-stainless)-.+"
+    rb"|x-request-id|anthropic-(?:beta|version)|x-localmodels-(?:once|session|via)"
+    rb"|x-stainless-(?:arch|async|helper-method|lang|os|package-version|read-timeout|retry-count|runtime"
+    rb"|runtime-version|timeout)"
 )
 
 NameOf = Callable[[int, str], str]
@@ -165,8 +171,8 @@ class Capture:
         """From now on each is kept for ``age`` seconds, all in ``quota`` bytes. 0 keeps none, and removes all."""
         if (age, quota) != (self._age, self._quota) and age:
             log.warning(
-                "what is asked and answered is kept in %s, prompts and all, for %s and up to %s; `capture` at 0 ends "
-                "that and removes it",
+                "what is asked and answered is kept in %s, prompts and all, for %s and up to %s; `capture` at 0, set "
+                "where it was turned on, ends that and removes it",
                 self._where,
                 write_duration(age),
                 write_size(quota),
@@ -183,11 +189,14 @@ class Capture:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        """Writes the rest."""
+        """Writes the rest, unless the disk hangs."""
         self._leaving = True
         self._news.set()
         if self._writing is not None:
-            await self._writing
+            await asyncio.wait((self._writing,), timeout=PARTING)
+            if not self._writing.done():
+                self._writing.cancel()
+                log.warning("%s does not take what was asked and answered last; it is lost", self._where)
 
     def readings(self) -> list[Reading]:
         """How much there is, and what was lost."""
@@ -256,7 +265,7 @@ class Capture:
             self._news.clear()
             await self._flush()
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause() if self._age or self._stuck else None):
+                async with asyncio.timeout(pause(self._age, self._look) if self._age or self._stuck else None):
                     await self._news.wait()
         await self._flush()
 
@@ -265,16 +274,10 @@ class Capture:
         now = asyncio.get_running_loop().time()
         looks = now >= self._next_look
         if looks:
-            self._next_look = now + self._pause()
-        try:
-            await asyncio.to_thread(self._put, taken if self._age else [], self._age, self._quota, looks=looks)
-        except Exception:  # a defect of ours, which shall not end what comes after it
-            log.exception("what was asked and answered could not be kept")
+            self._next_look = now + pause(self._age, self._look)
+        await apart(partial(self._put, taken if self._age else [], self._age, self._quota, looks=looks))
         for one in taken:
             one.free()
-
-    def _pause(self) -> float:
-        return min(self._look, self._age / LOOKS) if self._age else self._look
 
     def _put(self, taken: list[_Taken], age: float, quota: int, *, looks: bool) -> None:
         for one in taken:
@@ -296,6 +299,11 @@ class Capture:
         self._files.keep(self._name_of(one.ended, one.visit.id), msgspec.json.encode(one.captured()), quota)
 
 
+def pause(age: float, most: float = LOOK) -> float:
+    """Seconds between two looks for what is older than ``age``: often enough, and never without an end."""
+    return min(most, max(SHORTEST, age / LOOKS)) if age else most
+
+
 def _wanted(scope: Scope) -> Visit | None:
     """The request, if it asks a model and its caller is known, as soon as that is."""
     visit: Visit | None = scope.get(VISIT)
@@ -303,8 +311,28 @@ def _wanted(scope: Scope) -> Visit | None:
 
 
 def _failure(work: Callable[..., None], *given: Any) -> LocalModelsError | None:
+    """What has kept this from being done."""
     try:
         work(*given)
     except LocalModelsError as error:
         return error
+    except Exception:  # a defect of ours, which shall not end what comes after it
+        log.exception("what was asked and answered could not be kept")
+        return unforeseen()
     return None
+
+
+async def apart(work: Callable[[], None]) -> None:
+    """Waits until this is done, in a thread of its own: if it hangs, the program can end all the same."""
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+
+    def run() -> None:
+        try:
+            work()
+        finally:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done.set)
+
+    Thread(target=run, name="capture", daemon=True).start()
+    await done.wait()

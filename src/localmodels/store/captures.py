@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,8 +61,9 @@ class CaptureFiles:
     def __init__(self, directory: Path, now: Callable[[], float] = time) -> None:
         self._directory = directory
         self._now = now
-        # Size, and when the answer ended, by name, the oldest first; None before the first look.
-        self._files: dict[str, tuple[int, float]] | None = None
+        # Size, and when the answer ended, by name, the oldest first; None before the first look. Ordered: what goes at
+        # the front of a usual dict leaves holes there, and each look for its first entry passes them all.
+        self._files: OrderedDict[str, tuple[int, float]] | None = None
         self.held = 0
 
     def keep(self, name: str, data: bytes, quota: int) -> None:
@@ -75,7 +77,7 @@ class CaptureFiles:
             raise DiskFull(f"{name} is larger than what all may have, {write_size(quota)}")
         with disk_errors(), self._folder(make=True) as folder:
             files = self._seen(folder)
-            self._make_room(folder, quota - len(data))
+            self._remove(folder, self._beyond(files, quota - len(data)))
             descriptor = folder.create(name)
             try:
                 write_all(descriptor, data)
@@ -94,37 +96,55 @@ class CaptureFiles:
         Those that a clock which went back since has put as far into the future go too, or they would outlive it.
 
         Raises:
-            LocalModelsError: the file system refuses.
+            LocalModelsError: the file system refuses to remove some; all others are gone.
         """
         if self._files is not None and not self._files:
             return
-        with disk_errors(), suppress(FileNotFoundError), self._folder() as folder:
-            files, now = self._seen(folder), self._now()
-            for name in [name for name, (_, ended) in files.items() if age <= 0 or abs(now - ended) > age]:
-                self._forget(folder, name)
-            self._make_room(folder, quota)
+        with disk_errors():
+            try:
+                with self._folder() as folder:
+                    files, now = self._seen(folder), self._now()
+                    old = [name for name, (_, ended) in files.items() if age <= 0 or abs(now - ended) > age]
+                    failures = self._remove(folder, old), self._remove(folder, self._beyond(files, quota))
+            except FileNotFoundError:  # its owner has removed all of it
+                self._files, self.held, failures = None, 0, (None, None)
+            for failure in filter(None, failures):
+                raise failure
 
     def _folder(self, *, make: bool = False) -> Folder:
         with Folder.at(self._directory.parent, private=True) as parent:
             return parent.below(self._directory.name, make=make, lasting=False)
 
-    def _seen(self, folder: Folder) -> dict[str, tuple[int, float]]:
+    def _seen(self, folder: Folder) -> OrderedDict[str, tuple[int, float]]:
         """What there is; an earlier process may have left some."""
         if self._files is None:
-            self._files = {}
+            found: OrderedDict[str, tuple[int, float]] = OrderedDict()
             for name in folder.names():
                 ended, status = ended_at(name), folder.look(name)
                 if ended is not None and status is not None and stat.S_ISREG(status.st_mode):
-                    self._files[name] = status.st_size, ended
-            self.held = sum(size for size, _ in self._files.values())
+                    found[name] = status.st_size, ended
+            self._files, self.held = found, sum(size for size, _ in found.values())
         return self._files
 
-    def _make_room(self, folder: Folder, quota: int) -> None:
-        while self._files and self.held > quota:
-            self._forget(folder, next(iter(self._files)))
+    def _beyond(self, files: Mapping[str, tuple[int, float]], quota: int) -> list[str]:
+        """The oldest, without which the others have at most so many bytes."""
+        names, left = [], self.held
+        for name, (size, _) in files.items():
+            if left <= quota:
+                break
+            names.append(name)
+            left -= size
+        return names
 
-    def _forget(self, folder: Folder, name: str) -> None:
-        """Removes it, if its owner has not done so."""
-        folder.remove(name)
-        if self._files is not None:
-            self.held -= self._files.pop(name)[0]
+    def _remove(self, folder: Folder, names: list[str]) -> OSError | None:
+        """Removes them, if their owner has not done so; the first failure. What could not be removed is tried again."""
+        failure: OSError | None = None
+        for name in names:
+            try:
+                folder.remove(name)
+            except OSError as error:
+                failure = failure or error
+            else:
+                if self._files is not None:
+                    self.held -= self._files.pop(name)[0]
+        return failure

@@ -16,7 +16,7 @@ from tests.awaited import awaited
 from localmodels.core.access import STRANGER, Caller
 from localmodels.core.errors import DiskFull, LocalModelsError, ShuttingDown
 from localmodels.flows.visit import Visit
-from localmodels.server.capture import MOST_WAITING, Capture
+from localmodels.server.capture import MOST_WAITING, Capture, pause
 from localmodels.server.edge.seam import EDGE, Sink, edge_of
 from localmodels.server.tape import MOST_BODY, Memory
 from localmodels.server.wire import VISIT
@@ -24,7 +24,8 @@ from localmodels.server.wire import VISIT
 SOMEBODY = Caller("key_1", "mine", frozenset({"infer"}))
 AT = 1_795_000_000_500_000_000
 HEAD = [(b"content-type", b"application/json"), (b"authorization", b"Bearer sk-canary"), (b"x-api-key", b"sk-canary"),
-        (b"cookie", b"canary"), (b"user-agent", b"ollama-python/0.6"), (b"x-stainless-lang", b"python")]  # fmt: skip
+        (b"cookie", b"canary"), (b"anthropic-api-key", b"canary"), (b"x-localmodels-key", b"canary"),
+        (b"user-agent", b"ollama-python/0.6"), (b"x-stainless-lang", b"python")]  # fmt: skip
 
 
 class Kept:
@@ -190,8 +191,27 @@ def test_a_request_and_its_answer_are_kept_as_they_were() -> None:
     }
 
 
-def test_no_key_is_ever_a_part_of_it() -> None:
+def test_no_header_that_carries_a_key_is_a_part_of_it() -> None:
     assert "canary" not in json.dumps(kept_of(ask).files)
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"), [(0.0, 60.0), (0.001, 0.5), (5.0, 0.5), (60.0, 6.0), (600.0, 60.0), (86400.0, 60.0)]
+)
+def test_somebody_looks_often_enough_and_never_all_the_time(age: float, seconds: float) -> None:
+    assert pause(age, 60.0) == seconds
+
+
+def test_a_defect_with_one_loses_that_one_alone_and_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async def asking(capture: Capture) -> None:
+        kept.error = ZeroDivisionError()  # type: ignore[assignment]
+        await ask(capture)
+        figures.append(capture)
+
+    kept, figures = Kept(), list[Capture]()
+    with caplog.at_level(logging.CRITICAL):
+        kept_of(asking, kept=kept)
+    assert [reading.value for reading in figures[0].readings()] == [0, 0, 1]
 
 
 def test_the_client_hears_what_it_would_have_heard() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.store.full_disk import no_file_longer_than
 
-from localmodels.core.errors import DiskFull, StoreFailed
+from localmodels.core.errors import DiskFull, ModelDamaged, StoreFailed
 from localmodels.store.captures import SECOND, CaptureFiles, ended_at, name_of
 
 START = 1_795_000_000  # seconds since 1970, in November 2026
@@ -125,6 +125,33 @@ def test_what_its_owner_has_removed_is_gone(directory: Path) -> None:
     files.keep(name(0), b"x" * 10, 100)
     (directory / name(0)).unlink()
     files.expire(0, 100)
+    assert files.held == 0
+
+
+def test_when_its_owner_has_removed_all_of_it_nothing_is_held(directory: Path) -> None:
+    files = CaptureFiles(directory)
+    files.keep(name(0), b"x" * 10, 100)
+    (directory / name(0)).unlink()
+    directory.rmdir()
+    files.expire(60, 100)
+    assert files.held == 0
+    files.keep(name(1), b"x", 100)
+    assert kept(directory) == [name(1)]
+
+
+def test_one_that_cannot_be_removed_holds_up_no_other(directory: Path) -> None:
+    files = CaptureFiles(directory, lambda: START + 100.0)
+    for second in range(3):
+        files.keep(name(second), b"x" * 10, 30)
+    (directory / name(0)).unlink()
+    (directory / name(0)).mkdir()
+    files.keep(name(3), b"x" * 20, 30)
+    assert kept(directory) == [name(0), name(2), name(3)]
+    with pytest.raises(ModelDamaged, match="not what should lie here"):
+        files.expire(10, 100)
+    assert kept(directory) == [name(0)]
+    (directory / name(0)).rmdir()
+    files.expire(10, 100)
     assert files.held == 0
 
 
