@@ -99,6 +99,7 @@ def test_the_old_go_and_those_of_an_earlier_process_too(directory: Path) -> None
 
 def test_with_no_time_at_all_everything_goes(directory: Path) -> None:
     CaptureFiles(directory).keep(name(10**6), b"x", 100)  # of a clock that went back since
+    CaptureFiles(directory).keep(name(0), b"x", 100)  # of this very moment
     (directory / "notes.txt").write_text("mine")
     files = CaptureFiles(directory, lambda: float(START))
     files.expire(0, 100)
